@@ -1,0 +1,2 @@
+//! Stage 4: textured mesh -> deliverable files.
+#![forbid(unsafe_code)]

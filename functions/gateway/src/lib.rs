@@ -1,0 +1,2 @@
+//! HTTP: jobs, progress, artifacts, metrics, one page.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Stage 2: cut-out -> watertight mesh.
+#![forbid(unsafe_code)]

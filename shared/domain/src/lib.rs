@@ -1,0 +1,30 @@
+//! What we say: ids, units, recipes, messages, subjects and object keys.
+//!
+//! Every other crate speaks in these words. This crate is pure: no IO, no clock, no randomness, no environment.
+#![forbid(unsafe_code)]
+
+mod event;
+mod ids;
+mod job;
+mod keys;
+mod manifest;
+mod messages;
+mod recipe;
+mod stage;
+mod streams;
+mod subjects;
+mod timing;
+mod units;
+
+pub use event::*;
+pub use ids::*;
+pub use job::*;
+pub use keys::*;
+pub use manifest::*;
+pub use messages::*;
+pub use recipe::*;
+pub use stage::*;
+pub use streams::*;
+pub use subjects::*;
+pub use timing::*;
+pub use units::*;

@@ -1,0 +1,268 @@
+//! The messages between processes. JSON; unknown fields are ignored; fields are only ever added.
+
+use crate::{
+    BatchId, Bytes, Class, DeviceId, Epoch, JobId, Life, Recipe, Stage, TenantId, Timestamp, UploadId, WorkerId,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A job at a stage: the message on `task.<stage>.<class>.<tenant>.<job_id>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Task {
+    /// The job.
+    pub job: JobId,
+    /// Its upload; with the job it gives the job record's key.
+    pub upload: UploadId,
+    /// The stage to run.
+    pub stage: Stage,
+    /// How urgent.
+    pub class: Class,
+    /// On whose behalf.
+    pub tenant: TenantId,
+    /// The recipe, a copy of the one in the record.
+    pub recipe: Recipe,
+    /// Size of the upload; orders unknown work.
+    pub size_bytes: Bytes,
+    /// When the job was accepted.
+    pub accepted_at: Timestamp,
+}
+
+impl Task {
+    /// The same job at another stage.
+    pub fn at_stage(&self, stage: Stage) -> Task {
+        Task { stage, ..self.clone() }
+    }
+}
+
+/// The handle of one delivery: the broker's reply subject. It works from any connection; it is no lock.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct AckToken(pub String);
+
+/// Memory of a device at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reading {
+    /// All there is (a cgroup's limit counts).
+    pub total_bytes: Bytes,
+    /// In use by anybody.
+    pub used_bytes: Bytes,
+    /// Of that, held by the worker and its runners.
+    pub own_bytes: Bytes,
+    /// Of `own`, what could be given back at once.
+    pub reclaimable_bytes: Bytes,
+    /// When it was read, by the worker's clock.
+    pub read_at: Timestamp,
+}
+
+/// What kind of device: devices of one class share footprints.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct DeviceClass(pub String);
+
+/// A worker's standing word that it has room: published on change and every 5 s.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Offer {
+    /// Who offers.
+    pub worker: WorkerId,
+    /// Its device.
+    pub device: DeviceId,
+    /// What kind of device.
+    pub device_class: DeviceClass,
+    /// Places on which a batch could start now.
+    pub lanes_free: u32,
+    /// All its places.
+    pub lanes: u32,
+    /// Its memory now.
+    pub reading: Reading,
+    /// Memory promised to running batches.
+    pub reserved_bytes: Bytes,
+    /// The stages that it runs.
+    pub stages: Vec<Stage>,
+    /// Stages whose runner is loaded.
+    pub warm: Vec<Stage>,
+    /// How long the word stands; 0 withdraws it.
+    pub valid_for_ms: u64,
+}
+
+/// A task in a batch, with the delivery that carries it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BatchTask {
+    /// The task.
+    pub task: Task,
+    /// The delivery's handle.
+    pub ack_token: AckToken,
+    /// Which delivery of the task this is, from 1.
+    pub delivery: u64,
+    /// When the task entered the queue, by the broker.
+    pub published_at: Timestamp,
+    /// When the planner drew it.
+    pub drawn_at: Timestamp,
+}
+
+/// Tasks of one stage that run together on one lane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Batch {
+    /// Its id.
+    pub id: BatchId,
+    /// The planner's term.
+    pub epoch: Epoch,
+    /// The stage of all its tasks.
+    pub stage: Stage,
+    /// The tasks.
+    pub tasks: Vec<BatchTask>,
+    /// The reservation: what the batch may use at its peak.
+    pub bytes: Bytes,
+    /// Why it has this size and place, with numbers, for a person.
+    pub why: String,
+}
+
+/// A worker's answer to a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum BatchReply {
+    /// It runs.
+    Accepted,
+    /// It does not.
+    Refused {
+        /// The memory that the worker saw.
+        reading: Reading,
+        /// Why.
+        reason: RefusedReason,
+    },
+}
+
+/// Why a worker refuses a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusedReason {
+    /// Less memory than the reservation.
+    Memory,
+    /// No lane is free.
+    NoLane,
+    /// It has seen a higher epoch.
+    Epoch,
+    /// It is shutting down.
+    Draining,
+    /// It does not run this stage.
+    Stage,
+}
+
+/// Stops a batch whose answer timed out, before its tasks go elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Stop {
+    /// The batch.
+    pub batch: BatchId,
+    /// The planner's term.
+    pub epoch: Epoch,
+}
+
+/// How a batch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "end", rename_all = "snake_case")]
+pub enum BatchEnd {
+    /// Every item was computed, rejected or failed on its own account.
+    Done,
+    /// The runner ran out of its reservation.
+    OutOfMemory {
+        /// Items that were in the runner then.
+        at_items: u32,
+    },
+    /// The runner died otherwise, or was killed.
+    RunnerLost,
+    /// The device is broken.
+    DeviceLost,
+    /// It was stopped before it ran.
+    Stopped,
+}
+
+/// What a worker says when a batch has ended: `ended`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BatchEnded {
+    /// The batch.
+    pub batch: BatchId,
+    /// Where it ran.
+    pub worker: WorkerId,
+    /// What kind of device that is.
+    pub device_class: DeviceClass,
+    /// Its stage.
+    pub stage: Stage,
+    /// How it ended.
+    #[serde(flatten)]
+    pub end: BatchEnd,
+    /// How many items it had.
+    pub items: u32,
+    /// The runner's measured peak above its warm size.
+    pub peak_bytes: Bytes,
+    /// What had been reserved.
+    pub reserved_bytes: Bytes,
+    /// Wall time of computing.
+    pub compute_ms: u64,
+}
+
+/// The worker's own entry on board `devices`: written before it accepts, refreshed every 3 s.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeviceEntry {
+    /// The owner.
+    pub worker: WorkerId,
+    /// The device.
+    pub device: DeviceId,
+    /// What kind of device.
+    pub device_class: DeviceClass,
+    /// Its memory.
+    pub reading: Reading,
+    /// Its places.
+    pub lanes: u32,
+    /// The stages that it runs.
+    pub stages: Vec<Stage>,
+    /// Bytes that idle runners and models hold.
+    pub resident_bytes: Bytes,
+    /// What runs.
+    pub running: Vec<RunningBatch>,
+}
+
+/// A batch on a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunningBatch {
+    /// The batch.
+    pub id: BatchId,
+    /// Its stage.
+    pub stage: Stage,
+    /// Its tasks' jobs.
+    pub jobs: Vec<JobId>,
+    /// Its reservation.
+    pub bytes: Bytes,
+    /// When it began.
+    pub since: Timestamp,
+}
+
+/// Who leads, on board `lease` under `planner.<shard>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Lease {
+    /// The leading process.
+    pub holder: String,
+    /// Its term.
+    pub epoch: Epoch,
+}
+
+/// What the gateway says to workers on `control.<job>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Control {
+    /// The job has an outcome: look again at it.
+    Cancel,
+}
+
+/// A task set aside for a person: `dead.<stage>.<job_id>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeadLetter {
+    /// The task.
+    pub task: Task,
+    /// The life that ended.
+    pub life: Life,
+    /// How many attempts were counted.
+    pub attempts: u32,
+    /// The last known error.
+    pub error: String,
+    /// When.
+    pub at: Timestamp,
+}

@@ -1,0 +1,229 @@
+//! What is wanted for an upload: engine, quality, formats, size. Parsed strictly: a senseless option is refused, never ignored.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// The prefix of object metadata (without `x-amz-meta-`) and of HTTP headers that carry a recipe.
+pub const RECIPE_METADATA_PREFIX: &str = "meshwright-";
+
+/// How a shape is made from a cut-out.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// Poisson inflation of the silhouette, symmetric back.
+    #[default]
+    Inflate,
+}
+
+/// How many triangles and how much detail.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Quality {
+    /// 10,000 triangles.
+    Draft,
+    /// 25,000 triangles.
+    #[default]
+    Standard,
+    /// 50,000 triangles.
+    Fine,
+}
+
+impl Quality {
+    /// Upper bound of the triangles of the finished mesh.
+    pub const fn triangles_max(self) -> usize {
+        match self {
+            Quality::Draft => 10_000,
+            Quality::Standard => 25_000,
+            Quality::Fine => 50_000,
+        }
+    }
+}
+
+/// A deliverable file format.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Binary glTF 2.0, texture embedded.
+    Glb,
+    /// Binary STL, millimetres, Z up.
+    Stl,
+}
+
+/// What is wanted for an upload; frozen in its job record.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recipe {
+    /// How the shape is made.
+    pub engine: Engine,
+    /// How many triangles.
+    pub quality: Quality,
+    /// The files to deliver, besides `preview.png`.
+    pub formats: BTreeSet<Format>,
+    /// Longest axis of printable formats, in millimetres, 1 to 10,000.
+    pub size_mm: u32,
+    /// Side of the square texture in texels: 256, 512, 1024, 2048 or 4096.
+    pub texture_px: u32,
+}
+
+impl Default for Recipe {
+    fn default() -> Recipe {
+        Recipe {
+            engine: Engine::default(),
+            quality: Quality::default(),
+            formats: BTreeSet::from([Format::Glb, Format::Stl]),
+            size_mm: 100,
+            texture_px: 1024,
+        }
+    }
+}
+
+/// Why a recipe is refused: one clear sentence with what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadRecipe(pub String);
+
+impl Recipe {
+    /// This recipe with `options` (names without prefix, as `quality` = `fine`) applied over it.
+    ///
+    /// # Errors
+    /// An unknown name, a value that is not one of the allowed ones, or a number out of range.
+    pub fn with_options<'a>(
+        &self,
+        options: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Recipe, BadRecipe> {
+        let mut recipe = self.clone();
+        for (name, value) in options {
+            recipe.set(name, value.trim())?;
+        }
+        recipe.validated()
+    }
+
+    /// The options in S3 object metadata (`x-amz-meta-meshwright-…`, prefix `x-amz-meta-` already cut) over this one.
+    ///
+    /// # Errors
+    /// As [`Recipe::with_options`]; metadata without the prefix is not ours and is left alone.
+    pub fn with_metadata<'a>(
+        &self,
+        metadata: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Recipe, BadRecipe> {
+        let ours = metadata.into_iter().filter_map(|(name, value)| {
+            let start = name.get(..RECIPE_METADATA_PREFIX.len())?;
+            let rest = name.get(RECIPE_METADATA_PREFIX.len()..)?;
+            start.eq_ignore_ascii_case(RECIPE_METADATA_PREFIX).then_some((rest, value))
+        });
+        self.with_options(ours)
+    }
+
+    /// The recipe itself if it makes sense.
+    ///
+    /// # Errors
+    /// A number out of range, or no format at all.
+    pub fn validated(self) -> Result<Recipe, BadRecipe> {
+        if !(1..=10_000).contains(&self.size_mm) {
+            return Err(BadRecipe(format!("size-mm is {}; use 1 to 10000", self.size_mm)));
+        }
+        if !matches!(self.texture_px, 256 | 512 | 1024 | 2048 | 4096) {
+            let px = self.texture_px;
+            return Err(BadRecipe(format!("texture-px is {px}; use 256, 512, 1024, 2048 or 4096")));
+        }
+        if self.formats.is_empty() {
+            return Err(BadRecipe("formats is empty; name at least one of glb, stl".to_owned()));
+        }
+        Ok(self)
+    }
+
+    /// The same bytes for the same recipe, whatever version of the program wrote it: the JSON with sorted fields, defaults left out.
+    /// (So a field added later does not change the ids of recipes that do not use it.)
+    pub fn canonical(&self) -> Vec<u8> {
+        let fields = |recipe: &Recipe| match serde_json::to_value(recipe) {
+            Ok(serde_json::Value::Object(map)) => map,
+            _ => unreachable!("a recipe is a plain struct of strings and numbers"),
+        };
+        let defaults = fields(&Recipe::default());
+        let mut sorted = std::collections::BTreeMap::new();
+        for (name, value) in fields(self) {
+            if defaults.get(&name) != Some(&value) {
+                sorted.insert(name, value);
+            }
+        }
+        serde_json::to_vec(&sorted).unwrap_or_default()
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), BadRecipe> {
+        match name.to_ascii_lowercase().replace('_', "-").as_str() {
+            "engine" => self.engine = word(name, value, "inflate")?,
+            "quality" => self.quality = word(name, value, "draft, standard, fine")?,
+            "formats" => {
+                let words = value.split([',', ' ']).filter(|word| !word.is_empty());
+                self.formats = words.map(|w| word(name, w, "glb, stl")).collect::<Result<_, _>>()?;
+            }
+            "size-mm" => self.size_mm = number(name, value)?,
+            "texture-px" => self.texture_px = number(name, value)?,
+            other => {
+                return Err(BadRecipe(format!(
+                    "unknown option {other:?}; known are engine, quality, formats, size-mm, texture-px"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn word<T: serde::de::DeserializeOwned>(name: &str, value: &str, known: &str) -> Result<T, BadRecipe> {
+    let lower = serde_json::Value::String(value.to_ascii_lowercase());
+    serde_json::from_value(lower).map_err(|_| BadRecipe(format!("{name} is {value:?}; use one of {known}")))
+}
+
+fn number(name: &str, value: &str) -> Result<u32, BadRecipe> {
+    value.parse().map_err(|_| BadRecipe(format!("{name} is {value:?}; use a whole number")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(options: &[(&str, &str)], expect: Result<Recipe, &str>) {
+        let found = Recipe::default().with_options(options.iter().copied());
+        match (found, expect) {
+            (Ok(found), Ok(expect)) => assert_eq!(found, expect),
+            (Err(found), Err(part)) => assert!(found.to_string().contains(part), "{found}"),
+            (found, _) => panic!("{options:?} gave {found:?}"),
+        }
+    }
+
+    #[test]
+    fn options_are_applied_or_refused_with_a_sentence() {
+        check(&[], Ok(Recipe::default()));
+        check(&[("quality", "Fine")], Ok(Recipe { quality: Quality::Fine, ..Recipe::default() }));
+        check(
+            &[("formats", "stl"), ("size_mm", "20")],
+            Ok(Recipe { formats: BTreeSet::from([Format::Stl]), size_mm: 20, ..Recipe::default() }),
+        );
+        check(&[("quality", "best")], Err("use one of draft, standard, fine"));
+        check(&[("size-mm", "0")], Err("use 1 to 10000"));
+        check(&[("texture-px", "1000")], Err("use 256, 512"));
+        check(&[("formats", " ")], Err("at least one"));
+        check(&[("colour", "red")], Err("unknown option \"colour\""));
+    }
+
+    #[test]
+    fn metadata_of_others_is_left_alone() {
+        let metadata = [("camera", "x100"), ("Meshwright-Quality", "draft"), ("ü", "x")];
+        let recipe = Recipe::default().with_metadata(metadata).expect("one good option");
+        assert_eq!(recipe.quality, Quality::Draft);
+    }
+
+    #[test]
+    fn canonical_bytes_leave_defaults_out() {
+        assert_eq!(Recipe::default().canonical(), b"{}");
+        let fine = Recipe { quality: Quality::Fine, ..Recipe::default() };
+        assert_eq!(fine.canonical(), br#"{"quality":"fine"}"#);
+    }
+}

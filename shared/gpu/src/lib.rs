@@ -1,0 +1,2 @@
+//! Device: host memory, and GPUs through NVML and CUDA.
+#![forbid(unsafe_code)]

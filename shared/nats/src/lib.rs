@@ -1,0 +1,2 @@
+//! Queue, Boards and Wire on NATS JetStream.
+#![forbid(unsafe_code)]

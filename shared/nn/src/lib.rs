@@ -1,0 +1,2 @@
+//! Neural networks on tract: manifests, precision, warm cache.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! What we decide: which tasks run together, where, when. Pure, sans-IO, no clock.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! What we learn from timings: breakdown, bottleneck, prediction, ETA. Pure.
+#![forbid(unsafe_code)]

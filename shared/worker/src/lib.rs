@@ -1,0 +1,2 @@
+//! The worker loop, runner protocol, configuration, telemetry, shutdown.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Figures: measured, printed, written to figures/*.json.
+#![forbid(unsafe_code)]

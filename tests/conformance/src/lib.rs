@@ -1,0 +1,2 @@
+//! Runs the public conformance suites against every adapter and twin.
+#![forbid(unsafe_code)]

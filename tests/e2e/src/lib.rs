@@ -1,0 +1,2 @@
+//! Real processes, real servers, real clients, faults.
+#![forbid(unsafe_code)]

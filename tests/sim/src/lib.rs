@@ -1,0 +1,2 @@
+//! The protocol as a model, and clusters simulated from one seed.
+#![forbid(unsafe_code)]
