@@ -1,0 +1,125 @@
+//! The site: which buckets are watched, on whose behalf, and where state and models go. From configuration, checked before anything runs.
+
+use crate::{Bytes, Class, Recipe, StoreId, TenantId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// One watched bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InputBucket {
+    /// Its name.
+    pub bucket: String,
+    /// On whose behalf its uploads run.
+    pub tenant: TenantId,
+    /// How urgent they are.
+    #[serde(default)]
+    pub class: Class,
+    /// What they get unless their metadata says otherwise.
+    #[serde(default)]
+    pub recipe: Recipe,
+}
+
+/// The buckets of one store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Site {
+    /// The store, as its event subject names it.
+    pub store: StoreId,
+    /// The watched buckets: the allow-list.
+    pub inputs: Vec<InputBucket>,
+    /// Where job records, manifests, outcomes and artifacts go.
+    pub state: String,
+    /// Where friendly copies go.
+    pub models: String,
+    /// Largest upload that is taken.
+    #[serde(default = "upload_bytes_max")]
+    pub upload_bytes_max: Bytes,
+}
+
+/// 25 MB: what the decoding runner takes (`design: geometry, preprocess`).
+fn upload_bytes_max() -> Bytes {
+    Bytes(25_000_000)
+}
+
+/// Why a site cannot work: one sentence with what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadSite(pub String);
+
+impl Site {
+    /// One input bucket `uploads`, state in `state`, models in `models`, for tenant `default`.
+    pub fn simple(store: StoreId) -> Site {
+        let tenant = "default".parse().expect("a constant that matches the pattern");
+        let recipe = Recipe::default();
+        Site {
+            store,
+            inputs: vec![InputBucket { bucket: "uploads".to_owned(), tenant, class: Class::Normal, recipe }],
+            state: "state".to_owned(),
+            models: "models".to_owned(),
+            upload_bytes_max: upload_bytes_max(),
+        }
+    }
+
+    /// The watched bucket of this name.
+    pub fn input(&self, bucket: &str) -> Option<&InputBucket> {
+        self.inputs.iter().find(|input| input.bucket == bucket)
+    }
+
+    /// All tenants, once each.
+    pub fn tenants(&self) -> BTreeSet<TenantId> {
+        self.inputs.iter().map(|input| input.tenant.clone()).collect()
+    }
+
+    /// All buckets, inputs first.
+    pub fn buckets(&self) -> Vec<&str> {
+        let inputs = self.inputs.iter().map(|input| input.bucket.as_str());
+        inputs.chain([self.state.as_str(), self.models.as_str()]).collect()
+    }
+
+    /// The site itself if no output could ever become an input.
+    ///
+    /// # Errors
+    /// Overlapping buckets, no input at all, or a recipe that makes no sense.
+    pub fn validated(self) -> Result<Site, BadSite> {
+        if self.inputs.is_empty() {
+            return Err(BadSite("no input bucket is configured; name at least one".to_owned()));
+        }
+        let mut seen = BTreeSet::new();
+        for bucket in self.buckets() {
+            if bucket.is_empty() {
+                return Err(BadSite("a bucket name is empty; name every bucket".to_owned()));
+            }
+            if !seen.insert(bucket) {
+                return Err(BadSite(format!(
+                    "bucket {bucket:?} is named twice; input, state and models buckets must differ, \
+                     or a model would be taken for an upload"
+                )));
+            }
+        }
+        for input in &self.inputs {
+            let recipe = input.recipe.clone().validated();
+            recipe.map_err(|e| BadSite(format!("default recipe of bucket {:?}: {e}", input.bucket)))?;
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site() -> Site {
+        Site::simple("minio".parse().expect("a store name"))
+    }
+
+    #[test]
+    fn a_bucket_that_is_input_and_output_is_refused() {
+        assert!(site().validated().is_ok());
+        let overlap = Site { models: "uploads".to_owned(), ..site() };
+        assert!(overlap.validated().expect_err("overlap").to_string().contains("named twice"));
+        let none = Site { inputs: vec![], ..site() };
+        assert!(none.validated().is_err());
+    }
+}
