@@ -55,6 +55,9 @@ pub struct JobRecord {
     pub recipe: Recipe,
     /// When ingest took it.
     pub accepted_at: Timestamp,
+    /// Made beside the upload's own job, by an HTTP call with another recipe: its files are published under `<job8>/`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub secondary: bool,
     /// W3C trace context of the job's trace, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
