@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod glb;
+pub mod raster;
+pub mod sample;
 
 mod mesh;
 
