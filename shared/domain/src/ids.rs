@@ -165,7 +165,8 @@ impl fmt::Display for Life {
 #[serde(transparent)]
 pub struct Epoch(pub u64);
 
-/// Hashes length-prefixed fields to 128 bits (BLAKE3, cut), so that no two lists of fields collide by concatenation.
+/// Hashes length-prefixed fields to 128 bits (BLAKE3, cut), so that no two lists of fields collide by
+/// concatenation.
 pub(crate) fn hash128(domain: &str, fields: &[&[u8]]) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
     for field in std::iter::once(domain.as_bytes()).chain(fields.iter().copied()) {

@@ -26,7 +26,8 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// The id: everything in it stands in a LIST, so that the sweep needs no HEAD. The version is not in a LIST, hence not in the id.
+    /// The id: everything in it stands in a LIST, so that the sweep needs no HEAD. The version is not in a
+    /// LIST, hence not in the id.
     pub fn id(&self) -> UploadId {
         UploadId(hash128(
             "meshwright upload 1",
@@ -55,7 +56,8 @@ pub struct JobRecord {
     pub recipe: Recipe,
     /// When ingest took it.
     pub accepted_at: Timestamp,
-    /// Made beside the upload's own job, by an HTTP call with another recipe: its files are published under `<job8>/`.
+    /// Made beside the upload's own job, by an HTTP call with another recipe: its files are published under
+    /// `<job8>/`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub secondary: bool,
     /// W3C trace context of the job's trace, if any.

@@ -103,7 +103,8 @@ pub fn parse_state_key(key: &str) -> Option<StateKey> {
 
 /// The friendly key in the output bucket of export's artifact `name` for an upload under `upload_key`.
 ///
-/// The default recipe's files are `<upload key>/<stem>.<ext>`; those of other recipes `<upload key>/<job8>/…`.
+/// The default recipe's files are `<upload key>/<stem>.<ext>`; those of other recipes `<upload
+/// key>/<job8>/…`.
 /// `model.<ext>` takes the upload's stem, other names stay.
 ///
 /// # Errors

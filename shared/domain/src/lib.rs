@@ -1,8 +1,10 @@
 //! What we say: ids, units, recipes, messages, subjects and object keys.
 //!
-//! Every other crate speaks in these words. This crate is pure: no IO, no clock, no randomness, no environment.
+//! Every other crate speaks in these words. This crate is pure: no IO, no clock, no randomness, no
+//! environment.
 #![forbid(unsafe_code)]
 
+mod budget;
 mod event;
 mod ids;
 mod job;
@@ -17,6 +19,7 @@ mod subjects;
 mod timing;
 mod units;
 
+pub use budget::*;
 pub use event::*;
 pub use ids::*;
 pub use job::*;

@@ -49,7 +49,8 @@ pub struct EngineVersion {
     pub version: String,
 }
 
-/// Absolute marks of a task, all from the worker's clock named in `clock`, except `published_at` (the broker's).
+/// Absolute marks of a task, all from the worker's clock named in `clock`, except `published_at` (the
+/// broker's).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Marks {
     /// Whose clock: the worker's id.

@@ -1,7 +1,8 @@
 //! The messages between processes. JSON; unknown fields are ignored; fields are only ever added.
 
 use crate::{
-    BatchId, Bytes, Class, DeviceId, Epoch, JobId, Life, Recipe, Stage, TenantId, Timestamp, UploadId, WorkerId,
+    BatchId, Bytes, Class, DeviceId, Epoch, JobId, Life, Recipe, Stage, TenantId, Timestamp, UploadId,
+    WorkerId,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

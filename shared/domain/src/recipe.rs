@@ -1,4 +1,5 @@
-//! What is wanted for an upload: engine, quality, formats, size. Parsed strictly: a senseless option is refused, never ignored.
+//! What is wanted for an upload: engine, quality, formats, size. Parsed strictly: a senseless option is
+//! refused, never ignored.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,9 +46,7 @@ impl Quality {
 }
 
 /// A deliverable file format.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Binary glTF 2.0, texture embedded.
@@ -105,7 +104,8 @@ impl Recipe {
         recipe.validated()
     }
 
-    /// The options in S3 object metadata (`x-amz-meta-meshwright-…`, prefix `x-amz-meta-` already cut) over this one.
+    /// The options in S3 object metadata (`x-amz-meta-meshwright-…`, prefix `x-amz-meta-` already cut) over
+    /// this one.
     ///
     /// # Errors
     /// As [`Recipe::with_options`]; metadata without the prefix is not ours and is left alone.
@@ -139,7 +139,8 @@ impl Recipe {
         Ok(self)
     }
 
-    /// The same bytes for the same recipe, whatever version of the program wrote it: the JSON with sorted fields, defaults left out.
+    /// The same bytes for the same recipe, whatever version of the program wrote it: the JSON with sorted
+    /// fields, defaults left out.
     /// (So a field added later does not change the ids of recipes that do not use it.)
     pub fn canonical(&self) -> Vec<u8> {
         let fields = |recipe: &Recipe| match serde_json::to_value(recipe) {

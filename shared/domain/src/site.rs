@@ -1,4 +1,5 @@
-//! The site: which buckets are watched, on whose behalf, and where state and models go. From configuration, checked before anything runs.
+//! The site: which buckets are watched, on whose behalf, and where state and models go. From configuration,
+//! checked before anything runs.
 
 use crate::{Bytes, Class, Recipe, StoreId, TenantId};
 use schemars::JsonSchema;

@@ -220,7 +220,8 @@ impl Times {
         phase_max: Duration::from_secs(120),
     };
 
-    /// All times divided by `factor`, for tests; the planner's patience for an answer stays, since machines do not get faster.
+    /// All times divided by `factor`, for tests; the planner's patience for an answer stays, since machines
+    /// do not get faster.
     pub fn scaled(self, factor: u32) -> Times {
         let times = Times {
             ack_wait: self.ack_wait / factor,
@@ -237,7 +238,8 @@ impl Times {
         times
     }
 
-    /// How old an attempt must be before the collector may take its objects: no manifest can name it any more.
+    /// How old an attempt must be before the collector may take its objects: no manifest can name it any
+    /// more.
     pub fn grace(&self) -> Duration {
         2 * (self.phase_max * 2 + self.stall_min * 4 + self.ack_wait * 3)
     }

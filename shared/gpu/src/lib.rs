@@ -1,2 +1,5 @@
 //! Device: host memory, and GPUs through NVML and CUDA.
-#![forbid(unsafe_code)]
+
+mod host;
+
+pub use host::HostMemory;

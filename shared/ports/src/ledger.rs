@@ -1,4 +1,5 @@
-//! The ledger: what the bucket says of a job. Every decision about a job is one conditional PUT, made here and nowhere else.
+//! The ledger: what the bucket says of a job. Every decision about a job is one conditional PUT, made here
+//! and nowhere else.
 //!
 //! It queues nothing and computes nothing; ingest, worker, gateway and CLI read and decide through it.
 
@@ -50,7 +51,8 @@ impl JobState {
         JobState { life, has_outcome: outcomes.contains(&life), committed }
     }
 
-    /// The stage that a live job needs next: the first without a manifest, or export if all have one (its copies or its
+    /// The stage that a live job needs next: the first without a manifest, or export if all have one (its
+    /// copies or its
     /// outcome are missing).
     pub fn next_stage(&self) -> Stage {
         Stage::ALL.into_iter().find(|stage| !self.committed.contains(stage)).unwrap_or(Stage::Export)
@@ -108,7 +110,8 @@ impl Ledger {
         self.read(&manifest_key(job, stage)).await
     }
 
-    /// Commits a stage. The winner's manifest comes back when it is another's; the caller's own one, found again after a lost
+    /// Commits a stage. The winner's manifest comes back when it is another's; the caller's own one, found
+    /// again after a lost
     /// answer, counts as `Mine`.
     ///
     /// # Errors
@@ -147,7 +150,8 @@ impl Ledger {
         self.create(&life_key(start.job, start.life), start).await
     }
 
-    /// Creates a JSON object once. On 412 the winner is read; if it is gone again, the PUT is repeated (a bounded number of times).
+    /// Creates a JSON object once. On 412 the winner is read; if it is gone again, the PUT is repeated (a
+    /// bounded number of times).
     async fn create<T: Serialize + DeserializeOwned>(&self, key: &str, value: &T) -> PortResult<Decided<T>> {
         let body = serde_json::to_vec(value).map_err(|e| PortError::Invalid(format!("write {key}: {e}")))?;
         let options = PutOptions { condition: Condition::IfAbsent, ..PutOptions::json_if_absent() };

@@ -1,4 +1,5 @@
-//! How we act, in our words. Adapters (`nats`, `s3`, `gpu`) and twins (`embedded`) implement these traits and pass the same
+//! How we act, in our words. Adapters (`nats`, `s3`, `gpu`) and twins (`embedded`) implement these traits
+//! and pass the same
 //! conformance suites, which are public functions of this crate.
 #![forbid(unsafe_code)]
 

@@ -42,13 +42,16 @@ pub struct Backlog {
 /// Work queues: `UPLOADS` and `TASKS`.
 #[async_trait]
 pub trait Queue: Send + Sync {
-    /// Stores a message, unless its stream keeps one message per subject and has this one. Returns once it is durable.
+    /// Stores a message, unless its stream keeps one message per subject and has this one. Returns once it
+    /// is durable.
     async fn put_if_absent(&self, subject: &str, payload: Payload) -> PortResult<Put>;
 
-    /// Takes up to `max` messages. Returns as soon as there is at least one, or empty after `wait`. An outage is an error, never empty.
+    /// Takes up to `max` messages. Returns as soon as there is at least one, or empty after `wait`. An
+    /// outage is an error, never empty.
     async fn take(&self, consumer: &Consumer, max: usize, wait: Duration) -> PortResult<Vec<Delivery>>;
 
-    /// Keeps a delivery from being delivered again for another ack wait. Success only when the broker recorded it.
+    /// Keeps a delivery from being delivered again for another ack wait. Success only when the broker
+    /// recorded it.
     async fn extend(&self, token: &AckToken) -> PortResult<()>;
 
     /// Removes the message. Success only when the broker recorded it (sure-ack).

@@ -45,7 +45,8 @@ pub struct Logged {
 /// Messages and logs.
 #[async_trait]
 pub trait Wire: Send + Sync {
-    /// Sends to whoever listens now. Nothing remembers it unless the subject belongs to a log, and then nobody waits for it.
+    /// Sends to whoever listens now. Nothing remembers it unless the subject belongs to a log, and then
+    /// nobody waits for it.
     async fn publish(&self, subject: &str, payload: Payload) -> PortResult<()>;
 
     /// Appends to the log that owns the subject; returns its sequence once it is stored.
@@ -54,11 +55,13 @@ pub trait Wire: Send + Sync {
     /// Asks and waits for one answer.
     async fn request(&self, subject: &str, payload: Payload, wait: Duration) -> PortResult<Answer>;
 
-    /// Hears everything that matches the filter from now on: when this returns, the subscription is in force. The stream ends
+    /// Hears everything that matches the filter from now on: when this returns, the subscription is in
+    /// force. The stream ends
     /// when the connection is closed for good.
     async fn subscribe(&self, filter: &str) -> PortResult<BoxStream<'static, Message>>;
 
-    /// Everything in the log that matches the filter from `from_sequence` on, oldest first, then live without end.
+    /// Everything in the log that matches the filter from `from_sequence` on, oldest first, then live
+    /// without end.
     async fn follow(
         &self,
         log: &StreamSpec,

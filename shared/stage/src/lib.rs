@@ -1,6 +1,7 @@
 //! What a stage function is: bytes in, bytes out. It knows no queue, no store, no clock, no environment.
 //!
-//! A stage function runs inside a runner, single-threaded, under a memory limit. It reports each item as it finishes,
+//! A stage function runs inside a runner, single-threaded, under a memory limit. It reports each item as it
+//! finishes,
 //! so that a crash costs only the items that were not finished.
 #![forbid(unsafe_code)]
 
@@ -43,7 +44,8 @@ pub type Output = Result<Vec<File>, StageError>;
 /// Why an item has no output. The variants are what a caller can do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StageError {
-    /// The input cannot become a model, and never will: the job is rejected. One sentence for a person, with what to do.
+    /// The input cannot become a model, and never will: the job is rejected. One sentence for a person, with
+    /// what to do.
     #[error("{0}")]
     Rejected(String),
     /// It did not work this time: the task is tried again.
@@ -112,7 +114,8 @@ pub trait StageFunction {
     /// Which code this is. The version changes whenever results may change.
     fn engine(&self, recipe: &Recipe) -> EngineVersion;
 
-    /// Share of the prior memory estimate (2 GiB at 512², 50 steps) that one item of this stage takes, guessed.
+    /// Share of the prior memory estimate (2 GiB at 512², 50 steps) that one item of this stage takes,
+    /// guessed.
     fn memory_hint(&self, recipe: &Recipe) -> f64;
 
     /// Computes one item.
@@ -121,7 +124,8 @@ pub trait StageFunction {
     /// See [`StageError`].
     fn run(&mut self, input: &Input, cx: &Context<'_>) -> Output;
 
-    /// Computes a batch. One after the other unless an engine knows better; each item is reported as it finishes.
+    /// Computes a batch. One after the other unless an engine knows better; each item is reported as it
+    /// finishes.
     fn run_batch(&mut self, inputs: &[Input], observer: &dyn Observer) {
         for (item, input) in inputs.iter().enumerate() {
             observer.started(item);

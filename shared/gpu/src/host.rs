@@ -1,0 +1,147 @@
+//! A host without a GPU is a device too: its memory, as far as a control group lets us use it.
+//!
+//! Linux: `/proc/meminfo`, cgroup v2 `memory.max` and `memory.current` of this process's group and all
+//! groups above it, and the
+//! resident size of each of our processes.
+
+use async_trait::async_trait;
+use domain::{Bytes, DeviceClass, Reading};
+use ports::{Clock, Device, PortError, PortResult, SystemClock};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The memory of this machine or of this container.
+#[derive(Clone, Debug)]
+pub struct HostMemory {
+    proc: PathBuf,
+    cgroups: PathBuf,
+    cap: Option<Bytes>,
+}
+
+impl HostMemory {
+    /// As the kernel tells; `cap` makes the device smaller than it is.
+    pub fn new(cap: Option<Bytes>) -> HostMemory {
+        HostMemory { proc: "/proc".into(), cgroups: "/sys/fs/cgroup".into(), cap }
+    }
+
+    fn meminfo(&self, field: &str) -> Option<Bytes> {
+        let text = fs::read_to_string(self.proc.join("meminfo")).ok()?;
+        let line = text.lines().find(|line| line.split(':').next() == Some(field))?;
+        line.split_whitespace().nth(1)?.parse().ok().map(Bytes::kib)
+    }
+
+    fn resident(&self, pid: u32) -> Option<Bytes> {
+        let text = fs::read_to_string(self.proc.join(pid.to_string()).join("status")).ok()?;
+        let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
+        line.split_whitespace().nth(1)?.parse().ok().map(Bytes::kib)
+    }
+
+    /// The tightest limit of this process's groups, with what that group uses.
+    fn group_limit(&self) -> Option<(Bytes, Bytes)> {
+        let own = fs::read_to_string(self.proc.join("self/cgroup")).ok()?;
+        let path = own.lines().find_map(|line| line.strip_prefix("0::"))?.trim_start_matches('/');
+        let group = self.cgroups.join(path);
+        let groups = group.ancestors().take_while(|group| group.starts_with(&self.cgroups));
+        let limits = groups.filter_map(|group| Some((read_number(group, "memory.max")?, group.to_owned())));
+        let (limit, group) = limits.min_by_key(|(limit, _)| *limit)?;
+        let current = read_number(&group, "memory.current").unwrap_or_default();
+        let cache = inactive_file(&group).unwrap_or_default();
+        Some((limit, current.saturating_sub(cache)))
+    }
+}
+
+fn read_number(group: &Path, file: &str) -> Option<Bytes> {
+    fs::read_to_string(group.join(file)).ok()?.trim().parse().ok().map(Bytes)
+}
+
+/// Page cache that the kernel gives up before it kills anything: counted in `memory.current`, and yet free.
+fn inactive_file(group: &Path) -> Option<Bytes> {
+    let text = fs::read_to_string(group.join("memory.stat")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("inactive_file "))?;
+    line.trim().parse().ok().map(Bytes)
+}
+
+#[async_trait]
+impl Device for HostMemory {
+    fn name(&self) -> String {
+        "host memory".to_owned()
+    }
+
+    fn class(&self) -> DeviceClass {
+        DeviceClass("host".to_owned())
+    }
+
+    async fn reading(&self, own_pids: &[u32]) -> PortResult<Reading> {
+        let missing = |what: &str| PortError::Missing(format!("{what} in {}/meminfo", self.proc.display()));
+        let mut total = self.meminfo("MemTotal").ok_or_else(|| missing("MemTotal"))?;
+        let available = self.meminfo("MemAvailable").ok_or_else(|| missing("MemAvailable"))?;
+        let mut used = total.saturating_sub(available);
+        if let Some((limit, current)) = self.group_limit().filter(|(limit, _)| *limit < total) {
+            // What is free outside the group bounds us too.
+            used = current.max(limit.saturating_sub(available));
+            total = limit;
+        }
+        let own_bytes = own_pids.iter().filter_map(|pid| self.resident(*pid)).sum();
+        if let Some(cap) = self.cap.filter(|cap| *cap < total) {
+            // A capped device is a share of the machine: strangers count only as far as they reach into it.
+            let free = total.saturating_sub(used);
+            used = cap.saturating_sub(free).max(own_bytes);
+            total = cap;
+        }
+        let reclaimable_bytes = Bytes::ZERO;
+        Ok(Reading {
+            total_bytes: total,
+            used_bytes: used,
+            own_bytes,
+            reclaimable_bytes,
+            read_at: SystemClock.now(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(files: &[(&str, &str)]) -> (tempfile::TempDir, HostMemory) {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        for (name, text) in files {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().expect("a file in a folder")).expect("a folder");
+            fs::write(path, text).expect("a small file");
+        }
+        let host =
+            HostMemory { proc: root.path().join("proc"), cgroups: root.path().join("cgroup"), cap: None };
+        (root, host)
+    }
+
+    const MEMINFO: (&str, &str) = ("proc/meminfo", "MemTotal: 8192 kB\nMemAvailable: 6144 kB\n");
+
+    #[tokio::test]
+    async fn without_a_group_the_machine_is_the_device() {
+        let (_root, host) = machine(&[MEMINFO, ("proc/7/status", "VmRSS:\t 1024 kB\n")]);
+        let reading = host.reading(&[7, 8]).await.expect("a machine");
+        let found = (reading.total_bytes, reading.used_bytes, reading.own_bytes);
+        assert_eq!(found, (Bytes::mib(8), Bytes::mib(2), Bytes::mib(1)));
+    }
+
+    #[tokio::test]
+    async fn the_tightest_group_limit_rules_and_page_cache_is_free() {
+        let (_root, host) = machine(&[
+            MEMINFO,
+            ("proc/self/cgroup", "0::/a/b\n"),
+            ("cgroup/a/b/memory.max", "max\n"),
+            ("cgroup/a/memory.max", "4194304\n"),
+            ("cgroup/a/memory.current", "3145728\n"),
+            ("cgroup/a/memory.stat", "anon 1\ninactive_file 1048576\n"),
+        ]);
+        let reading = host.reading(&[]).await.expect("a machine");
+        assert_eq!((reading.total_bytes, reading.used_bytes), (Bytes::mib(4), Bytes::mib(2)));
+    }
+
+    #[tokio::test]
+    async fn a_machine_without_meminfo_is_an_error_that_says_so() {
+        let (_root, host) = machine(&[]);
+        assert!(matches!(host.reading(&[]).await, Err(PortError::Missing(_))));
+    }
+}

@@ -1,0 +1,221 @@
+//! The device's desk: which lanes are free, what is promised, whether one more batch fits at this moment.
+//!
+//! Acceptance reads the memory again, at this moment, and judges by the same formula as the planner
+//! (`Reading::to_give`).
+
+use crate::lane::Lane;
+use crate::process::RunnerCommand;
+use domain::{
+    Batch, BatchId, Bytes, DeviceClass, DeviceEntry, DeviceId, Epoch, JobId, Offer, Reading, RefusedReason,
+    RunningBatch, Stage, Timestamp, WorkerId,
+};
+use ports::{Device, PortResult};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Stopped batches that are remembered, so that a late `run` of one is refused.
+const STOPPED_MAX: usize = 1024;
+
+/// What does not change about a device.
+#[derive(Clone)]
+pub(crate) struct DeviceFacts {
+    pub(crate) worker: WorkerId,
+    pub(crate) device_id: DeviceId,
+    pub(crate) device: Arc<dyn Device>,
+    pub(crate) stages: Vec<Stage>,
+    pub(crate) lanes: usize,
+}
+
+/// A batch that holds a lane.
+pub(crate) struct Running {
+    pub(crate) entry: RunningBatch,
+    /// Which jobs stand where, for cancellation.
+    pub(crate) cancelled: watch::Sender<BTreeSet<usize>>,
+    /// The planner took it back.
+    pub(crate) stopped: CancellationToken,
+}
+
+/// A lane that is free.
+struct FreeLane {
+    lane: Lane,
+    since: Instant,
+    warm: Option<Stage>,
+}
+
+/// The desk.
+pub(crate) struct Desk {
+    facts: DeviceFacts,
+    free: Vec<FreeLane>,
+    pids: BTreeMap<BatchId, Arc<std::sync::Mutex<Option<u32>>>>,
+    running: BTreeMap<BatchId, Running>,
+    stopped: VecDeque<BatchId>,
+    epoch: Epoch,
+    pub(crate) draining: bool,
+}
+
+/// What an accepted batch works with.
+pub(crate) struct Seat {
+    pub(crate) lane: Lane,
+    pub(crate) cancelled: watch::Receiver<BTreeSet<usize>>,
+    pub(crate) stopped: CancellationToken,
+}
+
+impl Desk {
+    pub(crate) fn new(facts: DeviceFacts, command: &RunnerCommand) -> Desk {
+        let lane = |_| FreeLane { lane: Lane::new(command.clone()), since: Instant::now(), warm: None };
+        Desk {
+            free: (0..facts.lanes).map(lane).collect(),
+            facts,
+            pids: BTreeMap::new(),
+            running: BTreeMap::new(),
+            stopped: VecDeque::new(),
+            epoch: Epoch::default(),
+            draining: false,
+        }
+    }
+
+    /// The device's memory at this moment. Ours is this process and its runners; idle runners could give
+    /// theirs back at once.
+    pub(crate) async fn reading(&self) -> PortResult<Reading> {
+        let idle: Vec<u32> = self.free.iter().filter_map(|free| free.lane.pid()).collect();
+        let busy = self.pids.values().filter_map(|pid| *pid.lock().expect("a plain number"));
+        let own: Vec<u32> = busy.chain(idle.iter().copied()).chain([std::process::id()]).collect();
+        let reading = self.facts.device.reading(&own).await?;
+        let reclaimable_bytes = self.facts.device.reading(&idle).await?.own_bytes;
+        Ok(Reading { reclaimable_bytes, ..reading })
+    }
+
+    fn reserved(&self) -> Bytes {
+        self.running.values().map(|running| running.entry.bytes).sum()
+    }
+
+    /// Takes a batch in, or says why not.
+    pub(crate) async fn accept(
+        &mut self,
+        batch: &Batch,
+        now: Timestamp,
+    ) -> PortResult<Result<Seat, (Reading, RefusedReason)>> {
+        let reading = self.reading().await?;
+        let class = self.facts.device.class();
+        let fits = batch.bytes <= reading.to_give(&class, Bytes::ZERO, self.reserved());
+        let refused = match () {
+            () if self.draining || self.stopped.contains(&batch.id) => Some(RefusedReason::Draining),
+            () if batch.epoch < self.epoch => Some(RefusedReason::Epoch),
+            () if !self.facts.stages.contains(&batch.stage) => Some(RefusedReason::Stage),
+            () if self.free.is_empty() || self.running.contains_key(&batch.id) => Some(RefusedReason::NoLane),
+            () if !fits => Some(RefusedReason::Memory),
+            () => None,
+        };
+        if let Some(reason) = refused {
+            return Ok(Err((reading, reason)));
+        }
+        self.epoch = batch.epoch;
+        let Some(free) = self.take_lane(batch.stage) else {
+            return Ok(Err((reading, RefusedReason::NoLane)));
+        };
+        let (cancelled, receiver) = watch::channel(BTreeSet::new());
+        let stopped = CancellationToken::new();
+        let jobs = batch.tasks.iter().map(|given| given.task.job).collect();
+        let (id, stage, bytes) = (batch.id, batch.stage, batch.bytes);
+        let entry = RunningBatch { id, stage, jobs, bytes, since: now };
+        self.pids.insert(id, free.lane.pid_cell());
+        self.running.insert(id, Running { entry, cancelled, stopped: stopped.clone() });
+        Ok(Ok(Seat { lane: free.lane, cancelled: receiver, stopped }))
+    }
+
+    /// A lane that is warm for the stage, else the one used last.
+    fn take_lane(&mut self, stage: Stage) -> Option<FreeLane> {
+        let warm = self.free.iter().rposition(|free| free.warm == Some(stage));
+        let any = self.free.iter().rposition(|free| free.warm.is_some());
+        let place = warm.or(any).or(self.free.len().checked_sub(1))?;
+        Some(self.free.remove(place))
+    }
+
+    /// The batch's computing is over: its lane and its reservation are free.
+    pub(crate) fn release(&mut self, batch: BatchId, lane: Lane, stage: Stage) {
+        self.running.remove(&batch);
+        self.pids.remove(&batch);
+        let warm = lane.pid().map(|_| stage);
+        self.free.push(FreeLane { lane, since: Instant::now(), warm });
+    }
+
+    /// The planner takes a batch back: it is stopped if it runs, and refused if it comes late.
+    pub(crate) fn stop(&mut self, batch: BatchId) {
+        if let Some(running) = self.running.get(&batch) {
+            running.stopped.cancel();
+        }
+        self.stopped.push_back(batch);
+        if self.stopped.len() > STOPPED_MAX {
+            self.stopped.pop_front();
+        }
+    }
+
+    /// Somebody says that the job has an outcome: its item is taken out of its batch.
+    pub(crate) fn cancel(&self, job: JobId) {
+        for running in self.running.values() {
+            let places = running.entry.jobs.iter().enumerate().filter(|(_, of)| **of == job);
+            let places: Vec<usize> = places.map(|(place, _)| place).collect();
+            if !places.is_empty() {
+                running.cancelled.send_modify(|cancelled| cancelled.extend(places));
+            }
+        }
+    }
+
+    /// Runners that have been idle for longer than this give their memory back.
+    pub(crate) fn idle_lanes(&mut self, idle: Duration) -> Vec<Lane> {
+        let (old, kept): (Vec<FreeLane>, Vec<FreeLane>) = std::mem::take(&mut self.free)
+            .into_iter()
+            .partition(|free| free.warm.is_some() && free.since.elapsed() >= idle);
+        self.free = kept;
+        old.into_iter().map(|free| free.lane).collect()
+    }
+
+    /// A lane whose runner was ended.
+    pub(crate) fn put_back(&mut self, lane: Lane) {
+        self.free.push(FreeLane { lane, since: Instant::now(), warm: None });
+    }
+
+    /// Whether nothing runs.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// The standing word to the planner.
+    pub(crate) fn offer(&self, reading: Reading, valid_for: Duration) -> Offer {
+        let warm: BTreeSet<Stage> = self.free.iter().filter_map(|free| free.warm).collect();
+        Offer {
+            worker: self.facts.worker.clone(),
+            device: self.facts.device_id.clone(),
+            device_class: self.class(),
+            lanes_free: if self.draining { 0 } else { self.free.len() as u32 },
+            lanes: self.facts.lanes as u32,
+            reading,
+            reserved_bytes: self.reserved(),
+            stages: self.facts.stages.clone(),
+            warm: warm.into_iter().collect(),
+            valid_for_ms: if self.draining { 0 } else { valid_for.as_millis() as u64 },
+        }
+    }
+
+    /// The entry on board `devices`.
+    pub(crate) fn entry(&self, reading: Reading) -> DeviceEntry {
+        DeviceEntry {
+            worker: self.facts.worker.clone(),
+            device: self.facts.device_id.clone(),
+            device_class: self.class(),
+            reading,
+            lanes: self.facts.lanes as u32,
+            stages: self.facts.stages.clone(),
+            resident_bytes: reading.reclaimable_bytes,
+            running: self.running.values().map(|running| running.entry.clone()).collect(),
+        }
+    }
+
+    pub(crate) fn class(&self) -> DeviceClass {
+        self.facts.device.class()
+    }
+}

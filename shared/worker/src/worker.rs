@@ -1,0 +1,235 @@
+//! The worker: owns one device, answers the planner, runs batches, drains on shutdown.
+
+use crate::batch::{self, BatchRun};
+use crate::device_desk::{Desk, DeviceFacts};
+use crate::process::RunnerCommand;
+use crate::steps::Steps;
+use bytes::Bytes as Payload;
+use domain::{
+    Batch, BatchReply, Control, DEVICES, DeviceId, OFFER_SUBJECT, Site, Stage, Stop, Times, WorkerId,
+    run_subject, stop_subject, subject_job,
+};
+use futures::StreamExt;
+use ports::{Device, Expect, Ledger, Message, PortResult, Ports};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{Mutex, Notify, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Everything that a worker is told once.
+#[derive(Clone)]
+pub struct Settings {
+    /// Its name: a part of subjects.
+    pub worker: WorkerId,
+    /// Its device's name.
+    pub device_id: DeviceId,
+    /// Its device.
+    pub device: Arc<dyn Device>,
+    /// The stages that it runs.
+    pub stages: Vec<Stage>,
+    /// Places where a batch runs at a time.
+    pub lanes: usize,
+    /// How to start a runner.
+    pub runner: RunnerCommand,
+    /// The buckets.
+    pub site: Site,
+    /// The protocol's times.
+    pub times: Times,
+    /// An idle runner ends after this long.
+    pub runner_idle: Duration,
+    /// Longest wait for running batches at shutdown.
+    pub drain_max: Duration,
+}
+
+/// Longest wait between two looks at idle runners.
+const IDLE_LOOK: Duration = Duration::from_secs(5);
+
+struct Worker {
+    settings: Settings,
+    ports: Ports,
+    steps: Steps,
+    desk: Mutex<Desk>,
+    changed: Notify,
+}
+
+/// Runs until shutdown, then drains: takes nothing new and finishes what is in flight.
+///
+/// # Errors
+/// The broker refuses the subscriptions; later outages are waited out.
+pub async fn run(ports: Ports, settings: Settings, shutdown: CancellationToken) -> PortResult<()> {
+    let name = &settings.worker;
+    let mut runs = ports.wire.subscribe(&run_subject(name)).await?;
+    let mut stops = ports.wire.subscribe(&stop_subject(name)).await?;
+    let mut controls = ports.wire.subscribe("control.*").await?;
+    let worker = Arc::new(Worker::new(ports, settings));
+    let mut batches = JoinSet::new();
+    let mut offers = tokio::time::interval(worker.settings.times.offer_every);
+    let mut entries = tokio::time::interval(worker.settings.times.renew_every);
+    let mut idle = tokio::time::interval(IDLE_LOOK.min(worker.settings.runner_idle));
+    tracing::info!(worker = %worker.settings.worker, stages = ?worker.settings.stages, "ready");
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(message) = runs.next() => worker.answer_run(message, &mut batches).await,
+            Some(message) = stops.next() => worker.answer_stop(message).await,
+            Some(message) = controls.next() => worker.hear_control(message).await,
+            () = worker.changed.notified() => worker.make_offer().await,
+            _ = offers.tick() => worker.make_offer().await,
+            _ = entries.tick() => worker.write_entry().await,
+            _ = idle.tick() => worker.rest_idle_runners().await,
+            Some(_ended) = batches.join_next() => {}
+        }
+    }
+    worker.drain(batches, runs, stops, controls).await;
+    Ok(())
+}
+
+impl Worker {
+    fn new(ports: Ports, settings: Settings) -> Worker {
+        let facts = DeviceFacts {
+            worker: settings.worker.clone(),
+            device_id: settings.device_id.clone(),
+            device: settings.device.clone(),
+            stages: settings.stages.clone(),
+            lanes: settings.lanes.max(1),
+        };
+        let steps = Steps {
+            ledger: Ledger::new(ports.store.clone(), &settings.site.state),
+            site: settings.site.clone(),
+            times: settings.times,
+            worker: settings.worker.to_string(),
+            ports: ports.clone(),
+        };
+        let desk = Mutex::new(Desk::new(facts, &settings.runner));
+        Worker { settings, ports, steps, desk, changed: Notify::new() }
+    }
+
+    /// Reads memory at this moment, writes the board entry, and only then accepts.
+    async fn answer_run(self: &Arc<Worker>, message: Message, batches: &mut JoinSet<()>) {
+        let Ok(batch) = serde_json::from_slice::<Batch>(&message.payload) else {
+            tracing::warn!("a batch that cannot be read is ignored");
+            return;
+        };
+        let accepted = Instant::now();
+        let answer = self.desk.lock().await.accept(&batch, self.ports.clock.now()).await;
+        let seat = match answer {
+            Ok(Ok(seat)) => seat,
+            Ok(Err((reading, reason))) => {
+                tracing::debug!(batch = %batch.id, ?reason, "refused");
+                self.reply(&message, &BatchReply::Refused { reading, reason }).await;
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "read the device's memory; the batch is not answered");
+                return;
+            }
+        };
+        self.write_entry().await;
+        self.reply(&message, &BatchReply::Accepted).await;
+        tracing::debug!(batch = %batch.id, stage = %batch.stage, tasks = batch.tasks.len(), why = %batch.why, "accepted");
+        let run = Arc::new(BatchRun {
+            steps: self.steps.clone(),
+            worker: self.settings.worker.clone(),
+            device_class: self.settings.device.class(),
+            accepted,
+            peak: watch::channel(None).0,
+            batch,
+        });
+        let worker = self.clone();
+        let release = {
+            let worker = self.clone();
+            let (id, stage) = (run.batch.id, run.batch.stage);
+            move |lane, _report| {
+                tokio::spawn(async move {
+                    worker.desk.lock().await.release(id, lane, stage);
+                    worker.changed.notify_one();
+                });
+            }
+        };
+        batches.spawn(batch::run(run, seat, release));
+        worker.changed.notify_one();
+    }
+
+    async fn answer_stop(&self, message: Message) {
+        if let Ok(stop) = serde_json::from_slice::<Stop>(&message.payload) {
+            self.desk.lock().await.stop(stop.batch);
+            self.reply(&message, &BatchReply::Accepted).await;
+        }
+    }
+
+    async fn hear_control(&self, message: Message) {
+        let control = serde_json::from_slice::<Control>(&message.payload);
+        if let (Ok(Control::Cancel), Some(job)) = (control, subject_job(&message.subject)) {
+            self.desk.lock().await.cancel(job);
+        }
+    }
+
+    async fn reply(&self, message: &Message, reply: &BatchReply) {
+        let (Some(subject), Ok(body)) = (&message.reply, serde_json::to_vec(reply)) else { return };
+        self.publish(subject, body).await;
+    }
+
+    async fn publish(&self, subject: &str, body: Vec<u8>) {
+        if let Err(error) = self.ports.wire.publish(subject, Payload::from(body)).await {
+            tracing::debug!(subject, %error, "publish");
+        }
+    }
+
+    async fn make_offer(&self) {
+        let desk = self.desk.lock().await;
+        let Ok(reading) = desk.reading().await else { return };
+        let offer = desk.offer(reading, self.settings.times.offer_every * 3);
+        drop(desk);
+        if let Ok(body) = serde_json::to_vec(&offer) {
+            self.publish(OFFER_SUBJECT, body).await;
+        }
+    }
+
+    async fn write_entry(&self) {
+        let desk = self.desk.lock().await;
+        let Ok(reading) = desk.reading().await else { return };
+        let entry = desk.entry(reading);
+        drop(desk);
+        let Ok(body) = serde_json::to_vec(&entry) else { return };
+        let key = self.settings.device_id.as_str();
+        if let Err(error) = self.ports.boards.write(&DEVICES, key, body.into(), Expect::Anything).await {
+            tracing::debug!(%error, "write the device's entry");
+        }
+    }
+
+    async fn rest_idle_runners(&self) {
+        let lanes = self.desk.lock().await.idle_lanes(self.settings.runner_idle);
+        for mut lane in lanes {
+            lane.rest().await;
+            self.desk.lock().await.put_back(lane);
+        }
+    }
+
+    /// Withdraws the offer, refuses what still comes, and waits for what runs, up to a limit.
+    async fn drain(
+        self: &Arc<Worker>,
+        mut batches: JoinSet<()>,
+        mut runs: impl futures::Stream<Item = Message> + Unpin,
+        mut stops: impl futures::Stream<Item = Message> + Unpin,
+        mut controls: impl futures::Stream<Item = Message> + Unpin,
+    ) {
+        self.desk.lock().await.draining = true;
+        self.make_offer().await;
+        let mut late = std::pin::pin!(tokio::time::sleep(self.settings.drain_max));
+        while !batches.is_empty() {
+            tokio::select! {
+                Some(message) = runs.next() => self.answer_run(message, &mut JoinSet::new()).await,
+                Some(message) = stops.next() => self.answer_stop(message).await,
+                Some(message) = controls.next() => self.hear_control(message).await,
+                Some(_ended) = batches.join_next() => {}
+                () = &mut late => break,
+            }
+        }
+        let left = !self.desk.lock().await.is_idle();
+        tracing::info!(left_to_redelivery = left, "drained");
+        if let Err(error) = self.ports.boards.remove(&DEVICES, self.settings.device_id.as_str()).await {
+            tracing::debug!(%error, "remove the device's entry");
+        }
+    }
+}
