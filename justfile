@@ -1,0 +1,62 @@
+# Everything that one does with Meshwright from a checkout. `infra/just` runs this file on a machine that has no `just`.
+
+set positional-arguments
+
+# Where cargo builds.
+target := absolute_path(env("CARGO_TARGET_DIR", justfile_directory() / "target"))
+
+# Lists the recipes.
+[private]
+default:
+    @"{{ just_executable() }}" --justfile "{{ justfile() }}" --list --unsorted
+
+# Turns sample pictures into models, in one process, and shows where they are.
+demo *ARGS:
+    cargo run --release --locked -- demo "$@"
+
+# Runs the whole system in one process: buckets, stages, dashboard.
+up *ARGS:
+    cargo run --release --locked -- up "$@"
+
+# Everything that a push must pass: format, tests of all kinds against real servers, lints.
+test: tools && clippy
+    cargo fmt --all --check
+    # Tests and binaries in one build: apart, their features would differ and much would be built twice.
+    cargo build --release --workspace --bins --tests --locked
+    MESHWRIGHT_BIN="{{ target }}/release/meshwright" cargo test --release --workspace --locked --no-fail-fast
+
+# Format and lints alone.
+lint: && clippy
+    cargo fmt --all --check
+
+[private]
+clippy:
+    cargo clippy --release --workspace --all-targets --locked -- -D warnings
+
+# Writes the code in the house's format.
+format:
+    cargo fmt --all
+
+# Models of the protocol and simulated clusters, with what they print.
+sim *ARGS:
+    cargo test --release --locked -p sim -- --nocapture "$@"
+
+# Measures figures and writes them to figures/*.json in the target folder.
+bench *ARGS:
+    cargo run --release --locked -p bench -- "$@"
+
+# Prints all figures that were measured here as one table.
+figures:
+    @python3 infra/figures.py "{{ target }}/figures"
+
+# Licences, bans and sources of all dependencies.
+deny:
+    "$(python3 infra/tools.py path cargo-deny)" --locked --workspace check --config infra/deny.toml licenses bans sources
+
+# Installs the tools that tests need; silent when they are there.
+tools:
+    @python3 infra/tools.py install
+
+# Removes the installed tools.
+clean-tools:
+    @python3 infra/tools.py clean
