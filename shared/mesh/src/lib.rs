@@ -1,10 +1,18 @@
 //! Meshes, images and their algorithms, used by two stages or more. Pure.
 #![forbid(unsafe_code)]
 
+pub mod check;
+pub mod components;
+pub mod cutout;
+pub mod decimate;
+pub mod geometry;
 pub mod glb;
 pub mod raster;
 pub mod sample;
+pub mod smooth;
 
 mod mesh;
+mod quadric;
 
+pub use cutout::{Cutout, CutoutFault, CutoutFrame};
 pub use mesh::*;

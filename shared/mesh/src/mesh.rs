@@ -13,6 +13,21 @@ pub struct Mesh {
     pub triangles: Vec<[u32; 3]>,
 }
 
+impl Mesh {
+    /// Smallest and largest coordinates; zeros for a mesh without vertices.
+    pub fn bounds(&self) -> [[f32; 3]; 2] {
+        let Some(&first) = self.positions.first() else { return [[0.0; 3]; 2] };
+        self.positions.iter().fold([first, first], |[low, high], p| {
+            [[0, 1, 2].map(|k| low[k].min(p[k])), [0, 1, 2].map(|k| high[k].max(p[k]))]
+        })
+    }
+
+    /// The three corners of a triangle. Its indices must be in range, as `check` proves.
+    pub fn corners(&self, triangle: [u32; 3]) -> [[f32; 3]; 3] {
+        triangle.map(|index| self.positions[index as usize])
+    }
+}
+
 /// A mesh with its base colour texture.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TexturedMesh {

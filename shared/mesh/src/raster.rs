@@ -2,6 +2,7 @@
 //! figures come from it; it knows no files.
 
 use crate::Mesh;
+use crate::geometry::{dot, face_normal};
 use image::{Rgba, RgbaImage};
 
 /// Samples per pixel and axis.
@@ -173,11 +174,6 @@ fn light(normal: [f32; 3]) -> f32 {
     0.26 + 0.06 * n[1] + 0.72 * soft(KEY) + 0.24 * soft(FILL)
 }
 
-fn face_normal([a, b, c]: [[f32; 3]; 3]) -> [f32; 3] {
-    let (u, v) = ([b[0] - a[0], b[1] - a[1], b[2] - a[2]], [c[0] - a[0], c[1] - a[1], c[2] - a[2]]);
-    [u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]]
-}
-
 /// Bilinear, clamped at the borders; linear light.
 fn texel(texture: &RgbaImage, uv: [f32; 2]) -> [f32; 3] {
     let place = |value: f32, size: u32| {
@@ -227,10 +223,6 @@ fn resolve(samples: &Samples, shader: &Shader<'_>, size_px: u32) -> RgbaImage {
         let [r, g, b] = sum.map(|channel| encode(channel / covered));
         Rgba([r, g, b, (covered / per_pixel * 255.0 + 0.5) as u8])
     })
-}
-
-fn dot(a: [f32; 3], b: [f32; 3]) -> f32 {
-    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 }
 
 #[cfg(test)]
