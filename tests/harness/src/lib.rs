@@ -1,9 +1,11 @@
-//! Starts what tests need outside their own process: nats-server, MinIO, `aws`, `mc`, and `meshwright` itself.
+//! Starts what tests need outside their own process: nats-server, MinIO, `aws`, `mc`, and `meshwright`
+//! itself.
 //!
-//! The way through it: [`tool`] finds or installs a program, [`Child`] runs it with its output in files, [`NatsServer`] and
-//! [`Minio`] are such children that are ready when `start` returns, [`Stack`] is both of them joined by bucket events. Every
-//! wait is bounded. Nothing outlives the test process, however that ends. A test that panics keeps its [`Scratch`] folders
-//! and prints where they are (so tests panic rather than return errors); `MESHWRIGHT_KEEP=1` keeps them always.
+//! The way through it: [`tool`] finds or installs a program, [`Child`] runs it with its output in files,
+//! [`NatsServer`] and [`Minio`] are such children that are ready when `start` returns, [`Stack`] is both of
+//! them joined by bucket events. Every wait is bounded. Nothing outlives the test process, however that ends.
+//! A test that panics keeps its [`Scratch`] folders and prints where they are (so tests panic rather than
+//! return errors); `MESHWRIGHT_KEEP=1` keeps them always.
 //!
 //! It knows neither NATS's nor S3's protocol: what is in the servers is the test's business.
 #![forbid(unsafe_code)]

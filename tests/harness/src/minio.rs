@@ -13,8 +13,8 @@ const COMMAND_WITHIN: Duration = Duration::from_secs(30);
 /// The notification target's name, part of its ARN.
 const TARGET: &str = "MW";
 
-/// Where bucket events go. The stream that takes `subject` must exist before the server starts: MinIO asks JetStream for
-/// a confirmation of each event.
+/// Where bucket events go. The stream that takes `subject` must exist before the server starts: MinIO asks
+/// JetStream for a confirmation of each event.
 #[derive(Clone, Debug)]
 pub struct NotifyNats {
     /// The server's address without a scheme, as [`crate::NatsServer::address`].
@@ -129,7 +129,8 @@ impl Minio {
         self.child.kill().map(drop)
     }
 
-    /// Starts it again on the same port and data (`kill -9` first, if it still runs) and waits until it serves.
+    /// Starts it again on the same port and data (`kill -9` first, if it still runs) and waits until it
+    /// serves.
     ///
     /// # Errors
     /// As [`Minio::start`].

@@ -96,7 +96,8 @@ impl NatsServer {
         self.child.kill().map(drop)
     }
 
-    /// Starts it again on the same port and store (`kill -9` first, if it still runs) and waits until it serves.
+    /// Starts it again on the same port and store (`kill -9` first, if it still runs) and waits until it
+    /// serves.
     ///
     /// # Errors
     /// As [`NatsServer::start`].

@@ -1,8 +1,8 @@
 //! TCP ports for servers that must come back on the same one.
 //!
-//! A port that the system hands out (port 0) can be taken by any outgoing connection while its server is down, even by a
-//! client that connects to itself. So ports are chosen below the system's own range, and a lock file keeps other test
-//! processes off them until the lease ends.
+//! A port that the system hands out (port 0) can be taken by any outgoing connection while its server is
+//! down, even by a client that connects to itself. So ports are chosen below the system's own range, and a
+//! lock file keeps other test processes off them until the lease ends.
 
 use anyhow::{Context, Result, bail};
 use std::fs::File;

@@ -1,7 +1,8 @@
-//! Ends the children of a test process that could not do it itself: it was killed, it aborted, or they hang in a static.
+//! Ends the children of a test process that could not do it itself: it was killed, it aborted, or they hang
+//! in a static.
 //!
-//! One shell per test process reads process groups from a pipe. When the test process ends, however it ends, the pipe
-//! closes, and the shell kills the groups that are still on its list.
+//! One shell per test process reads process groups from a pipe. When the test process ends, however it ends,
+//! the pipe closes, and the shell kills the groups that are still on its list.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;

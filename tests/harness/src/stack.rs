@@ -38,8 +38,8 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts the broker, lets the test create its streams (the one that takes the events must be among them), then starts
-    /// the store and creates the buckets. `create_streams` is given the broker's URL.
+    /// Starts the broker, lets the test create its streams (the one that takes the events must be among
+    /// them), then starts the store and creates the buckets. `create_streams` is given the broker's URL.
     ///
     /// # Errors
     /// A tool is missing, a server does not become ready, or `create_streams` fails.

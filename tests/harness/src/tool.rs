@@ -8,8 +8,9 @@ use std::sync::Mutex;
 
 static FOUND: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
 
-/// The program of a tool named in `infra/tools.py`: `nats-server`, `minio`, `mc`, `aws`, `mesh-python`, `gltf-validator`.
-/// One that is missing is installed first (minutes for MinIO, seconds for the others); asking again costs nothing.
+/// The program of a tool named in `infra/tools.py`: `nats-server`, `minio`, `mc`, `aws`, `mesh-python`,
+/// `gltf-validator`. One that is missing is installed first (minutes for MinIO, seconds for the others);
+/// asking again costs nothing.
 ///
 /// # Errors
 /// The tool could not be installed; the message says what to do.

@@ -1,4 +1,5 @@
-//! The one bounded wait loop of the harness, for what nobody tells us: a server that becomes ready, a line in a log.
+//! The one bounded wait loop of the harness, for what nobody tells us: a server that becomes ready, a line in
+//! a log.
 
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! The harness itself: servers become ready, survive kill and restart on the same port, and other people's clients work.
+//! The harness itself: servers become ready, survive kill and restart on the same port, and other people's
+//! clients work.
 
 use anyhow::{Result, ensure};
 use harness::{Child, NatsConfig, NatsServer, PortLease, Spec, Stack, StackConfig, output, tool, until};
@@ -8,7 +9,8 @@ use tokio::net::TcpStream;
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// One request in NATS's text protocol, and the payload of its answer: enough to make a stream without a client library.
+/// One request in NATS's text protocol, and the payload of its answer: enough to make a stream without a
+/// client library.
 async fn request(nats: &NatsServer, subject: &str, body: &str) -> Result<String> {
     let ask = async {
         let mut stream = BufReader::new(TcpStream::connect(nats.address()).await?);
