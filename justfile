@@ -49,9 +49,9 @@ bench *ARGS:
 figures:
     @python3 infra/figures.py "{{ target }}/figures"
 
-# Licences, bans and sources of all dependencies.
-deny:
-    "$(python3 infra/tools.py path cargo-deny)" --locked --workspace check --config infra/deny.toml licenses bans sources
+# Checks licences, bans and sources of all dependencies; `deny advisories` asks for known holes (needs the advisory database).
+deny *WHAT="licenses bans sources":
+    "$(python3 infra/tools.py path cargo-deny)" --locked --workspace --config infra/deny.toml check {{ WHAT }}
 
 # Installs the tools that tests need; silent when they are there.
 tools:

@@ -77,9 +77,18 @@ mod tests {
 
     #[test]
     fn dependencies_are_found_in_every_section_and_under_their_real_name() {
-        let text = "[package]\nname = \"a\"\n[dependencies]\nb.workspace = true\n\
-                    c = { package = \"real\", version = \"1\" }\n[target.'cfg(unix)'.dependencies]\nd = \"1\"\n\
-                    [build-dependencies]\ne = \"1\"\n[dev-dependencies]\nf = \"1\"\n";
+        let text = r#"[package]
+name = "a"
+[dependencies]
+b.workspace = true
+c = { package = "real", version = "1" }
+[target.'cfg(unix)'.dependencies]
+d = "1"
+[build-dependencies]
+e = "1"
+[dev-dependencies]
+f = "1"
+"#;
         let manifest = parse("shared/a", text);
         let names: Vec<_> = manifest.dependencies.into_iter().collect();
         let expect = [("b", 4), ("d", 7), ("e", 9), ("real", 5)].map(|(n, line)| (n.to_owned(), line));

@@ -111,11 +111,25 @@ mod tests {
 
     #[test]
     fn methods_of_each_trait_are_counted_and_free_functions_are_not() {
-        let text = "pub trait A: Send {\n    /// fn not_me\n    fn one(&self);\n    async fn two(&self) {\n        \
-                    fn inner() {}\n    }\n}\nfn free() {}\nmod m {\n    pub(crate) trait B {\n        fn b();\n    }\n}\n\
-                    trait Empty {}\nfn last() {}\n";
+        let text = "
+pub trait A: Send {
+    /// fn not_me
+    fn one(&self);
+    async fn two(&self) {
+        fn inner() {}
+    }
+}
+fn free() {}
+mod m {
+    pub(crate) trait B {
+        fn b();
+    }
+}
+trait Empty {}
+fn last() {}
+";
         let found = Source::new("shared/x/src/lib.rs", text).traits();
-        let expect = [(1, "A", 2), (10, "B", 1), (14, "Empty", 0)].map(|(l, n, c)| (l, n.to_owned(), c));
+        let expect = [(2, "A", 2), (11, "B", 1), (15, "Empty", 0)].map(|(l, n, c)| (l, n.to_owned(), c));
         assert_eq!(found, expect);
     }
 
