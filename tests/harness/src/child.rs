@@ -2,9 +2,10 @@
 
 use crate::{Scratch, reaper, until};
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 use std::ffi::OsString;
 use std::fs::File;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -87,6 +88,8 @@ pub struct Child {
     spec: Spec,
     process: std::process::Child,
     exit: Option<ExitStatus>,
+    // Process groups of this and earlier starts that may have members.
+    groups: Vec<Pid>,
     folder: PathBuf,
     // Only held to be dropped after the process is gone.
     _scratch: Option<Scratch>,
@@ -105,7 +108,8 @@ impl Child {
             (None, scratch) => scratch.as_ref().expect("made just above").path().to_owned(),
         };
         let process = start(&spec, &folder)?;
-        Ok(Child { spec, process, exit: None, folder, _scratch: scratch })
+        let groups = vec![pid(&process)];
+        Ok(Child { spec, process, exit: None, groups, folder, _scratch: scratch })
     }
 
     /// Starts it again after it has ended, with the same arguments; logs are appended. One that still runs is
@@ -116,6 +120,7 @@ impl Child {
     pub fn restart(&mut self) -> Result<()> {
         self.kill()?;
         self.process = start(&self.spec, &self.folder)?;
+        self.groups.push(pid(&self.process));
         self.exit = None;
         Ok(())
     }
@@ -186,7 +191,8 @@ impl Child {
     /// The system does not tell.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         if self.exit.is_none() {
-            self.exit = self.process.try_wait().context("ask for the end of a process")?;
+            let exit = self.process.try_wait().context("ask for the end of a process")?;
+            exit.into_iter().for_each(|status| self.has_ended(status));
         }
         Ok(self.exit)
     }
@@ -197,33 +203,41 @@ impl Child {
     /// # Errors
     /// The system refuses.
     pub fn kill(&mut self) -> Result<ExitStatus> {
-        if self.ended()?.is_none() {
-            self.process.kill().context("kill a process")?;
-            self.exit = Some(self.process.wait().context("wait for a killed process")?);
+        if let Some(status) = self.ended()? {
+            return Ok(status);
         }
-        Ok(self.exit.unwrap_or(ExitStatus::from_raw(0)))
+        self.process.kill().context("kill a process")?;
+        let status = self.process.wait().context("wait for a killed process")?;
+        self.has_ended(status);
+        Ok(status)
     }
 
     /// Asks it to end, with SIGTERM.
     ///
     /// # Errors
     /// It has ended already, or the signal cannot be sent.
-    pub fn terminate(&self) -> Result<()> {
-        self.signal("TERM")
+    pub fn terminate(&mut self) -> Result<()> {
+        self.signal(Signal::TERM)
     }
 
-    /// Sends a signal, named as for `kill`: `STOP`, `CONT`, `INT`, `USR1`.
+    /// Sends a signal: `STOP` and `CONT` make it hang for a while.
     ///
     /// # Errors
     /// It has ended already, or the signal cannot be sent.
-    pub fn signal(&self, name: &str) -> Result<()> {
-        if self.exit.is_some() {
-            bail!("{} has ended: no SIG{name} for it", self.spec.name);
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        if let Some(status) = self.ended()? {
+            bail!("{} has ended with {status}: there is nobody to signal", self.spec.name);
         }
-        let sent = Command::new("kill").args([format!("-{name}"), self.pid().to_string()]).output();
-        match sent.context("run kill")? {
-            done if done.status.success() => Ok(()),
-            done => bail!("send SIG{name}: {}", String::from_utf8_lossy(&done.stderr).trim()),
+        kill_process(pid(&self.process), signal).context("send a signal")
+    }
+
+    /// A group without members is forgotten at once: its number may soon be somebody else's.
+    fn has_ended(&mut self, status: ExitStatus) {
+        self.exit = Some(status);
+        let group = pid(&self.process);
+        if test_kill_process_group(group).is_err() {
+            self.groups.retain(|other| *other != group);
+            reaper::forget(group);
         }
     }
 
@@ -241,14 +255,19 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // The whole group: a runner must not outlive the test of its worker. The group's number stays its own
-        // while any member lives, and `kill` of an empty group only fails.
-        let group = self.pid();
-        let kill = ["-KILL".to_owned(), "--".to_owned(), format!("-{group}")];
-        let _ = Command::new("kill").args(kill).stderr(Stdio::null()).status();
+        // Whole groups: a runner must not outlive the test of its worker.
+        for group in &self.groups {
+            let _ = kill_process_group(*group, Signal::KILL);
+        }
         let _ = self.kill();
-        reaper::forget(group);
+        for group in &self.groups {
+            reaper::forget(*group);
+        }
     }
+}
+
+fn pid(process: &std::process::Child) -> Pid {
+    Pid::from_child(process)
 }
 
 fn start(spec: &Spec, folder: &Path) -> Result<std::process::Child> {
@@ -267,7 +286,7 @@ fn start(spec: &Spec, folder: &Path) -> Result<std::process::Child> {
         };
     }
     let process = command.spawn().with_context(|| format!("start {}", spec.program.display()))?;
-    reaper::watch(process.id());
+    reaper::watch(pid(&process));
     Ok(process)
 }
 

@@ -25,6 +25,7 @@ pub use child::{Child, Spec, meshwright};
 pub use minio::{Minio, MinioConfig, NotifyNats};
 pub use nats::{NatsConfig, NatsServer};
 pub use port::PortLease;
+pub use rustix::process::Signal;
 pub use s3::{S3Endpoint, output};
 pub use scratch::Scratch;
 pub use stack::{Stack, StackConfig};

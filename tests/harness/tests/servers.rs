@@ -82,8 +82,7 @@ async fn an_upload_by_aws_or_mc_becomes_a_message_and_survives_a_kill_of_the_sto
 
 #[tokio::test]
 async fn a_child_tells_its_lines_and_its_end() {
-    let spec =
-        Spec::new("speaker", "/bin/sh").args(["-c", "echo ready on 17; exec cat /dev/zero > /dev/null"]);
+    let spec = Spec::new("speaker", "/bin/sh").args(["-c", "echo ready on 17; exec tail -f /dev/null"]);
     let mut child = Child::spawn(spec).unwrap();
     let line = child.wait_for_line("its port", SOON, |line| line.starts_with("ready on ")).await.unwrap();
     assert_eq!(line, "ready on 17");
@@ -103,7 +102,7 @@ async fn a_child_that_ends_early_shows_its_output_in_the_error() {
 
 #[tokio::test]
 async fn a_dropped_child_takes_its_own_children_along() {
-    let spec = Spec::new("parent", "/bin/sh").args(["-c", "cat /dev/zero > /dev/null & echo $!; wait"]);
+    let spec = Spec::new("parent", "/bin/sh").args(["-c", "tail -f /dev/null & echo $!; wait"]);
     let mut child = Child::spawn(spec).unwrap();
     let pid = child.wait_for_line("its child's number", SOON, |_| true).await.unwrap();
     let process = std::path::PathBuf::from(format!("/proc/{pid}/exe"));
@@ -123,4 +122,25 @@ fn two_leases_never_share_a_port() {
 fn a_tool_that_is_not_in_the_table_is_an_error_that_names_it() {
     let error = tool("frobnicator").unwrap_err();
     assert!(format!("{error:#}").contains("frobnicator"), "{error:#}");
+}
+
+/// Set in the process that plays the killed test.
+const VICTIM: &str = "HARNESS_TEST_IS_VICTIM";
+
+#[tokio::test]
+async fn what_a_killed_test_process_started_ends_with_it() {
+    if std::env::var_os(VICTIM).is_some() {
+        let spec =
+            Spec::new("orphan", "tail").args(["-f", "/dev/null"]).folder(&std::env::current_dir().unwrap());
+        let orphan = Child::spawn(spec).unwrap();
+        println!("\norphan {}", orphan.pid());
+        std::process::abort();
+    }
+    let this = "what_a_killed_test_process_started_ends_with_it";
+    let spec = Spec::new("victim", std::env::current_exe().unwrap());
+    let mut victim = Child::spawn(spec.args(["--exact", this, "--nocapture"]).env(VICTIM, "1")).unwrap();
+    let line = victim.wait_for_line("its orphan", SOON, |line| line.starts_with("orphan ")).await.unwrap();
+    let orphan = std::path::PathBuf::from(format!("/proc/{}/exe", &line["orphan ".len()..]));
+    assert!(!victim.wait(SOON).await.unwrap().success());
+    until("the orphan to be gone", SOON, async || Ok((!orphan.exists()).then_some(()))).await.unwrap();
 }
