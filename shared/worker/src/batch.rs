@@ -135,7 +135,8 @@ async fn prepare(run: Arc<BatchRun>, given: BatchTask) -> Option<(Item, Input)> 
             None
         }
         Err(error) => {
-            tracing::warn!(job = %item.given.task.job, stage = %item.given.task.stage, %error, "fetch a task");
+            let task = &item.given.task;
+            tracing::warn!(job = %task.job, stage = %task.stage, %error, "fetch a task");
             item.token.let_go();
             None
         }

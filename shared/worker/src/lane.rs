@@ -105,6 +105,19 @@ impl Lane {
         *self.pid.lock().expect("a plain number")
     }
 
+    /// Starts the runner before it is needed.
+    ///
+    /// # Errors
+    /// It cannot be started, or is not ready in time.
+    pub async fn warm_up(&mut self) -> std::io::Result<()> {
+        if self.runner.is_none() {
+            let runner = RunnerProcess::start(&self.command).await?;
+            self.set_pid(runner.pid());
+            self.runner = Some(runner);
+        }
+        Ok(())
+    }
+
     /// Where the runner's process id stands while the lane is in use elsewhere.
     pub(crate) fn pid_cell(&self) -> Arc<Mutex<Option<u32>>> {
         self.pid.clone()

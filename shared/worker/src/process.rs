@@ -61,6 +61,8 @@ impl RunnerProcess {
     pub(crate) async fn start(command: &RunnerCommand) -> io::Result<RunnerProcess> {
         let mut child = Command::new(&command.program)
             .args(&command.args)
+            // An abort under a memory limit has no memory for a backtrace.
+            .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

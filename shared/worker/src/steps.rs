@@ -191,7 +191,8 @@ impl Steps {
     /// winner's.
     pub(crate) async fn commit(&self, manifest: &Manifest) -> PortResult<()> {
         if let Decided::Already(winner) = self.ledger.commit(manifest).await? {
-            tracing::info!(job = %manifest.job, stage = %manifest.stage, winner = %winner.attempt, "another attempt won");
+            let (job, stage) = (manifest.job, manifest.stage);
+            tracing::info!(%job, %stage, winner = %winner.attempt, "another attempt won");
             let keys: Vec<String> = manifest.artifacts.iter().map(|artifact| artifact.key.clone()).collect();
             self.ports.store.delete(self.ledger.bucket(), &keys).await?;
         }

@@ -127,7 +127,8 @@ impl Worker {
         };
         self.write_entry().await;
         self.reply(&message, &BatchReply::Accepted).await;
-        tracing::debug!(batch = %batch.id, stage = %batch.stage, tasks = batch.tasks.len(), why = %batch.why, "accepted");
+        let (tasks, why) = (batch.tasks.len(), &batch.why);
+        tracing::debug!(batch = %batch.id, stage = %batch.stage, tasks, %why, "accepted");
         let run = Arc::new(BatchRun {
             steps: self.steps.clone(),
             worker: self.settings.worker.clone(),
