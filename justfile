@@ -22,7 +22,7 @@ up *ARGS:
 test: tools && clippy
     cargo fmt --all --check
     # Tests and binaries in one build: apart, their features would differ and much would be built twice.
-    cargo build --release --workspace --bins --tests --locked
+    cargo build --release --workspace --lib --bins --tests --locked
     MESHWRIGHT_BIN="{{ target }}/release/meshwright" cargo test --release --workspace --locked --no-fail-fast
 
 # Format and lints alone.

@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 pub struct StackConfig {
     /// The broker.
     pub nats: NatsConfig,
+    /// As whom the store publishes, if the broker asks for users.
+    pub store_user: Option<(String, String)>,
     /// The subject of bucket events.
     pub subject: String,
     /// Buckets whose uploads are events.
@@ -21,6 +23,7 @@ impl Default for StackConfig {
     fn default() -> StackConfig {
         StackConfig {
             nats: NatsConfig::default(),
+            store_user: None,
             subject: "s3ev.minio".to_owned(),
             event_buckets: vec!["uploads".to_owned()],
             buckets: Vec::new(),
@@ -49,7 +52,7 @@ impl Stack {
     ) -> Result<Stack> {
         let nats = NatsServer::start(config.nats).await?;
         create_streams(nats.url()).await.context("create the streams")?;
-        let notify = NotifyNats { address: nats.address(), subject: config.subject, user: None };
+        let notify = NotifyNats { address: nats.address(), subject: config.subject, user: config.store_user };
         let minio = Minio::start(MinioConfig { notify_nats: Some(notify), ..MinioConfig::default() }).await?;
         for bucket in config.event_buckets.iter().chain(&config.buckets) {
             minio.create_bucket(bucket).await?;
