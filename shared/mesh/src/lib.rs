@@ -10,6 +10,7 @@ pub mod glb;
 pub mod raster;
 pub mod sample;
 pub mod smooth;
+pub mod weld;
 
 mod mesh;
 mod quadric;

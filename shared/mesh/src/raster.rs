@@ -171,7 +171,7 @@ fn light(normal: [f32; 3]) -> f32 {
     let n = normal.map(|value| value / length);
     // Half-Lambert: the terminator is soft, as under a large lamp.
     let soft = |direction: [f32; 3]| (0.5 + 0.5 * dot(n, direction)).powi(2);
-    0.26 + 0.06 * n[1] + 0.72 * soft(KEY) + 0.24 * soft(FILL)
+    0.14 + 0.06 * n[1] + 0.86 * soft(KEY) + 0.22 * soft(FILL)
 }
 
 /// Bilinear, clamped at the borders; linear light.

@@ -29,3 +29,28 @@ pub fn torus(radius: f32, tube: f32, major: u32, minor: u32) -> Mesh {
     }
     mesh
 }
+
+/// A ball around the origin: `rings` rows of `2 * rings` vertices between two poles on Y. At least 2 rings.
+pub fn ball(radius: f32, rings: u32) -> Mesh {
+    let columns = 2 * rings;
+    let mut mesh = Mesh { positions: vec![[0.0, radius, 0.0], [0.0, -radius, 0.0]], ..Mesh::default() };
+    let at = |ring: u32, column: u32| 2 + ring * columns + column % columns;
+    for ring in 0..rings {
+        let (sin, cos) = ((ring + 1) as f32 / (rings + 1) as f32 * std::f32::consts::PI).sin_cos();
+        for column in 0..columns {
+            let (east, north) = (column as f32 / columns as f32 * std::f32::consts::TAU).sin_cos();
+            mesh.positions.push([radius * sin * east, radius * cos, radius * sin * north]);
+            if ring == 0 {
+                mesh.triangles.push([0, at(0, column), at(0, column + 1)]);
+            } else {
+                let (a, b) = (at(ring - 1, column), at(ring, column));
+                let (c, d) = (at(ring, column + 1), at(ring - 1, column + 1));
+                mesh.triangles.extend([[a, b, c], [a, c, d]]);
+            }
+            if ring == rings - 1 {
+                mesh.triangles.push([1, at(ring, column + 1), at(ring, column)]);
+            }
+        }
+    }
+    mesh
+}
