@@ -1,6 +1,8 @@
 //! An upload, the job made of it, and how its lives end.
 
-use crate::{Bytes, Class, JobId, Life, Recipe, Stage, StoreId, TenantId, Timestamp, UploadId, ids::hash128};
+use crate::{
+    Bytes, Class, JobId, Life, Recipe, Stage, StoreId, Task, TenantId, Timestamp, UploadId, ids::hash128,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -69,6 +71,20 @@ impl JobRecord {
     /// The job's id: upload and recipe.
     pub fn job_id(&self) -> JobId {
         job_id(self.upload.id(), &self.recipe)
+    }
+
+    /// The task of this job at `stage`.
+    pub fn task(&self, stage: Stage) -> Task {
+        Task {
+            job: self.job_id(),
+            upload: self.upload.id(),
+            stage,
+            class: self.class,
+            tenant: self.tenant.clone(),
+            recipe: self.recipe.clone(),
+            size_bytes: self.upload.size_bytes,
+            accepted_at: self.accepted_at,
+        }
     }
 }
 

@@ -6,6 +6,8 @@ use crate::{Class, EventKind, JobId, Stage, StoreId, Task, TenantId, WorkerId};
 pub const OFFER_SUBJECT: &str = "offer";
 /// Where workers say how batches ended.
 pub const ENDED_SUBJECT: &str = "ended";
+/// Where a sweep is asked for at once; the answer is its report.
+pub const SWEEP_SUBJECT: &str = "sweep";
 
 /// `s3ev.<store>`: one subject, and one user of the broker, per store.
 pub fn uploads_subject(store: &StoreId) -> String {

@@ -1,0 +1,183 @@
+//! The collector: removes what nothing needs any more. Reads the bucket in 16 parts, so that its memory stays small.
+//!
+//! Per part: fix the time, LIST `a/`, then LIST `m/`, read what the names do not tell, delete what the plan says. It never
+//! deletes job records, manifests, outcomes, or anything in an input bucket but unfinished multipart uploads.
+
+use crate::collect_plan::{
+    Answers, ArtifactSeen, JobSeen, Litter, artifacts_seen, jobs_seen, plan_collection, questions,
+};
+use crate::retention::{JobWeight, Retention, Retirer};
+use crate::telemetry::count_collected;
+use domain::{ARTIFACTS_PREFIX, Bytes, JobId, MANIFESTS_PREFIX, Site, Stage, Times};
+use futures::{StreamExt, TryStreamExt, stream};
+use ports::{Ledger, PortError, PortResult, Ports, list_all};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// Manifests and outcomes read at once.
+const READS_AT_ONCE: usize = 16;
+/// Most keys that S3 deletes in one request.
+const DELETE_AT_ONCE: usize = 1000;
+/// A multipart upload that was begun so long ago is not finished any more.
+const MULTIPART_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// How the collector works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CollectSettings {
+    /// Shortest time between two collections.
+    pub every: Duration,
+    /// How old an attempt must be before it may go.
+    pub grace: Duration,
+    /// How much and how long finished jobs keep their files.
+    pub retention: Retention,
+}
+
+impl CollectSettings {
+    /// By the protocol's times, ten sweeps apart, keeping everything.
+    pub fn new(times: &Times) -> CollectSettings {
+        CollectSettings {
+            every: times.sweep_every_min * 10,
+            grace: times.grace(),
+            retention: Retention::default(),
+        }
+    }
+}
+
+/// Collects one site.
+pub struct Collector {
+    ports: Ports,
+    ledger: Ledger,
+    site: Site,
+    settings: CollectSettings,
+    /// What outcomes said: they never change, so each is read once in a process.
+    remembered: Mutex<Answers>,
+}
+
+impl Collector {
+    /// Of this site.
+    pub fn new(ports: Ports, site: Site, settings: CollectSettings) -> Collector {
+        let ledger = Ledger::new(ports.store.clone(), &site.state);
+        Collector { ports, ledger, site, settings, remembered: Mutex::default() }
+    }
+
+    /// One collection. Returns how many objects were removed.
+    ///
+    /// # Errors
+    /// The first one of the store; the next collection begins anew.
+    pub async fn collect(&self) -> PortResult<usize> {
+        let mut removed = 0;
+        let mut weights = Vec::new();
+        let mut remembered = self.remembered.lock().await;
+        let mut still_needed = Answers::default();
+        for part in 0..16 {
+            removed += self.collect_part(part, &mut remembered, &mut still_needed, &mut weights).await?;
+        }
+        *remembered = still_needed;
+        if self.settings.retention.is_set() {
+            let retirer = Retirer { ports: &self.ports, ledger: &self.ledger, site: &self.site };
+            let retired = retirer.retire(&self.settings.retention, &weights).await?;
+            count_collected("retention", retired);
+            removed += retired;
+        }
+        self.abort_multipart_uploads().await?;
+        Ok(removed)
+    }
+
+    /// One part: jobs whose id begins with this hexadecimal digit.
+    async fn collect_part(
+        &self,
+        part: u8,
+        remembered: &mut Answers,
+        still_needed: &mut Answers,
+        weights: &mut Vec<JobWeight>,
+    ) -> PortResult<usize> {
+        let (store, bucket, grace) = (&*self.ports.store, self.ledger.bucket(), self.settings.grace);
+        let now = self.ports.clock.now();
+        let seen =
+            artifacts_seen(now, list_all(store, bucket, &format!("{ARTIFACTS_PREFIX}{part:x}")).await?);
+        if seen.is_empty() {
+            return Ok(0);
+        }
+        let jobs = jobs_seen(&list_all(store, bucket, &format!("{MANIFESTS_PREFIX}{part:x}")).await?);
+        let answers = self.read(&seen, &jobs, remembered).await?;
+        let plan = plan_collection(now, grace, &seen, &jobs, &answers);
+        weigh(&seen, &jobs, weights);
+        still_needed.expiries.extend(answers.expiries);
+        for why in [Litter::Unreferenced, Litter::Marker, Litter::Expired] {
+            let keys: Vec<String> =
+                plan.iter().filter(|(_, w)| *w == why).map(|(key, _)| key.clone()).collect();
+            count_collected(why.as_str(), delete(&self.ports, bucket, &keys).await?);
+        }
+        if !plan.is_empty() {
+            tracing::debug!(objects = plan.len(), part, "collected");
+        }
+        Ok(plan.len())
+    }
+
+    async fn read(
+        &self,
+        seen: &[ArtifactSeen],
+        jobs: &BTreeMap<JobId, JobSeen>,
+        remembered: &Answers,
+    ) -> PortResult<Answers> {
+        let asked = questions(self.settings.grace, seen, jobs);
+        let mut winners = stream::iter(asked.winners)
+            .map(|(job, stage)| async move {
+                let manifest = self.ledger.manifest(job, stage).await?;
+                Ok::<_, PortError>(manifest.map(|manifest| ((job, stage), manifest.attempt)))
+            })
+            .buffer_unordered(READS_AT_ONCE);
+        let mut answers = Answers::default();
+        while let Some(winner) = winners.try_next().await? {
+            answers.winners.extend(winner);
+        }
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            asked.expiries.into_iter().partition(|of| remembered.expiries.contains_key(of));
+        answers.expiries.extend(known.into_iter().map(|of| (of, remembered.expiries[&of])));
+        let mut expiries = stream::iter(unknown)
+            .map(|(job, life)| async move {
+                let outcome = self.ledger.outcome(job, life).await?;
+                Ok::<_, PortError>(outcome.map(|outcome| ((job, life), outcome.intermediates_expire_at)))
+            })
+            .buffer_unordered(READS_AT_ONCE);
+        while let Some(expiry) = expiries.try_next().await? {
+            answers.expiries.extend(expiry);
+        }
+        Ok(answers)
+    }
+
+    async fn abort_multipart_uploads(&self) -> PortResult<()> {
+        let begun_before = self.ports.clock.now() - MULTIPART_AGE_MAX;
+        for bucket in self.site.buckets() {
+            match self.ports.store.abort_uploads(bucket, begun_before).await {
+                Ok(many) => count_collected("multipart", many),
+                // Least privilege may well not allow it in a bucket of others.
+                Err(PortError::Denied(why)) => tracing::debug!(bucket, why, "abort multipart uploads"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds what each job of a part weighs.
+fn weigh(seen: &[ArtifactSeen], jobs: &BTreeMap<JobId, JobSeen>, weights: &mut Vec<JobWeight>) {
+    let mut bytes: BTreeMap<JobId, Bytes> = BTreeMap::new();
+    for object in seen {
+        let copies = if object.stage == Stage::Export { object.size } else { Bytes::ZERO };
+        *bytes.entry(object.job).or_default() += object.size + copies;
+    }
+    weights.extend(bytes.into_iter().filter_map(|(job, bytes)| {
+        let seen = jobs.get(&job)?;
+        Some(JobWeight { job, life: seen.state.life, ended_at: seen.ended_at, bytes })
+    }));
+}
+
+/// Deletes any number of objects; returns how many.
+pub(crate) async fn delete(ports: &Ports, bucket: &str, keys: &[String]) -> PortResult<usize> {
+    for keys in keys.chunks(DELETE_AT_ONCE) {
+        ports.store.delete(bucket, keys).await?;
+    }
+    Ok(keys.len())
+}
