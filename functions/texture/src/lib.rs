@@ -1,2 +1,131 @@
 //! Stage 3: mesh and cut-out -> textured mesh.
+//!
+//! `mesh.glb` and `cutout.png` in, `textured.glb` out: the same surface, base colour baked from the picture.
+//! The flow: `charts` -> `pack` (put together in `unwrap`), then `picture` and `rim` say which colour a
+//! point has, `bake` fills.
 #![forbid(unsafe_code)]
+
+mod bake;
+mod charts;
+mod pack;
+mod picture;
+mod rim;
+mod unwrap;
+
+use bake::Canvas;
+use domain::{EngineVersion, Recipe};
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{ExtendedColorType, ImageEncoder};
+use mesh::check::check;
+use mesh::smooth::vertex_normals;
+use mesh::{Cutout, CutoutFault, Mesh, TexturedMesh};
+use picture::{Picture, Point};
+use stage::{Context, File, Input, Output, StageError, StageFunction};
+use unwrap::Unwrapped;
+
+/// The stage function texture.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Texture;
+
+impl StageFunction for Texture {
+    fn engine(&self, _recipe: &Recipe) -> EngineVersion {
+        EngineVersion { name: "projection".to_owned(), version: "1".to_owned() }
+    }
+
+    fn memory_hint(&self, recipe: &Recipe) -> f64 {
+        let megatexels = f64::from(recipe.texture_px).powi(2) / f64::from(1 << 20);
+        0.015 + 0.01 * megatexels
+    }
+
+    fn run(&mut self, input: &Input, cx: &Context<'_>) -> Output {
+        cx.progress(0.0, "decode");
+        let (mesh, cutout) = {
+            let _span = cx.span("decode");
+            read(input)?
+        };
+        let (model, charts) = texture(mesh, &cutout, input.recipe.texture_px, cx)?;
+        cx.progress(0.95, "encode");
+        let _span = cx.span("encode");
+        let engine = self.engine(&input.recipe);
+        let extras = serde_json::json!({
+            "engine": engine.name,
+            "engine_version": engine.version,
+            "texture_px": input.recipe.texture_px,
+            "charts": charts,
+        });
+        let bytes = mesh::glb::write(&model, &extras)
+            .map_err(|error| StageError::Failed(format!("encode the textured mesh: {error}")))?;
+        Ok(vec![File {
+            name: "textured.glb".to_owned(),
+            content_type: "model/gltf-binary".to_owned(),
+            bytes,
+        }])
+    }
+}
+
+fn read(input: &Input) -> Result<(Mesh, Cutout), StageError> {
+    let failed = |what: &str, error: &dyn std::fmt::Display| StageError::Failed(format!("{what}: {error}"));
+    let model = mesh::glb::read(input.file("mesh.glb")?).map_err(|error| failed("read the mesh", &error))?;
+    check(&model.mesh).map_err(|fault| failed("the mesh is not sound", &fault))?;
+    let cutout = Cutout::read(input.file("cutout.png")?).map_err(|fault| match fault {
+        CutoutFault::Unreadable(_) => StageError::Failed(fault.to_string()),
+        _ => StageError::Rejected(format!("{fault}; use a picture with one clear subject")),
+    })?;
+    Ok((model.mesh, cutout))
+}
+
+/// A checked mesh with its cut-out's colours, and the number of its charts.
+///
+/// # Errors
+/// [`StageError::Rejected`]: more charts than the texture has room for.
+fn texture(
+    mut mesh: Mesh,
+    cutout: &Cutout,
+    side_px: u32,
+    cx: &Context<'_>,
+) -> Result<(TexturedMesh, usize), StageError> {
+    if mesh.normals.is_empty() {
+        mesh.normals = vertex_normals(&mesh);
+    }
+    cx.progress(0.1, "unwrap");
+    let unwrapped = {
+        let _span = cx.span("unwrap");
+        let too_many = "the object has too many separate surfaces for its texture; use a larger texture-px";
+        unwrap::unwrap(&mesh, side_px).ok_or_else(|| StageError::Rejected(too_many.to_owned()))?
+    };
+    cx.progress(0.2, "bake");
+    let canvas = {
+        let _span = cx.span("bake");
+        baked(&mesh, &unwrapped, &Picture::of(cutout), side_px)
+    };
+    cx.progress(0.7, "compress");
+    let _span = cx.span("compress");
+    let model = TexturedMesh { mesh: unwrapped.mesh, texture_png: Some(png(&canvas)?) };
+    Ok((model, unwrapped.charts))
+}
+
+fn baked(mesh: &Mesh, unwrapped: &Unwrapped, picture: &Picture, side_px: u32) -> Canvas {
+    let radii = rim::radii(mesh);
+    let normals = rim::calm_normals(mesh);
+    let mut canvas = Canvas::new(side_px);
+    for &triangle in &unwrapped.mesh.triangles {
+        let uvs =
+            triangle.map(|index| unwrapped.mesh.uvs[index as usize].map(|value| value * side_px as f32));
+        let points = triangle.map(|index| {
+            let origin = unwrapped.origin[index as usize] as usize;
+            Point { position: mesh.positions[origin], normal: normals[origin], rim_radius: radii[origin] }
+        });
+        canvas.bake(uvs, points, picture, unwrapped.texel_metres);
+    }
+    canvas.dilate();
+    canvas
+}
+
+fn png(canvas: &Canvas) -> Result<Vec<u8>, StageError> {
+    let mut bytes = Vec::new();
+    let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive);
+    encoder
+        .write_image(canvas.bytes(), canvas.side_px(), canvas.side_px(), ExtendedColorType::Rgb8)
+        .map_err(|error| StageError::Failed(format!("compress the texture: {error}")))?;
+    Ok(bytes)
+}

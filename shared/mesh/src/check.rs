@@ -1,9 +1,11 @@
-//! What every mesh must be before it is written: closed, consistently oriented, of positive volume, without a flaw.
+//! What every mesh must be before it is written: closed, consistently oriented, of positive volume, without
+//! a flaw.
 
 use crate::Mesh;
 use crate::geometry::{area, cross, dot, sub};
 
-/// Twice the area (m²) under which a face counts as having none: a triangle of 0.3 µm, below what f32 resolves at 1 m.
+/// Twice the area (m²) under which a face counts as having none: a triangle of 0.3 µm, below what f32
+/// resolves at 1 m.
 const DOUBLE_AREA_MIN: f32 = 1e-13;
 
 /// What is known of a mesh that passed.
@@ -52,8 +54,8 @@ pub enum MeshFault {
     Volume(f64),
 }
 
-/// Every edge has exactly two faces with opposite directions, the volume is positive, no number is NaN, indices are in
-/// range, no face has zero area.
+/// Every edge has exactly two faces with opposite directions, the volume is positive, no number is NaN,
+/// indices are in range, no face has zero area.
 ///
 /// # Errors
 /// The first [`MeshFault`] found.
@@ -119,7 +121,8 @@ fn edges(triangles: &[[u32; 3]]) -> Result<(), MeshFault> {
             return Err(open(pair[0]));
         }
     }
-    // An edge with four faces, two each way, has two equal pairs beside each other: sorted, 0 0 1 1, caught above.
+    // An edge with four faces, two each way, has two equal pairs beside each other: sorted, 0 0 1 1, caught
+    // above.
     Ok(())
 }
 

@@ -35,7 +35,8 @@ fn find(parent: &mut [u32], mut at: u32) -> u32 {
     at
 }
 
-/// The mesh without the components that have less than `share` (0 to 1) of all faces, and without unused vertices.
+/// The mesh without the components that have less than `share` (0 to 1) of all faces, and without unused
+/// vertices.
 pub fn drop_small(mesh: &Mesh, share: f32) -> Mesh {
     let (labels, count) = label(mesh);
     let mut faces = vec![0_usize; count];

@@ -1,5 +1,5 @@
-//! The cut-out picture and where it stands in space: the one convention that shape (picture to mesh) and texture (mesh
-//! back to picture) share, so that neither has to tell the other.
+//! The cut-out picture and where it stands in space: the one convention that shape (picture to mesh) and
+//! texture (mesh back to picture) share, so that neither has to tell the other.
 
 use image::{ImageFormat, ImageReader, Limits, Rgba, RgbaImage};
 
@@ -35,9 +35,9 @@ pub struct Cutout {
 
 /// How a cut-out's pixels and a mesh's x and y belong together.
 ///
-/// Pixel coordinates have (0, 0) at the picture's upper left corner, pixel centres at halves, y down. The middle of the
-/// object's bounding box (where alpha crosses one half, between pixels too) is the mesh's origin, and the longer side of
-/// that box is one metre. x goes right and y up, as the front (+Z) is seen.
+/// Pixel coordinates have (0, 0) at the picture's upper left corner, pixel centres at halves, y down. The
+/// middle of the object's bounding box (where alpha crosses one half, between pixels too) is the mesh's
+/// origin, and the longer side of that box is one metre. x goes right and y up, as the front (+Z) is seen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CutoutFrame {
     /// The middle of the bounding box, pixels.

@@ -1,7 +1,8 @@
-//! Quadric edge collapse that keeps a closed mesh closed: Garland and Heckbert's error with the link condition.
+//! Quadric edge collapse that keeps a closed mesh closed: Garland and Heckbert's error with the link
+//! condition.
 //!
-//! Works in passes instead of with a heap: each pass values all edges, takes the cheapest part in order, and values an
-//! edge again when its neighbourhood has changed meanwhile. Deterministic.
+//! Works in passes instead of with a heap: each pass values all edges, takes the cheapest part in order, and
+//! values an edge again when its neighbourhood has changed meanwhile. Deterministic.
 
 use crate::Mesh;
 use crate::components::compact;
@@ -20,8 +21,9 @@ const PASSES_MAX: u32 = 40;
 /// No triangle, end of a list.
 const NONE: u32 = u32::MAX;
 
-/// The mesh with at most `triangles_max` triangles if that costs no more than `error_max` (root mean square distance in
-/// metres to the planes of the original faces) and the topology allows it, else with as few as that allows.
+/// The mesh with at most `triangles_max` triangles if that costs no more than `error_max` (root mean square
+/// distance in metres to the planes of the original faces) and the topology allows it, else with as few as
+/// that allows.
 ///
 /// The mesh must have passed `check`; the result passes it too. Normals and texture coordinates are dropped.
 pub fn decimate(mesh: &Mesh, triangles_max: usize, error_max: f32) -> Mesh {
@@ -40,7 +42,8 @@ struct Collapser {
     positions: Vec<P>,
     quadrics: Vec<Quadric>,
     triangles: Vec<[u32; 3]>,
-    /// First corner (3 * triangle + k) of each vertex, and the next corner of the same vertex after each corner.
+    /// First corner (3 * triangle + k) of each vertex, and the next corner of the same vertex after each
+    /// corner.
     head: Vec<u32>,
     next: Vec<u32>,
     /// Faces at each vertex; 0 = merged away.
@@ -85,7 +88,8 @@ impl Collapser {
             return false;
         }
         let goal = (self.triangles.len() - triangles_max).div_ceil(2);
-        // A collapse makes about three candidates useless; towards the end only as many as are needed are worth sorting.
+        // A collapse makes about three candidates useless; towards the end only as many as are needed are
+        // worth sorting.
         let taken = (edges.len() / PASS_SHARE).min(goal * 3).clamp(1, order.len());
         if taken < order.len() {
             order.select_nth_unstable(taken - 1);
@@ -147,7 +151,8 @@ impl Collapser {
         (edges, order)
     }
 
-    /// Where an edge would best collapse to, what that costs, and its mean square distance to the original faces.
+    /// Where an edge would best collapse to, what that costs, and its mean square distance to the original
+    /// faces.
     fn value(&self, a: u32, b: u32) -> (P, f64, f64) {
         let (from, to) = (self.positions[a as usize], self.positions[b as usize]);
         let mut quadric = self.quadrics[a as usize];
@@ -207,8 +212,8 @@ impl Collapser {
         found
     }
 
-    /// The link condition: the ends share exactly the two vertices opposite of the edge. Fills `around`; returns those
-    /// two vertices and the last corner in `b`'s list.
+    /// The link condition: the ends share exactly the two vertices opposite of the edge. Fills `around`;
+    /// returns those two vertices and the last corner in `b`'s list.
     fn neighbourhood(&mut self, a: u32, b: u32) -> Option<([u32; 2], u32)> {
         self.around.clear();
         self.stamp_now += 2;

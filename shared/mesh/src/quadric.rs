@@ -1,4 +1,5 @@
-//! Garland and Heckbert's quadric error: the weighted sum of squared distances to planes, kept as ten numbers.
+//! Garland and Heckbert's quadric error: the weighted sum of squared distances to planes, kept as ten
+//! numbers.
 
 /// A point or direction in f64: sums of squares of small distances need the digits.
 pub type P = [f64; 3];
@@ -66,8 +67,8 @@ impl Quadric {
         [xx * x + xy * y + xz * z, xy * x + yy * y + yz * z, xz * x + yz * y + zz * z]
     }
 
-    /// The point of least error, drawn slightly towards `guess`: on a plane or an edge, where the least is not one
-    /// point, it is the nearest such point.
+    /// The point of least error, drawn slightly towards `guess`: on a plane or an edge, where the least is
+    /// not one point, it is the nearest such point.
     pub fn best_near(&self, guess: P) -> P {
         let pull = 1e-3 * (self.a[0] + self.a[1] + self.a[2]) + f64::MIN_POSITIVE;
         // Solved for the step from the guess: (A + pull) step = -(A guess + b).

@@ -1,5 +1,5 @@
-//! A small software rasteriser: one mesh, orthographic, to a picture. Export's preview and turntable and the quality
-//! figures come from it; it knows no files.
+//! A small software rasteriser: one mesh, orthographic, to a picture. Export's preview and turntable and the
+//! quality figures come from it; it knows no files.
 
 use crate::Mesh;
 use crate::geometry::{dot, face_normal};
@@ -38,8 +38,8 @@ impl View {
     }
 }
 
-/// A mesh lit by a soft key light from the upper left and a fill light from the right, on a transparent background.
-/// Smooth where the mesh has normals, faceted where it has none; grey where there is no texture.
+/// A mesh lit by a soft key light from the upper left and a fill light from the right, on a transparent
+/// background. Smooth where the mesh has normals, faceted where it has none; grey where there is no texture.
 pub fn render(mesh: &Mesh, texture: Option<&RgbaImage>, view: &View) -> RgbaImage {
     draw(mesh, texture, view, true)
 }
@@ -163,7 +163,8 @@ impl Shader<'_> {
     }
 }
 
-/// Brightness of a surface whose normal is given in the camera's axes: sky, key and fill; about 1 when seen head on.
+/// Brightness of a surface whose normal is given in the camera's axes: sky, key and fill; about 1 when seen
+/// head on.
 fn light(normal: [f32; 3]) -> f32 {
     const KEY: [f32; 3] = [-0.43, 0.58, 0.69];
     const FILL: [f32; 3] = [0.71, 0.0, 0.71];
@@ -194,7 +195,8 @@ fn texel(texture: &RgbaImage, uv: [f32; 2]) -> [f32; 3] {
     [0, 1, 2].map(|k| top[k] + (bottom[k] - top[k]) * fy)
 }
 
-/// sRGB bytes as linear light. The curve is the 2.2 power: within 1 % of sRGB's, and exactly undone by `encode`.
+/// sRGB bytes as linear light. The curve is the 2.2 power: within 1 % of sRGB's, and exactly undone by
+/// `encode`.
 static LINEAR: std::sync::LazyLock<[f32; 256]> =
     std::sync::LazyLock::new(|| std::array::from_fn(|byte| (byte as f32 / 255.0).powf(2.2)));
 

@@ -1,10 +1,10 @@
-//! Merging of vertices that share a position: undoes the doubling along texture seams, so that a textured mesh can be
-//! checked and printed as the closed surface that it is.
+//! Merging of vertices that share a position: undoes the doubling along texture seams, so that a textured
+//! mesh can be checked and printed as the closed surface that it is.
 
 use crate::Mesh;
 
-/// The mesh with one vertex per position (the first of each, in order), without normals and texture coordinates.
-/// Indices must be in range.
+/// The mesh with one vertex per position (the first of each, in order), without normals and texture
+/// coordinates. Indices must be in range.
 pub fn weld(mesh: &Mesh) -> Mesh {
     // Adding zero makes -0 and 0 the same bits.
     let key = |index: u32| mesh.positions[index as usize].map(|value| (value + 0.0).to_bits());

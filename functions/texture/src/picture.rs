@@ -1,0 +1,195 @@
+//! The cut-out's colours, grown outwards over the whole picture, so that no sample ever mixes with the
+//! background; and the rule which picture place colours a surface point.
+
+use mesh::cutout::OPAQUE_MIN;
+use mesh::geometry::dot;
+use mesh::{Cutout, CutoutFrame};
+
+/// Alpha from which a pixel's colour is the object's alone.
+const PURE_MIN: u8 = 250;
+/// Rings that pure pixels grow before half-transparent ones without a pure neighbourhood (hairs) speak for
+/// themselves.
+const HAIR_RINGS: u32 = 3;
+/// Sine of the angle to the silhouette's plane under which a surface is no longer seen well enough from the
+/// front: the picture would be stretched more than sixfold, thrice in the mean from where the sides begin.
+const SEEN_SINE_MIN: f32 = 0.15;
+/// Most samples per texel and axis; a texel that covers more pixels is a thumbnail's.
+const TAPS_MAX: u32 = 4;
+
+/// Opaque colours for the whole plane.
+pub struct Picture {
+    width: usize,
+    height: usize,
+    colours: Vec<[f32; 3]>,
+    frame: CutoutFrame,
+}
+
+/// A point of the surface as texturing sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Point {
+    /// Metres.
+    pub position: [f32; 3],
+    /// Need not have unit length.
+    pub normal: [f32; 3],
+    /// Radius of the rim's round profile there, metres; 0 = not round.
+    pub rim_radius: f32,
+}
+
+impl Picture {
+    /// From a cut-out with straight alpha.
+    pub fn of(cutout: &Cutout) -> Picture {
+        let (width, height) = (cutout.image.width() as usize, cutout.image.height() as usize);
+        let colours = cutout.image.pixels().map(|p| [p[0], p[1], p[2]].map(f32::from)).collect();
+        let alpha: Vec<u8> = cutout.image.pixels().map(|pixel| pixel[3]).collect();
+        let mut picture = Picture { width, height, colours, frame: cutout.frame };
+        let mut known: Vec<bool> = alpha.iter().map(|&alpha| alpha >= PURE_MIN).collect();
+        picture.grow(&mut known, HAIR_RINGS);
+        let hairs = known.iter_mut().zip(&alpha).filter(|(known, alpha)| !**known && **alpha >= OPAQUE_MIN);
+        hairs.for_each(|(known, _)| *known = true);
+        picture.grow(&mut known, u32::MAX);
+        picture
+    }
+
+    /// Gives unknown pixels the mean of their known neighbours, ring by ring.
+    fn grow(&mut self, known: &mut [bool], rings: u32) {
+        let mut queued = known.to_vec();
+        let mut ring: Vec<usize> = Vec::new();
+        for at in (0..known.len()).filter(|&at| known[at]) {
+            self.near(at, |near| {
+                if !queued[near] {
+                    queued[near] = true;
+                    ring.push(near);
+                }
+            });
+        }
+        let mut next = Vec::new();
+        for _ in 0..rings {
+            if ring.is_empty() {
+                return;
+            }
+            for &at in &ring {
+                let (mut sum, mut count) = ([0.0; 3], 0.0);
+                self.near(at, |near| {
+                    if known[near] {
+                        (0..3).for_each(|k| sum[k] += self.colours[near][k]);
+                        count += 1.0;
+                    }
+                });
+                self.colours[at] = sum.map(|channel: f32| channel / count);
+                self.near(at, |near| {
+                    if !queued[near] {
+                        queued[near] = true;
+                        next.push(near);
+                    }
+                });
+            }
+            ring.iter().for_each(|&at| known[at] = true);
+            ring.clear();
+            std::mem::swap(&mut ring, &mut next);
+        }
+    }
+
+    fn near(&self, at: usize, mut visit: impl FnMut(usize)) {
+        let (x, y) = (at % self.width, at / self.width);
+        for near_y in y.saturating_sub(1)..(y + 2).min(self.height) {
+            for near_x in x.saturating_sub(1)..(x + 2).min(self.width) {
+                visit(near_y * self.width + near_x);
+            }
+        }
+    }
+
+    /// The colour of a surface point. Front and back show the picture where they are (the back thereby
+    /// mirrored). Along the rim, where that would be stretched, the picture is laid around it instead,
+    /// mirrored at the line where the rim begins: from there inwards as far as the surface goes on outwards.
+    pub fn colour(&self, point: &Point, texel_metres: f32) -> [f32; 3] {
+        let length = dot(point.normal, point.normal).sqrt().max(1e-12);
+        let sine = (point.normal[2] / length).abs();
+        let [mut x, mut y] = [point.position[0], point.position[1]];
+        let flat = point.normal[0].hypot(point.normal[1]);
+        if sine < SEEN_SINE_MIN && flat > 0.0 {
+            // On a round rim of radius r: across to the line where it begins, and once more the arc from
+            // there.
+            let across = (1.0 - sine * sine).sqrt() - (1.0 - SEEN_SINE_MIN * SEEN_SINE_MIN).sqrt();
+            let inwards = point.rim_radius * (across + SEEN_SINE_MIN.asin() - sine.asin());
+            x -= inwards * point.normal[0] / flat;
+            y -= inwards * point.normal[1] / flat;
+        }
+        let [px, py] = self.frame.to_px([x, y]);
+        let footprint = texel_metres / self.frame.metres_per_px();
+        let taps = (footprint.round() as u32).clamp(1, TAPS_MAX);
+        if taps == 1 {
+            return self.sample(px, py);
+        }
+        let mut sum = [0.0; 3];
+        for tap in 0..taps * taps {
+            let shift = |k: u32| ((k as f32 + 0.5) / taps as f32 - 0.5) * footprint;
+            let colour = self.sample(px + shift(tap % taps), py + shift(tap / taps));
+            (0..3).for_each(|k| sum[k] += colour[k]);
+        }
+        sum.map(|channel| channel / (taps * taps) as f32)
+    }
+
+    /// Bilinear, clamped at the picture's border.
+    fn sample(&self, x: f32, y: f32) -> [f32; 3] {
+        let place = |value: f32, size: usize| {
+            let at = (value - 0.5).clamp(0.0, (size - 1) as f32);
+            let low = at as usize;
+            (low, (low + 1).min(size - 1), at - low as f32)
+        };
+        let ((x0, x1, fx), (y0, y1, fy)) = (place(x, self.width), place(y, self.height));
+        let mix = |a: [f32; 3], b: [f32; 3], f: f32| [0, 1, 2].map(|k| a[k] + (b[k] - a[k]) * f);
+        let row = |y: usize| mix(self.colours[y * self.width + x0], self.colours[y * self.width + x1], fx);
+        mix(row(y0), row(y1), fy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{Rgba, RgbaImage};
+
+    /// Red left half, blue right half of a disc; green, which must never show, outside and under the soft
+    /// edge.
+    fn disc() -> Cutout {
+        let image = RgbaImage::from_fn(64, 64, |x, y| {
+            let inside = 24.5 - (x as f32 - 31.5).hypot(y as f32 - 31.5);
+            let alpha = (inside.clamp(0.0, 1.0) * 255.0) as u8;
+            match (alpha, x < 32) {
+                (0..250, _) => Rgba([0, 255, 0, alpha]),
+                (_, true) => Rgba([255, 0, 0, alpha]),
+                (_, false) => Rgba([0, 0, 255, alpha]),
+            }
+        });
+        Cutout::of(image).expect("an object")
+    }
+
+    #[test]
+    fn no_background_bleeds_in_anywhere() {
+        let picture = Picture::of(&disc());
+        assert!(picture.colours.iter().all(|colour| colour[1] == 0.0));
+    }
+
+    #[test]
+    fn front_and_back_show_the_place_itself_and_the_rim_the_inside() {
+        let picture = Picture::of(&disc());
+        let at = |position, normal| {
+            picture.colour(&Point { position, normal, rim_radius: 0.4 }, 1e-3).map(|value| value as u8)
+        };
+        assert_eq!(at([-0.2, 0.1, 0.3], [0.0, 0.0, 1.0]), [255, 0, 0]);
+        assert_eq!(at([-0.2, 0.1, -0.3], [0.0, 0.0, -1.0]), [255, 0, 0]);
+        assert_eq!(at([0.2, 0.1, 0.3], [0.0, 0.0, 1.0]), [0, 0, 255]);
+        // A rim point just right of the middle that looks to the right takes its colour from the left of it.
+        assert_eq!(at([0.05, 0.0, 0.0], [1.0, 0.0, 0.0]), [255, 0, 0]);
+    }
+
+    #[test]
+    fn hairs_keep_their_own_colour() {
+        let image = RgbaImage::from_fn(64, 64, |x, y| match (x, y) {
+            (0..20, _) => Rgba([255, 0, 0, 255]),
+            (_, 30) => Rgba([0, 0, 255, 180]),
+            _ => Rgba([0, 255, 0, 0]),
+        });
+        let picture = Picture::of(&Cutout::of(image).expect("an object"));
+        assert_eq!(picture.colours[30 * 64 + 50], [0.0, 0.0, 255.0]);
+    }
+}
