@@ -1,2 +1,12 @@
-//! In-memory twins of Queue, Boards and Wire, and a loopback S3 server over s3s-fs that emits events.
+//! The embedded form: in-memory twins of Queue, Boards and Wire, and a loopback S3 server that emits events.
+//!
+//! A twin keeps the contract of the real adapter, down to what an old token does; both pass the suites of
+//! `ports::conformance`. Nothing here survives the process: the bucket does, and the sweep rebuilds the rest from it.
 #![forbid(unsafe_code)]
+
+mod boards;
+mod broker;
+mod queue;
+mod wire;
+
+pub use broker::MemoryBroker;
