@@ -142,7 +142,7 @@ impl Acceptor {
             store: self.site.store.clone(),
             bucket: input.bucket.clone(),
             key: key.to_owned(),
-            version_id: info.version_id.clone(),
+            version_id: info.version_id.clone().filter(|version| !matches!(version.as_str(), "" | "null")),
             etag: info.etag.clone(),
             size_bytes: info.size,
             last_modified_s: info.last_modified_s,
@@ -181,8 +181,7 @@ impl Acceptor {
             Decided::Already(record) => self.resume(&record).await,
             Decided::Mine => {
                 self.queue(&record, Stage::Preprocess).await?;
-                let Upload { bucket, key, .. } = record.upload.clone();
-                self.tell(record.job_id(), EventKind::Accepted { bucket, key }).await;
+                self.tell_accepted(&record).await;
                 Ok(Accepted::New)
             }
         }
@@ -206,16 +205,16 @@ impl Acceptor {
         Ok(Accepted::Rejected)
     }
 
-    /// Goes on with the jobs that this upload has; none if it has none.
+    /// Goes on with the jobs that this upload has; none if it has none of its own (jobs beside that one do not count).
     async fn resume_known(&self, upload: UploadId) -> PortResult<Option<Accepted>> {
         let mut accepted = None;
         let prefix = format!("{JOBS_PREFIX}{upload}/");
         for object in list_all(&*self.ports.store, self.ledger.bucket(), &prefix).await? {
             let Some(StateKey::JobRecord(upload, job)) = parse_state_key(&object.key) else { continue };
             let Some(record) = self.ledger.record(upload, job).await? else { continue };
-            let this = self.resume(&record).await?;
-            if accepted != Some(Accepted::Requeued) {
-                accepted = Some(this);
+            let resumed = self.resume(&record).await?;
+            if !record.secondary {
+                accepted = Some(resumed);
             }
         }
         Ok(accepted)
@@ -223,8 +222,19 @@ impl Acceptor {
 
     async fn resume(&self, record: &JobRecord) -> PortResult<Accepted> {
         let state = self.ledger.state(record.job_id()).await?;
-        let queued = !state.has_outcome && self.queue(record, state.next_stage()).await?;
-        Ok(if queued { Accepted::Requeued } else { Accepted::Known })
+        if state.has_outcome || !self.queue(record, state.next_stage()).await? {
+            return Ok(Accepted::Known);
+        }
+        if state.life == Life(0) && state.committed.is_empty() {
+            // Whoever wrote the record may have ended before it told anybody.
+            self.tell_accepted(record).await;
+        }
+        Ok(Accepted::Requeued)
+    }
+
+    async fn tell_accepted(&self, record: &JobRecord) {
+        let Upload { bucket, key, .. } = record.upload.clone();
+        self.tell(record.job_id(), EventKind::Accepted { bucket, key }).await;
     }
 
     /// Tells people. Nobody waits for it, and a lost event loses no result.

@@ -8,10 +8,10 @@ use crate::collect_plan::{
 };
 use crate::retention::{JobWeight, Retention, Retirer};
 use crate::telemetry::count_collected;
-use domain::{ARTIFACTS_PREFIX, Bytes, JobId, MANIFESTS_PREFIX, Site, Stage, Times};
+use domain::{ARTIFACTS_PREFIX, Bytes, JobId, Life, MANIFESTS_PREFIX, Site, Stage, Times};
 use futures::{StreamExt, TryStreamExt, stream};
 use ports::{Ledger, PortError, PortResult, Ports, list_all};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::Mutex;
 
@@ -102,7 +102,7 @@ impl Collector {
         let jobs = jobs_seen(&list_all(store, bucket, &format!("{MANIFESTS_PREFIX}{part:x}")).await?);
         let answers = self.read(&seen, &jobs, remembered).await?;
         let plan = plan_collection(now, grace, &seen, &jobs, &answers);
-        weigh(&seen, &jobs, weights);
+        weigh(&seen, &plan, &jobs, weights);
         still_needed.expiries.extend(answers.expiries);
         for why in [Litter::Unreferenced, Litter::Marker, Litter::Expired] {
             let keys: Vec<String> =
@@ -124,7 +124,7 @@ impl Collector {
         let asked = questions(self.settings.grace, seen, jobs);
         let mut winners = stream::iter(asked.winners)
             .map(|(job, stage)| async move {
-                let manifest = self.ledger.manifest(job, stage).await?;
+                let manifest = readable(self.ledger.manifest(job, stage).await)?;
                 Ok::<_, PortError>(manifest.map(|manifest| ((job, stage), manifest.attempt)))
             })
             .buffer_unordered(READS_AT_ONCE);
@@ -137,7 +137,7 @@ impl Collector {
         answers.expiries.extend(known.into_iter().map(|of| (of, remembered.expiries[&of])));
         let mut expiries = stream::iter(unknown)
             .map(|(job, life)| async move {
-                let outcome = self.ledger.outcome(job, life).await?;
+                let outcome = readable(self.ledger.outcome(job, life).await)?;
                 Ok::<_, PortError>(outcome.map(|outcome| ((job, life), outcome.intermediates_expire_at)))
             })
             .buffer_unordered(READS_AT_ONCE);
@@ -161,17 +161,35 @@ impl Collector {
     }
 }
 
-/// Adds what each job of a part weighs.
-fn weigh(seen: &[ArtifactSeen], jobs: &BTreeMap<JobId, JobSeen>, weights: &mut Vec<JobWeight>) {
+/// Adds what each job of a part weighs without what goes now.
+fn weigh(
+    seen: &[ArtifactSeen],
+    plan: &[(String, Litter)],
+    jobs: &BTreeMap<JobId, JobSeen>,
+    weights: &mut Vec<JobWeight>,
+) {
+    let gone: BTreeSet<&str> = plan.iter().map(|(key, _)| key.as_str()).collect();
     let mut bytes: BTreeMap<JobId, Bytes> = BTreeMap::new();
-    for object in seen {
+    for object in seen.iter().filter(|object| !gone.contains(object.key.as_str())) {
         let copies = if object.stage == Stage::Export { object.size } else { Bytes::ZERO };
         *bytes.entry(object.job).or_default() += object.size + copies;
     }
-    weights.extend(bytes.into_iter().filter_map(|(job, bytes)| {
-        let seen = jobs.get(&job)?;
-        Some(JobWeight { job, life: seen.state.life, ended_at: seen.ended_at, bytes })
+    weights.extend(bytes.into_iter().map(|(job, bytes)| {
+        let seen = jobs.get(&job);
+        let life = seen.map_or(Life(0), |seen| seen.state.life);
+        JobWeight { job, life, ended_at: seen.and_then(|seen| seen.ended_at), bytes }
     }));
+}
+
+/// What was read, or nothing if it is not ours to understand: then nothing is concluded from it.
+pub(crate) fn readable<T>(read: PortResult<Option<T>>) -> PortResult<Option<T>> {
+    match read {
+        Err(PortError::Invalid(why)) => {
+            tracing::warn!(why, "the collector leaves a job alone");
+            Ok(None)
+        }
+        read => read,
+    }
 }
 
 /// Deletes any number of objects; returns how many.

@@ -5,7 +5,7 @@
 //! and outcomes, so that no sweep makes the job again. Only jobs with outcome `done` are retired: a dead or cancelled one
 //! may still be redriven and loses its intermediates by their own time to live.
 
-use crate::collect::delete;
+use crate::collect::{delete, readable};
 use domain::{
     ARTIFACTS_PREFIX, Bytes, Ending, JOBS_PREFIX, JobId, Life, Site, StateKey, Timestamp, Upload, UploadId,
     parse_state_key,
@@ -75,7 +75,7 @@ impl Retirer<'_> {
             if !keep.must_go(now, ended_at, held) {
                 break;
             }
-            let outcome = self.ledger.outcome(weight.job, weight.life).await?;
+            let outcome = readable(self.ledger.outcome(weight.job, weight.life).await)?;
             let Some(Ending::Done { files, .. }) = outcome.map(|outcome| outcome.ending) else { continue };
             let uploads = match &mut uploads {
                 Some(uploads) => uploads,
@@ -124,7 +124,9 @@ impl Retirer<'_> {
         uploads: &BTreeMap<JobId, UploadId>,
     ) -> PortResult<Vec<String>> {
         let Some(upload) = uploads.get(&weight.job) else { return Ok(vec![]) };
-        let Some(record) = self.ledger.record(*upload, weight.job).await? else { return Ok(vec![]) };
+        let Some(record) = readable(self.ledger.record(*upload, weight.job).await)? else {
+            return Ok(vec![]);
+        };
         if !record.secondary && self.is_superseded(&record.upload).await? {
             return Ok(vec![]);
         }

@@ -114,13 +114,17 @@ async fn take_events(
     while !shutdown.is_cancelled() {
         let at_most = if intake.outage.is_on() { 1 } else { EVENTS_AT_ONCE };
         // Half of them free before the next pull: large pulls, and no lull in between.
-        while working.len() > at_most / 2 {
-            reap(working.join_next().await);
+        while working.len() > at_most / 2 && !shutdown.is_cancelled() {
+            tokio::select! {
+                ended = working.join_next() => reap(ended),
+                () = shutdown.cancelled() => {}
+            }
         }
         if intake.outage.is_on() {
             wait(&shutdown, intake.times.extend_every).await;
         }
-        let take = intake.ports.queue.take(&consumer, at_most - working.len(), TAKE_WAIT);
+        let room = at_most.saturating_sub(working.len()).max(1);
+        let take = intake.ports.queue.take(&consumer, room, TAKE_WAIT);
         let taken = tokio::select! {
             taken = take => taken,
             () = shutdown.cancelled() => break,
@@ -143,8 +147,14 @@ async fn take_events(
             reap(Some(ended));
         }
     }
-    while let Some(ended) = working.join_next().await {
-        reap(Some(ended));
+    // What does not end by then is delivered again.
+    let drained = timeout(intake.times.ack_wait, async {
+        while let Some(ended) = working.join_next().await {
+            reap(Some(ended));
+        }
+    });
+    if drained.await.is_err() {
+        tracing::info!(events = working.len(), "shutdown leaves events to redelivery");
     }
     Ok(())
 }

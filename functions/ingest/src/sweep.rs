@@ -8,12 +8,15 @@ use crate::accept::{Accepted, Acceptor};
 use crate::sweep_plan::{Records, States, SweepAction, plan_jobs, plan_uploads};
 use crate::telemetry;
 use domain::{JOBS_PREFIX, JobId, MANIFESTS_PREFIX, Site, Stage, UploadId};
-use futures::{StreamExt, TryStreamExt, stream};
-use ports::{Ledger, Listed, PortError, PortResult, Ports};
+use futures::{StreamExt, stream};
+use ports::{Ledger, Listed, PortResult, Ports};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// So many failures in a row end a sweep: the store or the queue is away. One upload that its store cannot handle must not
+/// hide all others.
+const FAILURES_MAX: usize = 32;
 /// Uploads and jobs handled at once: a sweep must not crowd out events.
 const CONCURRENCY: usize = 16;
 
@@ -24,12 +27,19 @@ pub struct SweepReport {
     pub queued: usize,
     /// Uploads without a job that now have one, or were rejected.
     pub accepted: usize,
+    /// Uploads and jobs that could not be handled; the next sweep tries them again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failed: usize,
     /// Objects that the collector removed, where it was asked to run too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collected: Option<usize>,
     /// Why the sweep ended early.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// Sweeps one site.
@@ -107,40 +117,55 @@ impl Sweeper {
 
     async fn act(&self, actions: Vec<SweepAction>, report: &mut SweepReport) -> PortResult<()> {
         let mut results = stream::iter(actions).map(|action| self.one(action)).buffer_unordered(CONCURRENCY);
-        while let Some((accepted, queued)) = results.try_next().await? {
-            report.accepted += usize::from(accepted);
-            report.queued += usize::from(queued);
+        let mut failures = 0;
+        while let Some((action, result)) = results.next().await {
+            match result {
+                Ok(did) => {
+                    failures = 0;
+                    report.accepted += usize::from(did == Did::Accepted);
+                    report.queued += usize::from(did == Did::Queued);
+                }
+                Err(error) => {
+                    failures += 1;
+                    report.failed += 1;
+                    if failures >= FAILURES_MAX {
+                        return Err(error);
+                    }
+                    tracing::warn!(%error, ?action, "a sweep could not handle this");
+                }
+            }
         }
         Ok(())
     }
 
-    /// One action; whether it accepted an upload, whether it queued a task.
-    async fn one(&self, action: SweepAction) -> PortResult<(bool, bool)> {
+    async fn one(&self, action: SweepAction) -> (SweepAction, PortResult<Did>) {
         let result = match &action {
-            SweepAction::Accept(upload) => match self.acceptor.listed(upload).await {
-                Ok(Accepted::New | Accepted::Rejected) => Ok((true, false)),
-                Ok(Accepted::Requeued) => Ok((false, true)),
-                Ok(_) => Ok((false, false)),
-                Err(error) => Err(error),
-            },
-            SweepAction::Queue { upload, job, stage } => {
-                self.queue(*upload, *job, *stage).await.map(|queued| (false, queued))
-            }
+            SweepAction::Accept(upload) => self.acceptor.listed(upload).await.map(Did::of),
+            SweepAction::Queue { upload, job, stage } => self.queue(*upload, *job, *stage).await,
         };
-        match result {
-            // Nothing but a person mends it, and the others need not wait for that.
-            Err(PortError::Invalid(why)) => {
-                tracing::warn!(%why, ?action, "a sweep skips what it cannot use");
-                Ok((false, false))
-            }
-            result => result,
-        }
+        (action, result)
     }
 
-    async fn queue(&self, upload: UploadId, job: JobId, stage: Stage) -> PortResult<bool> {
-        match self.ledger.record(upload, job).await? {
-            Some(record) => self.acceptor.queue(&record, stage).await,
-            None => Ok(false),
+    async fn queue(&self, upload: UploadId, job: JobId, stage: Stage) -> PortResult<Did> {
+        let Some(record) = self.ledger.record(upload, job).await? else { return Ok(Did::Nothing) };
+        Ok(if self.acceptor.queue(&record, stage).await? { Did::Queued } else { Did::Nothing })
+    }
+}
+
+/// What one action did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Did {
+    Accepted,
+    Queued,
+    Nothing,
+}
+
+impl Did {
+    fn of(accepted: Accepted) -> Did {
+        match accepted {
+            Accepted::New | Accepted::Rejected => Did::Accepted,
+            Accepted::Requeued => Did::Queued,
+            _ => Did::Nothing,
         }
     }
 }
