@@ -7,7 +7,7 @@ use domain::Quality;
 use mesh::check::{MeshFacts, check};
 use mesh::components::drop_small;
 use mesh::decimate::decimate;
-use mesh::smooth::{taubin, vertex_normals};
+use mesh::smooth::{calm_normals, taubin, vertex_normals};
 use mesh::{Cutout, Mesh};
 use stage::{Context, StageError};
 
@@ -24,6 +24,8 @@ const OBJECT_SIDE_PX_MIN: f32 = 8.0;
 /// Takes the steps of a hard-edged mask off the outline; the surface is smooth as it is, and more rounds
 /// ripple the rim.
 const SMOOTHING_ROUNDS: u32 = 3;
+/// Takes what is left of those steps off the shading.
+const CALMING_ROUNDS: u32 = 2;
 /// Components with a smaller share of the faces are crumbs.
 const CRUMB_SHARE: f32 = 0.005;
 /// Share of the cut-out's width and height that the solid parts must span.
@@ -74,7 +76,7 @@ pub fn inflate(cutout: &Cutout, quality: Quality, cx: &Context<'_>) -> Result<(M
         ));
     }
     fit(&mut small, bounds, cutout);
-    small.normals = vertex_normals(&small);
+    small.normals = calm_normals(&small, &vertex_normals(&small), CALMING_ROUNDS);
     let _span = cx.span("check");
     match check(&small) {
         Ok(facts) => Ok((small, facts)),

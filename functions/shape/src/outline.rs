@@ -6,6 +6,10 @@ use image::RgbaImage;
 /// Grid points kept free on each side, so that nothing touches the grid's border.
 const MARGIN: usize = 2;
 
+/// A hard-edged mask's steps of one pixel would wrinkle the rim; a triangle of this radius straightens them.
+/// What is thinner than about 1.5 pixels goes.
+const FILTER_RADIUS_PX: f32 = 2.0;
+
 /// Coverage minus one half at the points of a square grid.
 pub struct Outline {
     /// Points per row.
@@ -65,10 +69,10 @@ struct Tent {
     weights: Vec<f32>,
 }
 
-/// A triangle filter of the pitch's radius (at least one pixel's) around each grid line. The weights sum to
+/// A triangle filter of the pitch's radius (at least the least one) around each grid line. The weights sum to
 /// one where no pixel is missing.
 fn tents(origin_px: f32, pitch_px: f32, count: usize, pixels: usize) -> Vec<Tent> {
-    let radius = pitch_px.max(1.0);
+    let radius = pitch_px.max(FILTER_RADIUS_PX);
     let tent = |line: usize| {
         let centre = origin_px + line as f32 * pitch_px;
         let weight = |pixel: i64| (1.0 - (pixel as f32 + 0.5 - centre).abs() / radius).max(0.0);

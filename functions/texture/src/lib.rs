@@ -17,11 +17,15 @@ use domain::{EngineVersion, Recipe};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 use mesh::check::check;
-use mesh::smooth::vertex_normals;
+use mesh::smooth::{calm_normals, vertex_normals};
 use mesh::{Cutout, CutoutFault, Mesh, TexturedMesh};
 use picture::{Picture, Point};
 use stage::{Context, File, Input, Output, StageError, StageFunction};
 use unwrap::Unwrapped;
+
+/// Rounds of calming for the normals by which the picture is laid around the rim: their jitter would be seen
+/// as ragged lines there.
+const CALMING_ROUNDS: u32 = 3;
 
 /// The stage function texture.
 #[derive(Clone, Copy, Debug, Default)]
@@ -106,7 +110,7 @@ fn texture(
 
 fn baked(mesh: &Mesh, unwrapped: &Unwrapped, picture: &Picture, side_px: u32) -> Canvas {
     let radii = rim::radii(mesh);
-    let normals = rim::calm_normals(mesh);
+    let normals = calm_normals(mesh, &mesh.normals, CALMING_ROUNDS);
     let mut canvas = Canvas::new(side_px);
     for &triangle in &unwrapped.mesh.triangles {
         let uvs =

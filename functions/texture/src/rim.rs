@@ -1,32 +1,12 @@
 //! How round the rim is at each vertex: texturing lays the picture around it.
 
 use mesh::Mesh;
-use mesh::geometry::unit;
 
 /// Sines of the angle to the silhouette's plane between which the radius can be read off: height over sine.
 const READABLE: std::ops::Range<f32> = 0.25..0.6;
 /// Rounds in which the vertices between take the mean of their neighbours: more than a rim has rows of
 /// vertices.
 const ROUNDS: u32 = 12;
-
-/// Rounds in which normals take the mean of their neighbours: their jitter would be seen as ragged lines
-/// along the rim, since the picture is laid around by them.
-const CALMING_ROUNDS: u32 = 3;
-
-/// The mesh's normals without their jitter, of unit length. The mesh must have normals.
-pub fn calm_normals(mesh: &Mesh) -> Vec<[f32; 3]> {
-    let mut normals = mesh.normals.clone();
-    for _ in 0..CALMING_ROUNDS {
-        let mut sums = normals.clone();
-        for &[a, b, c] in &mesh.triangles {
-            for (from, to) in [(a, b), (b, c), (c, a)] {
-                (0..3).for_each(|k| sums[from as usize][k] += normals[to as usize][k]);
-            }
-        }
-        normals = sums.into_iter().map(unit).collect();
-    }
-    normals
-}
 
 /// Radius of the rim's profile, metres, per vertex; 0 where there is no rim nearby. The mesh must have
 /// normals.

@@ -4,6 +4,7 @@
 use crate::Mesh;
 use crate::geometry::{dot, face_normal};
 use image::{Rgba, RgbaImage};
+use std::sync::LazyLock;
 
 /// Samples per pixel and axis.
 const SUPERSAMPLING: u32 = 2;
@@ -65,7 +66,8 @@ fn draw(mesh: &Mesh, texture: Option<&RgbaImage>, view: &View, lit: bool) -> Rgb
             samples.cover(corners, index as u32);
         }
     }
-    let shader = Shader { mesh, texture: texture.filter(|t| t.width() > 0), points: &points, axes, lit };
+    let texture = texture.filter(|texture| texture.width() > 0 && texture.height() > 0);
+    let shader = Shader { mesh, texture, points: &points, axes, lit, linear: &LINEAR };
     resolve(&samples, &shader, view.size_px)
 }
 
@@ -133,6 +135,7 @@ struct Shader<'a> {
     points: &'a [[f32; 3]],
     axes: [[f32; 3]; 3],
     lit: bool,
+    linear: &'a [f32; 256],
 }
 
 impl Shader<'_> {
@@ -147,7 +150,7 @@ impl Shader<'_> {
         let base = match (self.texture, corners(&self.mesh.uvs, triangle)) {
             (Some(texture), Some(uvs)) => {
                 let uv = [0, 1].map(|axis| (0..3).map(|k| weights[k] * uvs[k][axis]).sum::<f32>());
-                texel(texture, uv)
+                texel(texture, uv, self.linear)
             }
             _ => CLAY,
         };
@@ -176,7 +179,7 @@ fn light(normal: [f32; 3]) -> f32 {
 }
 
 /// Bilinear, clamped at the borders; linear light.
-fn texel(texture: &RgbaImage, uv: [f32; 2]) -> [f32; 3] {
+fn texel(texture: &RgbaImage, uv: [f32; 2], linear: &[f32; 256]) -> [f32; 3] {
     let place = |value: f32, size: u32| {
         let at = (value * size as f32 - 0.5).clamp(0.0, (size - 1) as f32);
         let low = at as u32;
@@ -187,7 +190,7 @@ fn texel(texture: &RgbaImage, uv: [f32; 2]) -> [f32; 3] {
     let row = |y: u32| {
         let (left, right) = (texture.get_pixel(x0, y), texture.get_pixel(x1, y));
         [0, 1, 2].map(|k| {
-            let (l, r) = (LINEAR[left[k] as usize], LINEAR[right[k] as usize]);
+            let (l, r) = (linear[left[k] as usize], linear[right[k] as usize]);
             l + (r - l) * fx
         })
     };
@@ -197,34 +200,57 @@ fn texel(texture: &RgbaImage, uv: [f32; 2]) -> [f32; 3] {
 
 /// sRGB bytes as linear light. The curve is the 2.2 power: within 1 % of sRGB's, and exactly undone by
 /// `encode`.
-static LINEAR: std::sync::LazyLock<[f32; 256]> =
-    std::sync::LazyLock::new(|| std::array::from_fn(|byte| (byte as f32 / 255.0).powf(2.2)));
+static LINEAR: LazyLock<[f32; 256]> =
+    LazyLock::new(|| std::array::from_fn(|byte| (byte as f32 / 255.0).powf(2.2)));
 
-fn encode(linear: f32) -> u8 {
-    (linear.clamp(0.0, 1.0).powf(1.0 / 2.2) * 255.0 + 0.5) as u8
-}
+/// Linear light back to bytes, at steps fine enough for the darkest ones.
+static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let byte = |step: u32| ((step as f32 / ENCODING_STEPS).powf(1.0 / 2.2) * 255.0 + 0.5) as u8;
+    (0..=ENCODING_STEPS as u32).map(byte).collect()
+});
+
+const ENCODING_STEPS: f32 = 16_383.0;
 
 /// The samples shaded and averaged, each pixel's colour over the covered ones alone.
 fn resolve(samples: &Samples, shader: &Shader<'_>, size_px: u32) -> RgbaImage {
-    let per_pixel = (SUPERSAMPLING * SUPERSAMPLING) as f32;
+    let bytes: &[u8] = &BYTES;
+    let encode = |linear: f32| bytes[(linear.clamp(0.0, 1.0) * ENCODING_STEPS + 0.5) as usize];
     RgbaImage::from_fn(size_px, size_px, |px, py| {
-        let (mut sum, mut covered) = ([0.0_f32; 3], 0.0_f32);
-        for sub in 0..SUPERSAMPLING * SUPERSAMPLING {
-            let x = (px * SUPERSAMPLING + sub % SUPERSAMPLING) as usize;
-            let y = (py * SUPERSAMPLING + sub / SUPERSAMPLING) as usize;
-            let triangle = samples.triangle[y * samples.side + x];
-            let Some(&triangle) = shader.mesh.triangles.get(triangle as usize) else { continue };
-            if let Some(colour) = shader.colour(triangle, x as f32 + 0.5, y as f32 + 0.5) {
-                (0..3).for_each(|k| sum[k] += colour[k]);
-                covered += 1.0;
-            }
-        }
+        let (colour, covered) = pixel(samples, shader, px, py);
         if covered == 0.0 {
             return Rgba([0; 4]);
         }
-        let [r, g, b] = sum.map(|channel| encode(channel / covered));
-        Rgba([r, g, b, (covered / per_pixel * 255.0 + 0.5) as u8])
+        let [r, g, b] = colour.map(|channel| encode(channel / covered));
+        Rgba([r, g, b, (covered / (SUPERSAMPLING * SUPERSAMPLING) as f32 * 255.0 + 0.5) as u8])
     })
+}
+
+/// Sum of a pixel's covered samples, and their number. A triangle is shaded once for all its samples in the
+/// pixel, in their middle: half the time of shading each.
+fn pixel(samples: &Samples, shader: &Shader<'_>, px: u32, py: u32) -> ([f32; 3], f32) {
+    let place = |sub: u32| {
+        let (x, y) = (px * SUPERSAMPLING + sub % SUPERSAMPLING, py * SUPERSAMPLING + sub / SUPERSAMPLING);
+        (x as usize, y as usize)
+    };
+    let triangles: [u32; (SUPERSAMPLING * SUPERSAMPLING) as usize] = std::array::from_fn(|sub| {
+        let (x, y) = place(sub as u32);
+        samples.triangle[y * samples.side + x]
+    });
+    let (mut sum, mut covered) = ([0.0_f32; 3], 0.0_f32);
+    for (sub, &triangle) in triangles.iter().enumerate() {
+        let first = !triangles[..sub].contains(&triangle);
+        let Some(&corners) = shader.mesh.triangles.get(triangle as usize).filter(|_| first) else { continue };
+        let (mut x, mut y, mut count) = (0.0, 0.0, 0.0);
+        for other in (sub..triangles.len()).filter(|&other| triangles[other] == triangle) {
+            let (at_x, at_y) = place(other as u32);
+            (x, y, count) = (x + at_x as f32 + 0.5, y + at_y as f32 + 0.5, count + 1.0);
+        }
+        if let Some(colour) = shader.colour(corners, x / count, y / count) {
+            (0..3).for_each(|k| sum[k] += colour[k] * count);
+            covered += count;
+        }
+    }
+    (sum, covered)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Smoothing that keeps the volume, and vertex normals.
 
 use crate::Mesh;
-use crate::geometry::{face_normal, unit};
+use crate::geometry::{dot, face_normal, unit};
 
 /// Taubin's pass band: a shrinking step and a slightly larger growing one. (Taubin 1995; pass frequency
 /// 1/λ + 1/μ = 0.11.)
@@ -47,11 +47,29 @@ pub fn vertex_normals(mesh: &Mesh) -> Vec<[f32; 3]> {
     normals.into_iter().map(direction).collect()
 }
 
+/// Normals that take the mean of themselves and their neighbours, as often as said: without the jitter of a
+/// surface whose faces are long and thin. `normals` has one per vertex of the closed mesh.
+pub fn calm_normals(mesh: &Mesh, normals: &[[f32; 3]], rounds: u32) -> Vec<[f32; 3]> {
+    let mut normals = normals.to_vec();
+    for _ in 0..rounds {
+        let mut sums = normals.clone();
+        for &[a, b, c] in &mesh.triangles {
+            for (from, to) in [(a, b), (b, c), (c, a)] {
+                (0..3).for_each(|k| sums[from as usize][k] += normals[to as usize][k]);
+            }
+        }
+        // Opposite normals that cancel out, on a sheet's edge, leave the vertex with its own.
+        let mean =
+            |(sum, own): (&[f32; 3], &[f32; 3])| if dot(*sum, *sum) > 1e-6 { unit(*sum) } else { *own };
+        normals = sums.iter().zip(&normals).map(mean).collect();
+    }
+    normals
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::check::{check, volume};
-    use crate::geometry::dot;
     use crate::sample::{cube, torus};
 
     #[test]
@@ -71,6 +89,20 @@ mod tests {
         assert!(distance(&noisy) < 0.3 * before, "{} of {before}", distance(&noisy));
         assert!((volume(&noisy) / volume(&clean) - 1.0).abs() < 0.01);
         assert!(check(&noisy).is_ok());
+    }
+
+    #[test]
+    fn jitter_of_normals_goes_and_they_stay_unit() {
+        let mesh = torus(1.0, 0.3, 90, 40);
+        let clean = vertex_normals(&mesh);
+        let jitter =
+            |k: usize, n: [f32; 3]| unit([n[0] + ((k * 7919) % 101) as f32 / 200.0 - 0.25, n[1], n[2]]);
+        let noisy: Vec<[f32; 3]> = clean.iter().enumerate().map(|(k, &n)| jitter(k, n)).collect();
+        let gap =
+            |normals: &[[f32; 3]]| normals.iter().zip(&clean).map(|(a, b)| 1.0 - dot(*a, *b)).sum::<f32>();
+        let calm = calm_normals(&mesh, &noisy, 3);
+        assert!(gap(&calm) < 0.5 * gap(&noisy), "{} of {}", gap(&calm), gap(&noisy));
+        assert!(calm.iter().all(|n| (dot(*n, *n) - 1.0).abs() < 1e-5));
     }
 
     #[test]
