@@ -1,6 +1,8 @@
-//! Accepting: I1 and I2 of the protocol. An object in an input bucket becomes a job record and its first task.
+//! Accepting: I1 and I2 of the protocol. An object in an input bucket becomes a job record and its first
+//! task.
 //!
-//! The object itself is asked (HEAD); the event only says where to look. Each step repeats harmlessly after a crash.
+//! The object itself is asked (HEAD); the event only says where to look. Each step repeats harmlessly after
+//! a crash.
 
 use crate::events::ObjectEvent;
 use crate::telemetry::count_upload;
@@ -12,7 +14,8 @@ use ports::{Decided, Ledger, ObjectInfo, PortError, PortResult, Ports, Put, list
 use serde::Serialize;
 use std::time::Duration;
 
-/// How much the clocks of store and process may differ before a record of an earlier configuration is overlooked.
+/// How much the clocks of store and process may differ before a record of an earlier configuration is
+/// overlooked.
 const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(5);
 
 /// What became of an upload.
@@ -130,9 +133,9 @@ impl Acceptor {
         Ok(accepted)
     }
 
-    /// Whether a process with another default recipe may have made a job of it. Only then the records of an upload are
-    /// listed, so that an edited default never makes a second job of an old upload (stores repeat events, some after
-    /// hours), and the healthy path pays nothing.
+    /// Whether a process with another default recipe may have made a job of it. Only then the records of an
+    /// upload are listed, so that an edited default never makes a second job of an old upload (stores
+    /// repeat events, some after hours), and the healthy path pays nothing.
     fn is_older_than_configuration(&self, upload: &Upload) -> bool {
         upload.last_modified_s < (self.started_at + CLOCKS_DIFFER_MAX).whole_seconds()
     }
@@ -205,7 +208,8 @@ impl Acceptor {
         Ok(Accepted::Rejected)
     }
 
-    /// Goes on with the jobs that this upload has; none if it has none of its own (jobs beside that one do not count).
+    /// Goes on with the jobs that this upload has; none if it has none of its own (jobs beside that one do
+    /// not count).
     async fn resume_known(&self, upload: UploadId) -> PortResult<Option<Accepted>> {
         let mut accepted = None;
         let prefix = format!("{JOBS_PREFIX}{upload}/");
@@ -248,8 +252,8 @@ impl Acceptor {
     }
 }
 
-/// The recipe of an upload, or why it cannot become a model: what a HEAD alone can tell. Its content type is no reason:
-/// it is a label that many tools get wrong, and the picture itself is judged by preprocess.
+/// The recipe of an upload, or why it cannot become a model: what a HEAD alone can tell. Its content type
+/// is no reason: it is a label that many tools get wrong, and the picture itself is judged by preprocess.
 fn verdict(site: &Site, input: &InputBucket, info: &ObjectInfo) -> Result<Recipe, String> {
     if info.size.0 == 0 {
         return Err("the file is empty".to_owned());

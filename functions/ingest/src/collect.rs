@@ -1,7 +1,9 @@
-//! The collector: removes what nothing needs any more. Reads the bucket in 16 parts, so that its memory stays small.
+//! The collector: removes what nothing needs any more. Reads the bucket in 16 parts, so that its memory
+//! stays small.
 //!
-//! Per part: fix the time, LIST `a/`, then LIST `m/`, read what the names do not tell, delete what the plan says. It never
-//! deletes job records, manifests, outcomes, or anything in an input bucket but unfinished multipart uploads.
+//! Per part: fix the time, LIST `a/`, then LIST `m/`, read what the names do not tell, delete what the plan
+//! says. It never deletes job records, manifests, outcomes, or anything in an input bucket but unfinished
+//! multipart uploads.
 
 use crate::collect_plan::{
     Answers, ArtifactSeen, JobSeen, Litter, artifacts_seen, jobs_seen, plan_collection, questions,

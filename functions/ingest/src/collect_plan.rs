@@ -1,7 +1,7 @@
 //! The collector's decision (step G of the protocol): which objects below `a/` nothing needs any more. Pure.
 //!
-//! Ages are fixed before `m/` is listed. So an attempt that is older than the grace and that no manifest names in that later
-//! LIST will never be named by one (A4), and deleting it loses nothing.
+//! Ages are fixed before `m/` is listed. So an attempt that is older than the grace and that no manifest
+//! names in that later LIST will never be named by one (A4), and deleting it loses nothing.
 
 use domain::{AttemptId, Bytes, JobId, Life, Stage, StateKey, Timestamp, outcome_key, parse_state_key};
 use ports::{JobState, Listed};
@@ -27,8 +27,8 @@ pub struct ArtifactSeen {
     pub age: Duration,
 }
 
-/// What a LIST of `a/` shows, with ages at `now`, which must be a moment before `m/` is listed. Foreign names are ignored and
-/// so never deleted.
+/// What a LIST of `a/` shows, with ages at `now`, which must be a moment before `m/` is listed. Foreign
+/// names are ignored and so never deleted.
 pub fn artifacts_seen(now: Timestamp, listed: Vec<Listed>) -> Vec<ArtifactSeen> {
     let seen = listed.into_iter().filter_map(|object| {
         let (job, stage, attempt, is_marker) = match parse_state_key(&object.key)? {
@@ -73,7 +73,8 @@ pub fn jobs_seen(listed: &[Listed]) -> BTreeMap<JobId, JobSeen> {
 /// What the names alone do not tell, and must be read before a plan is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Questions {
-    /// Manifests to read: stages that are committed and have more than one attempt, one of them older than the grace.
+    /// Manifests to read: stages that are committed and have more than one attempt, one of them older than
+    /// the grace.
     pub winners: BTreeSet<(JobId, Stage)>,
     /// Outcomes to read: ended jobs that still have intermediates.
     pub expiries: BTreeSet<(JobId, Life)>,
@@ -84,7 +85,8 @@ pub struct Questions {
 pub struct Answers {
     /// The attempt that a manifest names.
     pub winners: BTreeMap<(JobId, Stage), AttemptId>,
-    /// When the intermediates of a job expire, by its outcome. An outcome never changes: this is kept from run to run.
+    /// When the intermediates of a job expire, by its outcome. An outcome never changes: this is kept from
+    /// run to run.
     pub expiries: BTreeMap<(JobId, Life), Timestamp>,
 }
 
@@ -159,7 +161,8 @@ pub fn plan_collection(
     litter.collect()
 }
 
-/// A grace after the time in the outcome, so that a redrive that was allowed just before still finds its inputs.
+/// A grace after the time in the outcome, so that a redrive that was allowed just before still finds its
+/// inputs.
 fn has_expired(
     now: Timestamp,
     grace: Duration,

@@ -1,5 +1,5 @@
-//! Key candidates: which objects an event's key may mean. Stores disagree about the encoding, so every reading is a
-//! candidate and a HEAD decides.
+//! Key candidates: which objects an event's key may mean. Stores disagree about the encoding, so every
+//! reading is a candidate and a HEAD decides.
 
 use domain::KEY_BYTES_MAX;
 use percent_encoding::percent_decode_str;

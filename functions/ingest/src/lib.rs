@@ -5,7 +5,8 @@
 //!     ├─ sweep:   LIST inputs, j/, m/ -> what nothing in the queue would finish -> accept or queue
 //!     └─ collect: LIST a/, then m/ -> what nothing needs any more -> delete
 //! ```
-//! It decides nothing about pictures, runs nothing, and never writes to or deletes objects in an input bucket.
+//! It decides nothing about pictures, runs nothing, and never writes to or deletes objects in an input
+//! bucket.
 #![forbid(unsafe_code)]
 
 mod accept;

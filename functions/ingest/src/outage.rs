@@ -3,8 +3,8 @@
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// So many failures in a row are an outage. Fewer may be one object that its store cannot handle, and that must not slow down
-/// all others.
+/// So many failures in a row are an outage. Fewer may be one object that its store cannot handle, and that
+/// must not slow down all others.
 const FAILURES_MIN: u32 = 3;
 
 /// Whether something does not answer at the moment.

@@ -1,9 +1,10 @@
-//! Retention: how much and how long finished jobs keep their files. The decision is pure; the acting part removes one job's
-//! files.
+//! Retention: how much and how long finished jobs keep their files. The decision is pure; the acting part
+//! removes one job's files.
 //!
-//! What goes: the job's friendly copies, then everything below `a/<job>/`. What stays: the upload, the job record, manifests
-//! and outcomes, so that no sweep makes the job again. Only jobs with outcome `done` are retired: a dead or cancelled one
-//! may still be redriven and loses its intermediates by their own time to live.
+//! What goes: the job's friendly copies, then everything below `a/<job>/`. What stays: the upload, the job
+//! record, manifests and outcomes, so that no sweep makes the job again. Only jobs with outcome `done` are
+//! retired: a dead or cancelled one may still be redriven and loses its intermediates by their own time to
+//! live.
 
 use crate::collect::{delete, readable};
 use domain::{
@@ -42,8 +43,8 @@ impl Retention {
         self.bytes_max.is_some() || self.age_max.is_some()
     }
 
-    /// Whether a job that ended then has to go while `held` bytes are kept in total. For jobs tried oldest first: if it need
-    /// not go, no younger one need.
+    /// Whether a job that ended then has to go while `held` bytes are kept in total. For jobs tried oldest
+    /// first: if it need not go, no younger one need.
     pub fn must_go(&self, now: Timestamp, ended_at: Timestamp, held: Bytes) -> bool {
         self.age_max.is_some_and(|age| now.since(ended_at) > age)
             || self.bytes_max.is_some_and(|bytes| held > bytes)
@@ -114,8 +115,9 @@ impl Retirer<'_> {
         }
     }
 
-    /// Those of its friendly copies that are still this job's: none once another version of the upload stands under its
-    /// key, since that one publishes under the same names; and none that were written after this job had ended.
+    /// Those of its friendly copies that are still this job's: none once another version of the upload
+    /// stands under its key, since that one publishes under the same names; and none that were written
+    /// after this job had ended.
     async fn own_copies(
         &self,
         weight: &JobWeight,

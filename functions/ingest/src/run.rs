@@ -1,7 +1,7 @@
 //! The process: takes events, hands them to `accept`, acknowledges; beside it sweeps and collects.
 //!
-//! An event is acknowledged once its jobs are recorded and queued. While a port does not answer, events stay where they
-//! are: one is tried at a time, the log says so once.
+//! An event is acknowledged once its jobs are recorded and queued. While a port does not answer, events
+//! stay where they are: one is tried at a time, the log says so once.
 
 use crate::accept::{Accepted, Acceptor, json};
 use crate::collect::{CollectSettings, Collector};

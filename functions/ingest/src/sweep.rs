@@ -1,8 +1,8 @@
-//! The sweep: finds the jobs that nothing in the queue would finish, and queues them. What makes lost events, a lost queue
-//! and a crash between any two steps harmless.
+//! The sweep: finds the jobs that nothing in the queue would finish, and queues them. What makes lost
+//! events, a lost queue and a crash between any two steps harmless.
 //!
-//! LIST `j/`, then the input buckets, then `m/`. In this order whatever arrives meanwhile looks unknown or unfinished, and
-//! is found out by the conditional PUT or the queue; never the other way round.
+//! LIST `j/`, then the input buckets, then `m/`. In this order whatever arrives meanwhile looks unknown or
+//! unfinished, and is found out by the conditional PUT or the queue; never the other way round.
 
 use crate::accept::{Accepted, Acceptor};
 use crate::sweep_plan::{Records, States, SweepAction, plan_jobs, plan_uploads};
@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// So many failures in a row end a sweep: the store or the queue is away. One upload that its store cannot handle must not
-/// hide all others.
+/// So many failures in a row end a sweep: the store or the queue is away. One upload that its store cannot
+/// handle must not hide all others.
 const FAILURES_MAX: usize = 32;
 /// Uploads and jobs handled at once: a sweep must not crowd out events.
 const CONCURRENCY: usize = 16;

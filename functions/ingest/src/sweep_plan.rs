@@ -37,14 +37,16 @@ impl Records {
         self.0.sort_unstable();
     }
 
-    /// Whether the upload has a record, whatever its recipe. An upload accepted under an earlier default recipe is known.
+    /// Whether the upload has a record, whatever its recipe. An upload accepted under an earlier default
+    /// recipe is known.
     pub fn knows(&self, upload: UploadId) -> bool {
         let at = self.0.partition_point(|record| record.upload < upload);
         self.0.get(at).is_some_and(|record| record.upload == upload)
     }
 }
 
-/// What each job needs next, from a LIST of `m/`; jobs are adjacent there, so only one is held by name at a time.
+/// What each job needs next, from a LIST of `m/`; jobs are adjacent there, so only one is held by name at a
+/// time.
 #[derive(Clone, Debug, Default)]
 pub struct States {
     /// Sorted; none for a job whose current life has an outcome.
@@ -110,8 +112,8 @@ pub enum SweepAction {
     },
 }
 
-/// Uploads of one page of an input bucket that no record names. Their age does not matter: if their event is on its way,
-/// one of the two finds the other's record.
+/// Uploads of one page of an input bucket that no record names. Their age does not matter: if their event
+/// is on its way, one of the two finds the other's record.
 pub fn plan_uploads(site: &Site, bucket: &str, page: Vec<Listed>, records: &Records) -> Vec<SweepAction> {
     let is_folder = |object: &Listed| object.key.ends_with('/');
     let uploads = page.into_iter().filter(|object| !is_folder(object)).map(|object| Upload {
