@@ -1,2 +1,40 @@
-//! Drives planning: tasks and offers in, batches out; holds the lease.
+//! Drives `planning`: tasks and offers in, batches out; holds the lease. It decides nothing itself.
+//!
+//! `lease` says who leads, `lead` is one term of leadership, `tokens` keeps the drawn tasks ours meanwhile.
 #![forbid(unsafe_code)]
+
+mod lead;
+mod learned;
+mod lease;
+mod tokens;
+
+use domain::{Site, Times};
+use ports::{PortResult, Ports};
+use tokio_util::sync::CancellationToken;
+
+/// Everything that a planner is told once.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The protocol's times.
+    pub times: Times,
+    /// Who this process is.
+    pub holder: String,
+    /// Which shard it plans.
+    pub shard: u32,
+    /// The buckets, and by them the tenants.
+    pub site: Site,
+}
+
+/// Waits for the lease, leads while it has it, and waits again. Ends at shutdown.
+///
+/// # Errors
+/// The broker denies what a planner needs.
+pub async fn run(ports: Ports, settings: Settings, shutdown: CancellationToken) -> PortResult<()> {
+    while !shutdown.is_cancelled() {
+        let Some(lease) = lease::acquire(&ports, &settings, &shutdown).await? else { break };
+        tracing::info!(epoch = lease.epoch().0, "leads");
+        lead::lead(&ports, &settings, &lease, &shutdown).await?;
+        lease.give_up(&ports).await;
+    }
+    Ok(())
+}

@@ -147,7 +147,7 @@ impl Footprint {
             known.iter().find(|(_, rate)| *rate >= GOOD_ENOUGH * best).map_or(max, |(items, _)| *items);
         let largest_known = known.last().map_or(0, |(items, _)| *items);
         // The last doubling was worth it: try the next one.
-        if smallest == largest_known && known.len() < 2 || smallest == largest_known && largest_known > 1 {
+        if smallest == largest_known && (known.len() < 2 || largest_known > 1) {
             return max.min(largest_known.saturating_mul(2));
         }
         smallest
