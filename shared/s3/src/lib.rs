@@ -1,2 +1,15 @@
-//! Store on any S3-compatible object store.
+//! Store on any S3-compatible object store, spoken to with the field's own client.
+//!
+//! `config` says where and as whom, `store` reads and lists, `write` writes, `errors` says what an error
+//! means for a caller, `probe` refuses a store that does not keep what everything rests on: one winner per
+//! conditional create.
 #![forbid(unsafe_code)]
+
+mod config;
+mod errors;
+mod probe;
+mod store;
+mod write;
+
+pub use config::{Config, Secret, connect};
+pub use probe::{ProbeError, probe};
