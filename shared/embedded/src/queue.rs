@@ -1,5 +1,5 @@
-//! Work queues in memory, with JetStream's rules: redelivery after the ack wait, a delivery count that rises with every
-//! delivery, tokens that work from anywhere, and old tokens that act on the newest delivery.
+//! Work queues in memory, with JetStream's rules: redelivery after the ack wait, a delivery count that rises
+//! with every delivery, tokens that work from anywhere, and old tokens that act on the newest delivery.
 
 use crate::MemoryBroker;
 use crate::broker::locked;

@@ -14,7 +14,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-/// Messages that one subscriber may lag behind before it misses some, as a slow consumer of the real broker does.
+/// Messages that one subscriber may lag behind before it misses some, as a slow consumer of the real broker
+/// does.
 const LAG_MAX: usize = 65_536;
 
 /// A log of one process takes no more than this, whatever the stream's limit is.

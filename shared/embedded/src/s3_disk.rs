@@ -1,0 +1,298 @@
+//! Objects on disk: one file each, content first and its description behind it, renamed into place when
+//! complete. So an object is there whole or not at all, through kill -9 and power loss. Names and
+//! descriptions are also held in memory for listing.
+
+use crate::broker::locked;
+use crate::s3_keys::file_name;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, RwLock};
+use tokio::sync::Mutex as AsyncMutex;
+
+/// Locks of keys: two keys may share one, which only costs time.
+const STRIPES: usize = 256;
+
+/// The folder of unfinished files in a bucket's folder; emptied at start.
+const UNFINISHED: &str = ".unfinished";
+/// The folder of multipart uploads in a bucket's folder.
+pub(crate) const UPLOADS: &str = ".uploads";
+
+/// What is known of an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Description {
+    pub(crate) key: String,
+    pub(crate) etag: String,
+    pub(crate) size: u64,
+    pub(crate) modified_ms: u64,
+    pub(crate) content_type: Option<String>,
+    pub(crate) metadata: HashMap<String, String>,
+}
+
+/// When a write is allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Only {
+    Always,
+    IfAbsent,
+    IfPresent,
+    IfEtag(String),
+}
+
+/// What a commit found.
+#[derive(Debug)]
+pub(crate) enum Commit {
+    Written,
+    ConditionFailed,
+}
+
+/// One bucket.
+pub(crate) struct Bucket {
+    pub(crate) folder: PathBuf,
+    objects: RwLock<BTreeMap<String, Arc<Description>>>,
+    stripes: Vec<AsyncMutex<()>>,
+    pub(crate) created_ms: u64,
+}
+
+/// All buckets.
+pub(crate) struct Disk {
+    root: PathBuf,
+    buckets: Mutex<BTreeMap<String, Arc<Bucket>>>,
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+impl Disk {
+    /// Opens what is there; unfinished files of an earlier process are removed.
+    pub(crate) fn open(root: &Path) -> io::Result<Disk> {
+        fs::create_dir_all(root)?;
+        let mut buckets = BTreeMap::new();
+        for entry in fs::read_dir(root)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                buckets.insert(name, Arc::new(Bucket::open(entry.path())?));
+            }
+        }
+        Ok(Disk { root: root.to_owned(), buckets: Mutex::new(buckets) })
+    }
+
+    pub(crate) fn bucket(&self, name: &str) -> Option<Arc<Bucket>> {
+        locked(&self.buckets).get(name).cloned()
+    }
+
+    pub(crate) fn buckets(&self) -> Vec<(String, Arc<Bucket>)> {
+        locked(&self.buckets).iter().map(|(name, bucket)| (name.clone(), bucket.clone())).collect()
+    }
+
+    /// Creates a bucket; false if it is there already. The name was checked by the protocol's rules.
+    pub(crate) fn create_bucket(&self, name: &str) -> io::Result<bool> {
+        let mut buckets = locked(&self.buckets);
+        if buckets.contains_key(name) {
+            return Ok(false);
+        }
+        let bucket = Bucket::open(self.root.join(name))?;
+        sync_folder(&self.root)?;
+        buckets.insert(name.to_owned(), Arc::new(bucket));
+        Ok(true)
+    }
+
+    /// Removes an empty bucket; false if it has objects.
+    pub(crate) fn remove_bucket(&self, name: &str) -> io::Result<bool> {
+        let mut buckets = locked(&self.buckets);
+        let empty = buckets.get(name).is_none_or(|bucket| bucket.objects().is_empty());
+        if empty && buckets.remove(name).is_some() {
+            fs::remove_dir_all(self.root.join(name))?;
+            sync_folder(&self.root)?;
+        }
+        Ok(empty)
+    }
+}
+
+impl Bucket {
+    fn open(folder: PathBuf) -> io::Result<Bucket> {
+        let unfinished = folder.join(UNFINISHED);
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished)?;
+        }
+        fs::create_dir_all(&unfinished)?;
+        fs::create_dir_all(folder.join(UPLOADS))?;
+        let created = fs::metadata(&folder)?.modified()?.duration_since(std::time::UNIX_EPOCH);
+        let mut objects = BTreeMap::new();
+        for level in fs::read_dir(&folder)? {
+            let level = level?;
+            if level.file_name().to_string_lossy().starts_with('.') || !level.file_type()?.is_dir() {
+                continue;
+            }
+            for file in fs::read_dir(level.path())? {
+                let path = file?.path();
+                match read_description(&path) {
+                    Ok(found) => drop(objects.insert(found.key.clone(), Arc::new(found))),
+                    Err(error) => {
+                        tracing::warn!(file = %path.display(), %error, "not one of our objects: left alone")
+                    }
+                }
+            }
+        }
+        Ok(Bucket {
+            folder,
+            objects: RwLock::new(objects),
+            stripes: (0..STRIPES).map(|_| AsyncMutex::new(())).collect(),
+            created_ms: created.unwrap_or_default().as_millis() as u64,
+        })
+    }
+
+    /// All descriptions, by key.
+    pub(crate) fn objects(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Arc<Description>>> {
+        self.objects.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn describe(&self, key: &str) -> Option<Arc<Description>> {
+        self.objects().get(key).cloned()
+    }
+
+    /// A place for a file that is not complete yet, on the same file system.
+    pub(crate) fn unfinished(&self) -> PathBuf {
+        self.folder.join(UNFINISHED).join(uuid::Uuid::new_v4().simple().to_string())
+    }
+
+    fn stripe(&self, key: &str) -> &AsyncMutex<()> {
+        let hash = blake3::hash(key.as_bytes());
+        &self.stripes[usize::from(hash.as_bytes()[0]) % STRIPES]
+    }
+
+    /// Opens an object's content together with the description that belongs to it.
+    pub(crate) async fn read(&self, key: &str) -> io::Result<Option<(File, Arc<Description>)>> {
+        let _one_at_a_time = self.stripe(key).lock().await;
+        let Some(found) = self.describe(key) else { return Ok(None) };
+        Ok(Some((File::open(self.folder.join(file_name(key)))?, found)))
+    }
+
+    /// Makes the finished content at `from` the object, if the condition holds. One writer of a key at a time
+    /// decides.
+    pub(crate) async fn commit(
+        &self,
+        from: &Path,
+        mut object: Description,
+        only: &Only,
+    ) -> io::Result<Commit> {
+        let _one_at_a_time = self.stripe(&object.key).lock().await;
+        let present = self.describe(&object.key);
+        let allowed = match only {
+            Only::Always => true,
+            Only::IfAbsent => present.is_none(),
+            Only::IfPresent => present.is_some(),
+            Only::IfEtag(etag) => present.as_ref().is_some_and(|present| present.etag == *etag),
+        };
+        if !allowed {
+            fs::remove_file(from)?;
+            return Ok(Commit::ConditionFailed);
+        }
+        // Two versions of a key are told apart by their time as well.
+        object.modified_ms = object.modified_ms.max(present.map_or(0, |present| present.modified_ms + 1));
+        let (from, to) = (from.to_owned(), self.folder.join(file_name(&object.key)));
+        let described = object.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            let mut file = fs::OpenOptions::new().append(true).open(&from)?;
+            let text = serde_json::to_vec(&described)?;
+            file.write_all(&text)?;
+            file.write_all(&(text.len() as u32).to_le_bytes())?;
+            file.sync_all()?;
+            let folder = to.parent().unwrap_or(&to);
+            if !folder.exists() {
+                fs::create_dir_all(folder)?;
+                sync_folder(folder.parent().unwrap_or(folder))?;
+            }
+            fs::rename(&from, &to)?;
+            sync_folder(folder)
+        });
+        written.await.map_err(io::Error::other)??;
+        let mut objects = self.objects.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        objects.insert(object.key.clone(), Arc::new(object));
+        Ok(Commit::Written)
+    }
+
+    pub(crate) async fn remove(&self, key: &str) -> io::Result<()> {
+        let _one_at_a_time = self.stripe(key).lock().await;
+        if self.describe(key).is_none() {
+            return Ok(());
+        }
+        let path = self.folder.join(file_name(key));
+        fs::remove_file(&path)?;
+        self.objects.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(key);
+        sync_folder(path.parent().unwrap_or(&path))
+    }
+}
+
+/// The description behind an object's content.
+fn read_description(path: &Path) -> io::Result<Description> {
+    let bad = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut text_length = [0u8; 4];
+    let start = length.checked_sub(4).ok_or_else(|| bad("too short"))?;
+    file.seek(SeekFrom::Start(start))?;
+    file.read_exact(&mut text_length)?;
+    let text_length = u64::from(u32::from_le_bytes(text_length));
+    let start = start.checked_sub(text_length).ok_or_else(|| bad("too short"))?;
+    let mut text = vec![0u8; text_length as usize];
+    file.seek(SeekFrom::Start(start))?;
+    file.read_exact(&mut text)?;
+    let found: Description = serde_json::from_slice(&text)?;
+    let whole = found.size == start && path.ends_with(file_name(&found.key));
+    if whole { Ok(found) } else { Err(bad("it does not describe itself")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn description(key: &str, content: &[u8]) -> Description {
+        Description {
+            key: key.to_owned(),
+            etag: format!("e{}", content.len()),
+            size: content.len() as u64,
+            modified_ms: 7,
+            content_type: None,
+            metadata: HashMap::new(),
+        }
+    }
+
+    async fn put(bucket: &Bucket, key: &str, content: &[u8], only: Only) -> bool {
+        let path = bucket.unfinished();
+        fs::write(&path, content).expect("a writable folder");
+        let commit = bucket.commit(&path, description(key, content), &only).await.expect("a disk with room");
+        matches!(commit, Commit::Written)
+    }
+
+    #[tokio::test]
+    async fn objects_survive_a_restart_and_leftovers_do_not() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let disk = Disk::open(root.path()).expect("a writable folder");
+        assert!(disk.create_bucket("b").expect("a writable folder"));
+        let bucket = disk.bucket("b").expect("just made");
+        assert!(put(&bucket, "d ir/ü.png", b"content", Only::IfAbsent).await);
+        fs::write(bucket.unfinished(), b"half").expect("a writable folder");
+        let again = Disk::open(root.path()).expect("a readable folder");
+        let bucket = again.bucket("b").expect("it was there");
+        assert_eq!(bucket.describe("d ir/ü.png").expect("it was written").size, 7);
+        assert_eq!(fs::read_dir(bucket.folder.join(UNFINISHED)).expect("a folder").count(), 0);
+    }
+
+    #[tokio::test]
+    async fn conditions_are_judged_under_the_lock_of_the_key() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let disk = Disk::open(root.path()).expect("a writable folder");
+        disk.create_bucket("b").expect("a writable folder");
+        let bucket = disk.bucket("b").expect("just made");
+        let racers = (0..32).map(|_| put(&bucket, "k", b"12", Only::IfAbsent));
+        let winners = futures::future::join_all(racers).await.into_iter().filter(|won| *won).count();
+        assert_eq!(winners, 1);
+        assert!(!put(&bucket, "k", b"123", Only::IfEtag("other".to_owned())).await);
+        assert!(put(&bucket, "k", b"123", Only::IfEtag("e2".to_owned())).await);
+        assert!(!put(&bucket, "none", b"1", Only::IfPresent).await);
+    }
+}
