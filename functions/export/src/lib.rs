@@ -1,2 +1,138 @@
 //! Stage 4: textured mesh -> deliverable files.
+//!
+//! `textured.glb` in; `model.glb` and `model.stl` as the recipe wants, and `preview.png`, out. Nothing is
+//! written of a mesh that is not closed: the surface is welded and checked first.
 #![forbid(unsafe_code)]
+
+mod preview;
+mod stl;
+
+use domain::{EngineVersion, Format, Recipe};
+use mesh::check::check;
+use mesh::{TexturedMesh, glb, weld::weld};
+use serde_json::json;
+use stage::{Context, File, Input, Output, StageError, StageFunction};
+
+/// The stage function export.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Export;
+
+impl StageFunction for Export {
+    fn engine(&self, _recipe: &Recipe) -> EngineVersion {
+        EngineVersion { name: "files".to_owned(), version: "1".to_owned() }
+    }
+
+    fn memory_hint(&self, recipe: &Recipe) -> f64 {
+        0.03 + 0.02 * f64::from(recipe.texture_px).powi(2) / f64::from(1 << 20)
+    }
+
+    fn run(&mut self, input: &Input, cx: &Context<'_>) -> Output {
+        cx.progress(0.0, "check");
+        let failed =
+            |what: &str, error: &dyn std::fmt::Display| StageError::Failed(format!("{what}: {error}"));
+        let (model, solid) = {
+            let _span = cx.span("check");
+            let model = glb::read(input.file("textured.glb")?).map_err(|e| failed("read the mesh", &e))?;
+            let solid = weld(&model.mesh);
+            check(&solid).map_err(|fault| failed("the mesh is not sound", &fault))?;
+            (model, solid)
+        };
+        let mut files = Vec::new();
+        let mut add = |name: &str, content_type: &str, bytes: Vec<u8>| {
+            let (name, content_type) = (name.to_owned(), content_type.to_owned());
+            files.push(File { name, content_type, bytes });
+        };
+        if input.recipe.formats.contains(&Format::Glb) {
+            cx.progress(0.2, "glb");
+            let _span = cx.span("glb");
+            let bytes =
+                glb::write(&model, &extras(&input.recipe, &model)).map_err(|e| failed("write GLB", &e))?;
+            add("model.glb", "model/gltf-binary", bytes);
+        }
+        if input.recipe.formats.contains(&Format::Stl) {
+            cx.progress(0.4, "stl");
+            let _span = cx.span("stl");
+            add("model.stl", "model/stl", stl::write(&solid, input.recipe.size_mm));
+        }
+        cx.progress(0.5, "preview");
+        let _span = cx.span("preview");
+        add("preview.png", "image/png", preview::png(&model)?);
+        Ok(files)
+    }
+}
+
+/// What a tool or a person may want to know of the file later.
+fn extras(recipe: &Recipe, model: &TexturedMesh) -> serde_json::Value {
+    json!({
+        "generator": concat!("meshwright ", env!("CARGO_PKG_VERSION")),
+        "recipe": recipe,
+        "method": "silhouette inflation",
+        "triangles": model.mesh.triangles.len(),
+        "licence": "The model is yours; no third-party network or data went into it.",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::Stage;
+    use mesh::Mesh;
+    use stage::Silent;
+
+    /// A wedge that looks different from every side: long in x, less in y, least in z, with one corner pulled
+    /// out at +x +y +z.
+    fn asymmetric() -> Mesh {
+        let corner = |n: u32| [(n & 1) as f32, (n >> 1 & 1) as f32 * 0.6, (n >> 2 & 1) as f32 * 0.3];
+        let mut positions: Vec<[f32; 3]> = (0..8).map(corner).collect();
+        positions[7] = [1.4, 0.9, 0.5];
+        let quads: [[u32; 4]; 6] =
+            [[0, 2, 3, 1], [4, 5, 7, 6], [0, 1, 5, 4], [2, 6, 7, 3], [0, 4, 6, 2], [1, 3, 7, 5]];
+        let triangles = quads.iter().flat_map(|[a, b, c, d]| [[*a, *b, *c], [*a, *c, *d]]).collect();
+        Mesh { positions, normals: vec![], uvs: vec![], triangles }
+    }
+
+    fn run(mesh: Mesh, recipe: Recipe) -> Output {
+        let model = TexturedMesh { mesh, texture_png: None };
+        let bytes = glb::write(&model, &serde_json::Value::Null).expect("a good mesh");
+        let (name, content_type) = ("textured.glb".to_owned(), String::new());
+        let input = Input { recipe, files: vec![File { name, content_type, bytes }] };
+        assert_eq!(Stage::Export.inputs()[0].0, "textured.glb");
+        Export.run(&input, &Context::new(&Silent, 0))
+    }
+
+    #[test]
+    fn the_same_corner_sticks_out_in_every_format() {
+        let files = run(asymmetric(), Recipe::default()).expect("a sound mesh");
+        let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, ["model.glb", "model.stl", "preview.png"]);
+        let model = glb::read(&files[0].bytes).expect("our own file");
+        assert_eq!(model.mesh.bounds(), asymmetric().bounds());
+        let stl = &files[1].bytes;
+        assert_eq!(stl.len(), 84 + 50 * 12);
+        let vertices = stl::tests::vertices(stl);
+        // Z up: glTF's y is the height, its front +z looks towards -y. The corner that sticks out is right,
+        // up and in front.
+        let highest =
+            vertices.iter().copied().reduce(|a, b| if b[2] > a[2] { b } else { a }).expect("vertices");
+        assert!(highest[0] > 0.0 && highest[1] < 0.0, "{highest:?}");
+        let longest = vertices.iter().map(|v| v[0]).fold(f32::MIN, f32::max) * 2.0;
+        assert!((longest - 100.0).abs() < 1e-3, "{longest}");
+        let floor = vertices.iter().map(|v| v[2]).fold(f32::MAX, f32::min);
+        assert!(floor.abs() < 1e-4);
+        assert_eq!(image::load_from_memory(&files[2].bytes).expect("a PNG").width(), 512);
+    }
+
+    #[test]
+    fn an_open_mesh_is_never_written() {
+        let mut mesh = asymmetric();
+        mesh.triangles.pop();
+        assert!(matches!(run(mesh, Recipe::default()), Err(StageError::Failed(_))));
+    }
+
+    #[test]
+    fn only_the_wanted_formats_are_written() {
+        let recipe = Recipe::default().with_options([("formats", "stl")]).expect("a good option");
+        let files = run(asymmetric(), recipe).expect("a sound mesh");
+        assert_eq!(files.len(), 2);
+    }
+}

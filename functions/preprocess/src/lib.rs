@@ -1,2 +1,201 @@
 //! Stage 1: picture -> cut-out, squared RGBA.
+//!
+//! The flow: `decode` (limits, orientation, plain RGBA) -> `alpha` or `background` (what is subject) ->
+//! `report` (what a person should know) -> `frame` (letterboxed to 512²). No network here: a picture without
+//! alpha needs a plain background.
 #![forbid(unsafe_code)]
+
+mod background;
+mod decode;
+mod frame;
+mod mask;
+mod report;
+
+use domain::{EngineVersion, Recipe};
+use image::RgbaImage;
+use report::{Method, Report};
+use stage::{Context, File, Input, Output, StageError, StageFunction};
+
+/// Pixels below this alpha are not subject.
+const ALPHA_MIN: u8 = 128;
+/// Least share of really transparent pixels that makes an alpha channel a cut-out.
+const TRANSPARENT_SHARE_MIN: f64 = 0.002;
+/// Least share of the picture that a subject fills.
+const SUBJECT_SHARE_MIN: f64 = 0.0005;
+
+/// The stage function preprocess.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Preprocess;
+
+impl StageFunction for Preprocess {
+    fn engine(&self, _recipe: &Recipe) -> EngineVersion {
+        EngineVersion { name: "alpha-or-plain".to_owned(), version: "1".to_owned() }
+    }
+
+    fn memory_hint(&self, _recipe: &Recipe) -> f64 {
+        0.15
+    }
+
+    fn run(&mut self, input: &Input, cx: &Context<'_>) -> Output {
+        let upload = input.file("upload")?;
+        cx.progress(0.0, "decode");
+        let decoded = {
+            let _span = cx.span("decode");
+            decode::decode(upload)?
+        };
+        cx.progress(0.4, "cut out");
+        let (cutout, method) = {
+            let _span = cx.span("cut_out");
+            cut_out(decoded.image)?
+        };
+        let report = {
+            let _span = cx.span("report");
+            Report::of(&cutout, method, decoded.source_px, decoded.turned)
+        };
+        if report.subject_share < SUBJECT_SHARE_MIN {
+            return Err(StageError::Rejected(
+                "nothing was found in the picture; use one in which the subject fills more of the frame"
+                    .to_owned(),
+            ));
+        }
+        cx.progress(0.7, "frame");
+        let framed = {
+            let _span = cx.span("frame");
+            frame::letterbox(&cutout)?
+        };
+        let _span = cx.span("encode");
+        let json = serde_json::to_vec_pretty(&report)
+            .map_err(|error| StageError::Failed(format!("write the report: {error}")))?;
+        let file = |name: &str, content_type: &str, bytes: Vec<u8>| File {
+            name: name.to_owned(),
+            content_type: content_type.to_owned(),
+            bytes,
+        };
+        let png = frame::png(&framed)?;
+        Ok(vec![file("cutout.png", "image/png", png), file("report.json", "application/json", json)])
+    }
+}
+
+/// The picture with everything but the subject transparent. A person's own alpha channel always wins.
+fn cut_out(image: RgbaImage) -> Result<(RgbaImage, Method), StageError> {
+    let all = f64::from(image.width()) * f64::from(image.height());
+    let transparent = image.pixels().filter(|pixel| pixel[3] < ALPHA_MIN).count() as f64;
+    if transparent == all {
+        return Err(StageError::Rejected(
+            "the whole picture is transparent; use one with a visible subject".to_owned(),
+        ));
+    }
+    if transparent >= TRANSPARENT_SHARE_MIN * all {
+        return Ok((image, Method::Alpha));
+    }
+    background::remove(image)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{ImageFormat, Rgba};
+    use stage::Silent;
+    use std::io::Cursor;
+
+    fn run(bytes: Vec<u8>) -> Result<RgbaImage, String> {
+        let file = File { name: "upload".to_owned(), content_type: String::new(), bytes };
+        let input = Input { recipe: Recipe::default(), files: vec![file] };
+        let output = Preprocess.run(&input, &Context::new(&Silent, 0)).map_err(|error| error.to_string())?;
+        assert_eq!(output[1].name, "report.json");
+        Ok(image::load_from_memory(&output[0].bytes).expect("our own PNG").into_rgba8())
+    }
+
+    fn encoded(image: &RgbaImage, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        match format {
+            ImageFormat::Jpeg => {
+                image::DynamicImage::from(image.clone()).into_rgb8().write_to(&mut bytes, format)
+            }
+            format => image.write_to(&mut bytes, format),
+        }
+        .expect("memory");
+        bytes.into_inner()
+    }
+
+    /// A red block of 60 x 30 at (20, 40) of 100 x 100.
+    fn block(ground: Rgba<u8>) -> RgbaImage {
+        RgbaImage::from_fn(100, 100, |x, y| {
+            let inside = (20..80).contains(&x) && (40..70).contains(&y);
+            if inside { Rgba([200, 30, 30, 255]) } else { ground }
+        })
+    }
+
+    /// Bounding box of what is opaque.
+    fn bounds(image: &RgbaImage) -> (u32, u32, u32, u32) {
+        let opaque = image.enumerate_pixels().filter(|(_, _, pixel)| pixel[3] >= ALPHA_MIN);
+        opaque.fold((u32::MAX, u32::MAX, 0, 0), |(x0, y0, x1, y1), (x, y, _)| {
+            (x0.min(x), y0.min(y), x1.max(x), y1.max(y))
+        })
+    }
+
+    #[test]
+    fn alpha_and_plain_background_give_the_same_letterboxed_subject() {
+        let clear = encoded(&block(Rgba([0, 0, 0, 0])), ImageFormat::Png);
+        let plain = encoded(&block(Rgba([240, 240, 235, 255])), ImageFormat::Png);
+        let jpeg = encoded(&block(Rgba([240, 240, 235, 255])), ImageFormat::Jpeg);
+        let webp = encoded(&block(Rgba([0, 0, 0, 0])), ImageFormat::WebP);
+        for bytes in [clear, plain, jpeg, webp] {
+            let cutout = run(bytes).expect("a clear subject");
+            assert_eq!(cutout.dimensions(), (512, 512));
+            let (x0, y0, x1, y1) = bounds(&cutout);
+            let (width, height) = (x1 - x0 + 1, y1 - y0 + 1);
+            assert!((430..=440).contains(&width), "{width}");
+            assert!((210..=225).contains(&height), "{height}");
+            assert!((x0 + x1).abs_diff(511) <= 3 && (y0 + y1).abs_diff(511) <= 3);
+        }
+    }
+
+    #[test]
+    fn no_colour_of_the_background_is_left_at_the_edge() {
+        let green = encoded(&block(Rgba([20, 230, 20, 255])), ImageFormat::Png);
+        let cutout = run(green).expect("a clear subject");
+        let greenish = cutout.pixels().filter(|p| p[3] > 60 && p[1] > p[0]).count();
+        assert_eq!(greenish, 0);
+    }
+
+    #[test]
+    fn a_hole_through_which_the_background_shows_is_a_hole() {
+        let mut image = block(Rgba([250, 250, 250, 255]));
+        for (x, y) in (40..60).flat_map(|x| (50..60).map(move |y| (x, y))) {
+            image.put_pixel(x, y, Rgba([250, 250, 250, 255]));
+        }
+        let cutout = run(encoded(&image, ImageFormat::Png)).expect("a clear subject");
+        assert_eq!(cutout.get_pixel(256, 256)[3], 0);
+    }
+
+    #[test]
+    fn what_cannot_become_a_model_is_rejected_in_words() {
+        let check = |bytes: Vec<u8>, part: &str| {
+            let reason = run(bytes).expect_err("no subject");
+            assert!(reason.contains(part), "{reason}");
+        };
+        let png = |image: &RgbaImage| encoded(image, ImageFormat::Png);
+        check(b"this is text".to_vec(), "png, jpeg or webp");
+        check(Vec::new(), "png, jpeg or webp");
+        check(png(&block(Rgba([0, 0, 0, 0])))[..120].to_vec(), "cannot be read");
+        check(png(&RgbaImage::new(64, 64)), "transparent");
+        check(png(&RgbaImage::from_pixel(64, 64, Rgba([9, 9, 9, 255]))), "nothing was found");
+        let noise = RgbaImage::from_fn(64, 64, |x, y| {
+            let n = (x * 7919 + y * 104_729) * 2_654_435 % 255;
+            Rgba([n as u8, (n * 3 % 255) as u8, (n * 7 % 255) as u8, 255])
+        });
+        check(png(&noise), "plain background");
+        let mut dot = RgbaImage::new(200, 200);
+        dot.put_pixel(100, 100, Rgba([255, 0, 0, 255]));
+        check(png(&dot), "nothing was found");
+    }
+
+    #[test]
+    fn extreme_shapes_are_answered() {
+        let tall =
+            RgbaImage::from_fn(1, 4000, |_, y| Rgba([200, 0, 0, if y % 4000 < 2000 { 255 } else { 0 }]));
+        let answered = run(encoded(&tall, ImageFormat::Png));
+        assert!(answered.is_ok() || answered.is_err_and(|reason| !reason.is_empty()));
+    }
+}

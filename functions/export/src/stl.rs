@@ -1,0 +1,42 @@
+//! Binary STL for printers: millimetres, Z up, standing on the floor, centred.
+
+use mesh::Mesh;
+use mesh::geometry::face_normal;
+
+/// The file's first 80 bytes; they must not begin with `solid`.
+const HEADER: &[u8] = b"Meshwright binary STL, millimetres, Z up";
+
+/// A closed mesh whose longest axis becomes `size_mm`. Always 84 + 50 x triangles bytes.
+pub(crate) fn write(mesh: &Mesh, size_mm: u32) -> Vec<u8> {
+    let [low, high] = mesh.bounds();
+    let longest = [0, 1, 2].map(|k| high[k] - low[k]).into_iter().fold(f32::MIN_POSITIVE, f32::max);
+    let scale = size_mm as f32 / longest;
+    let centre = [0, 1, 2].map(|k| (low[k] + high[k]) / 2.0);
+    // glTF: x right, y up, z to the front. STL: x right, y away, z up.
+    let place =
+        |[x, y, z]: [f32; 3]| [(x - centre[0]) * scale, -(z - centre[2]) * scale, (y - low[1]) * scale];
+    let mut bytes = Vec::with_capacity(84 + 50 * mesh.triangles.len());
+    bytes.extend_from_slice(HEADER);
+    bytes.resize(80, 0);
+    bytes.extend_from_slice(&(mesh.triangles.len() as u32).to_le_bytes());
+    for triangle in &mesh.triangles {
+        let corners = mesh.corners(*triangle).map(place);
+        let normal = face_normal(corners);
+        for value in normal.iter().chain(corners.as_flattened()) {
+            bytes.extend_from_slice(&value.to_le_bytes());
+        }
+        bytes.extend_from_slice(&[0, 0]);
+    }
+    bytes
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    /// All corners of a binary STL.
+    pub(crate) fn vertices(stl: &[u8]) -> Vec<[f32; 3]> {
+        let float = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        let corner = |bytes: &[u8]| [float(bytes), float(&bytes[4..]), float(&bytes[8..])];
+        let triangle = |bytes: &[u8]| [corner(&bytes[12..]), corner(&bytes[24..]), corner(&bytes[36..])];
+        stl[84..].chunks_exact(50).flat_map(triangle).collect()
+    }
+}
