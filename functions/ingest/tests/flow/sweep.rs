@@ -1,8 +1,8 @@
 //! The sweep over a real bucket.
 
 use crate::world::World;
-use domain::{Ending, Life, LifeStart, SWEEP_SUBJECT, Stage, Timestamp};
-use ingest::{Acceptor, SweepReport};
+use domain::{Ending, Life, LifeStart, SWEEP_SUBJECT, Stage, Times, Timestamp};
+use ingest::{Acceptor, Settings, SweepReport};
 use ports::Answer;
 use std::time::Duration;
 
@@ -75,7 +75,9 @@ async fn a_job_is_queued_at_its_first_uncommitted_stage_and_again_in_its_next_li
 #[tokio::test]
 async fn a_request_is_answered_with_what_the_sweep_did() {
     let world = World::new().await;
-    let running = world.run(world.settings());
+    // No periodic sweep comes in between.
+    let times = Times { sweep_every_min: HOUR, ..world.times };
+    let running = world.run(Settings { times, ..world.settings() });
     // The first request is answered after the sweep at the start, so this upload is left to the second.
     ask(&world, "").await;
     world.upload("a.png", b"picture", &[]).await;
