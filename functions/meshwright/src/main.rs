@@ -1,1 +1,99 @@
-fn main() {}
+//! The binary: parses, dispatches, turns a refusal into one sentence and an exit code. Everything else has a
+//! room of its own: `cli` what can be typed, `config` what is configured, `distributed` and `service` the two
+//! ways to get ports, `pipeline` what runs on them, `client` the commands that speak HTTP.
+#![forbid(unsafe_code)]
+
+mod bars;
+mod cli;
+mod client;
+mod config;
+mod demo;
+mod distributed;
+mod doctor;
+mod folder;
+mod metrics_text;
+mod pipeline;
+mod progress;
+mod refusal;
+mod report;
+mod run;
+mod service;
+mod stages;
+mod up;
+
+use clap::{CommandFactory, Parser};
+use cli::{Cli, Command};
+use refusal::{Outcome, Refusal};
+use std::process::ExitCode;
+use tokio_util::sync::CancellationToken;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ended = match cli.command {
+        Command::Runner => worker::runner::serve(stages::stage_function)
+            .map_err(|error| Refusal::Io(format!("the worker is gone: {error}"))),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "meshwright", &mut std::io::stdout());
+            Ok(())
+        }
+        command => {
+            log_to_stderr(cli.log_json);
+            tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| Refusal::Io(format!("start the runtime: {error}")))
+                .and_then(|runtime| runtime.block_on(dispatch(command, cli.json)))
+        }
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refusal) => {
+            eprintln!("meshwright: {refusal}");
+            ExitCode::from(refusal.exit_code())
+        }
+    }
+}
+
+async fn dispatch(command: Command, json: bool) -> Outcome<()> {
+    let shutdown = CancellationToken::new();
+    tokio::spawn(cancel_on_signal(shutdown.clone()));
+    match command {
+        Command::Demo(args) => demo::demo(args, json, shutdown).await,
+        Command::Up(args) => up::up(args, json, shutdown).await,
+        Command::Run(args) => run::run(args, shutdown).await,
+        Command::Submit(args) => client::submit(args, json).await,
+        Command::Watch(args) => client::watch(args, json).await,
+        Command::Sweep(args) => client::sweep(args).await,
+        Command::Cancel(args) => client::cancel(args).await,
+        Command::DeadLetter(command) => client::dead_letter(command, json).await,
+        Command::Doctor(args) => doctor::doctor(args, json).await,
+        Command::Completions { .. } | Command::Runner => Ok(()),
+    }
+}
+
+/// SIGINT and SIGTERM drain; a second one ends at once, which is safe at any moment.
+async fn cancel_on_signal(shutdown: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return;
+    };
+    for times in 0.. {
+        tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {} }
+        if times > 0 {
+            std::process::exit(130);
+        }
+        shutdown.cancel();
+    }
+}
+
+fn log_to_stderr(json: bool) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MESHWRIGHT_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,meshwright=info,worker=info,planner=info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json {
+        builder.json().init();
+    } else {
+        builder.with_target(false).compact().init();
+    }
+}

@@ -4,9 +4,9 @@ use crate::lease::HeldLease;
 use crate::tokens::Tokens;
 use crate::{Settings, learned};
 use domain::{
-    Batch, BatchEnded, BatchReply, BatchTask, Consumer, ENDED_SUBJECT, Ending, Event as JobEvent, EventKind,
-    INTERMEDIATES_KEPT, OFFER_SUBJECT, Offer, Outcome, Stop, Task, WorkerId, event_subject, run_subject,
-    stop_subject,
+    Batch, BatchEnded, BatchReply, BatchTask, CALL_SUBJECT, Consumer, ENDED_SUBJECT, Ending,
+    Event as JobEvent, EventKind, INTERMEDIATES_KEPT, OFFER_SUBJECT, Offer, Outcome, Stop, Task, WorkerId,
+    event_subject, run_subject, stop_subject,
 };
 use futures::StreamExt;
 use planning::{Decision, Event, Limits, Planner};
@@ -60,6 +60,8 @@ pub(crate) async fn lead(
 ) -> PortResult<()> {
     let mut offers = ports.wire.subscribe(OFFER_SUBJECT).await?;
     let mut ends = ports.wire.subscribe(ENDED_SUBJECT).await?;
+    // The workers' last words were for another leader, or for nobody.
+    ports.wire.publish(CALL_SUBJECT, bytes::Bytes::new()).await?;
     let limits = Limits {
         batch_max: BATCH_MAX,
         hold_max: settings.times.ack_wait * 3,

@@ -33,7 +33,7 @@ pub(crate) fn letterbox(cutout: &RgbaImage) -> Result<RgbaImage, StageError> {
     let subject = Rgba32FImage::from_fn(width, height, |x, y| {
         let pixel = cutout.get_pixel(x0 + x, y0 + y);
         let alpha = f32::from(pixel[3]) / 255.0;
-        Rgba([0, 1, 2, 3].map(|c| if c == 3 { alpha } else { f32::from(pixel[c]) * alpha }))
+        Rgba([0, 1, 2, 3].map(|c| if c == 3 { alpha } else { f32::from(pixel[c]) / 255.0 * alpha }))
     });
     let scale = SUBJECT_PX / f64::from(longest);
     let size = |side: u32| ((f64::from(side) * scale).round() as u32).clamp(1, SIDE_PX);
@@ -44,7 +44,7 @@ pub(crate) fn letterbox(cutout: &RgbaImage) -> Result<RgbaImage, StageError> {
     for (x, y, pixel) in scaled.enumerate_pixels() {
         let alpha = pixel[3].clamp(0.0, 1.0);
         if alpha > 0.5 / 255.0 {
-            let colour = |c: usize| (pixel[c] / alpha).clamp(0.0, 255.0).round() as u8;
+            let colour = |c: usize| (pixel[c] / alpha * 255.0).clamp(0.0, 255.0).round() as u8;
             let straight = [colour(0), colour(1), colour(2), (alpha * 255.0).round() as u8];
             framed.put_pixel(left + x, top + y, Rgba(straight));
         }

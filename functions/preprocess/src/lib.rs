@@ -147,6 +147,8 @@ mod tests {
             let (width, height) = (x1 - x0 + 1, y1 - y0 + 1);
             assert!((430..=440).contains(&width), "{width}");
             assert!((210..=225).contains(&height), "{height}");
+            let middle = cutout.get_pixel(256, 256);
+            assert!(middle[0].abs_diff(200) < 8 && middle[1].abs_diff(30) < 8, "{middle:?}");
             assert!((x0 + x1).abs_diff(511) <= 3 && (y0 + y1).abs_diff(511) <= 3);
         }
     }

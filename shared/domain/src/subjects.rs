@@ -4,6 +4,8 @@ use crate::{Class, EventKind, JobId, Stage, StoreId, Task, TenantId, WorkerId};
 
 /// Where workers make their offers.
 pub const OFFER_SUBJECT: &str = "offer";
+/// Where a new leader asks all workers to repeat their offers at once.
+pub const CALL_SUBJECT: &str = "call";
 /// Where workers say how batches ended.
 pub const ENDED_SUBJECT: &str = "ended";
 /// Where a sweep is asked for at once; the answer is its report.

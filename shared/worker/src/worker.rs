@@ -6,8 +6,8 @@ use crate::process::RunnerCommand;
 use crate::steps::Steps;
 use bytes::Bytes as Payload;
 use domain::{
-    Batch, BatchReply, Control, DEVICES, DeviceId, OFFER_SUBJECT, Site, Stage, Stop, Times, WorkerId,
-    run_subject, stop_subject, subject_job,
+    Batch, BatchReply, CALL_SUBJECT, Control, DEVICES, DeviceId, OFFER_SUBJECT, Site, Stage, Stop, Times,
+    WorkerId, run_subject, stop_subject, subject_job,
 };
 use futures::StreamExt;
 use ports::{Device, Expect, Ledger, Message, PortResult, Ports};
@@ -62,6 +62,7 @@ pub async fn run(ports: Ports, settings: Settings, shutdown: CancellationToken) 
     let mut runs = ports.wire.subscribe(&run_subject(name)).await?;
     let mut stops = ports.wire.subscribe(&stop_subject(name)).await?;
     let mut controls = ports.wire.subscribe("control.*").await?;
+    let mut calls = ports.wire.subscribe(CALL_SUBJECT).await?;
     let worker = Arc::new(Worker::new(ports, settings));
     let mut batches = JoinSet::new();
     let mut offers = tokio::time::interval(worker.settings.times.offer_every);
@@ -74,6 +75,7 @@ pub async fn run(ports: Ports, settings: Settings, shutdown: CancellationToken) 
             Some(message) = runs.next() => worker.answer_run(message, &mut batches).await,
             Some(message) = stops.next() => worker.answer_stop(message).await,
             Some(message) = controls.next() => worker.hear_control(message).await,
+            Some(_call) = calls.next() => worker.make_offer().await,
             () = worker.changed.notified() => worker.make_offer().await,
             _ = offers.tick() => worker.make_offer().await,
             _ = entries.tick() => worker.write_entry().await,

@@ -89,7 +89,7 @@ async fn run_on(lane: &mut Lane, items: &[&str], mib: u64, cancel_at_start: Opti
                 ItemSay::Started => {
                     starts.push(item);
                     if cancel_at_start == Some(item) {
-                        cancel.send_modify(|items| drop(items.insert(item)));
+                        cancel.send_modify(|items| items.extend([item]));
                     }
                 }
                 ItemSay::Progress { .. } => {}

@@ -1,0 +1,195 @@
+//! The command line: what a person can type. It decides nothing.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Turns every image that is put into a bucket into a textured, printable, game-ready 3D model.
+#[derive(Debug, Parser)]
+#[command(name = "meshwright", version, about, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Print results as JSON, one object per line, instead of text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Log as JSON.
+    #[arg(long, global = true, env = "MESHWRIGHT_LOG_JSON")]
+    pub(crate) log_json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start everything in this process, turn six sample pictures into models, show where they are.
+    Demo(DemoArgs),
+    /// Start everything in this process and keep it running: an S3 endpoint, the pipeline, a web page.
+    Up(UpArgs),
+    /// Run functions of the distributed form, on a NATS server and an S3 store.
+    Run(RunArgs),
+    /// Send pictures to a running Meshwright.
+    Submit(SubmitArgs),
+    /// Follow jobs as they go.
+    Watch(WatchArgs),
+    /// Look for uploads that no event announced and jobs that nothing would finish.
+    Sweep(ServerArgs),
+    /// End a job.
+    Cancel(JobArgs),
+    /// Tasks that were set aside for a person.
+    #[command(subcommand)]
+    DeadLetter(DeadLetterCommand),
+    /// Check every dependency and say what to do.
+    Doctor(ConfigArgs),
+    /// Print a shell's completion script.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Compute batches from stdin; started by workers.
+    #[command(hide = true)]
+    Runner,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Your own pictures instead of the samples.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) images: Option<PathBuf>,
+    /// Where state and models go [default: meshwright/demo in your data folder].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Keep the page running after the models are done, until ctrl-C.
+    #[arg(long)]
+    pub(crate) stay: bool,
+    /// Address of the page.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
+    pub(crate) listen: std::net::SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// Watch this folder: every picture in it becomes an upload.
+    #[arg(long, value_name = "DIR", requires = "out")]
+    pub(crate) images: Option<PathBuf>,
+    /// Put finished models into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Where uploads, state and models are kept [default: meshwright/up in your data folder].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Address of the S3 endpoint.
+    #[arg(long, default_value = "127.0.0.1:9100", value_name = "ADDRESS")]
+    pub(crate) s3: std::net::SocketAddr,
+    /// Address of the page and the HTTP API.
+    #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDRESS")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// Most disk space that finished jobs may take; the oldest go first.
+    #[arg(long, default_value = "50GB", value_name = "SIZE")]
+    pub(crate) keep: String,
+    /// Finished jobs older than this go.
+    #[arg(long, default_value_t = 30, value_name = "DAYS")]
+    pub(crate) keep_days: u32,
+}
+
+/// A function of the distributed form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Function {
+    /// Events to jobs; sweep and collector.
+    Ingest,
+    /// Cuts batches.
+    Planner,
+    /// HTTP, progress, page, metrics.
+    Gateway,
+    /// Stage 1.
+    Preprocess,
+    /// Stage 2.
+    Shape,
+    /// Stage 3.
+    Texture,
+    /// Stage 4.
+    Export,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Which functions; stages named together share one worker and its device.
+    #[arg(required = true)]
+    pub(crate) functions: Vec<Function>,
+    /// The device of the stages: `host`, or a GPU's UUID or index.
+    #[arg(long, default_value = "host")]
+    pub(crate) device: String,
+    /// Address of the gateway, or of a worker's metrics.
+    #[arg(long, value_name = "ADDRESS", env = "MESHWRIGHT_LISTEN")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// The configuration file [default: meshwright.toml if it is there].
+    #[arg(long, value_name = "FILE", env = "MESHWRIGHT_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// Address of the gateway.
+    #[arg(long, default_value = "http://127.0.0.1:8787", value_name = "URL", env = "MESHWRIGHT_URL")]
+    pub(crate) server: String,
+    /// A file with the gateway's bearer token.
+    #[arg(long, value_name = "FILE", env = "MESHWRIGHT_TOKEN_FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SubmitArgs {
+    /// The pictures.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Follow them until all are finished.
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// A part of the recipe, as `quality=fine`; may be repeated.
+    #[arg(long = "option", short = 'o', value_name = "NAME=VALUE")]
+    pub(crate) options: Vec<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// Which jobs; all when none is named.
+    #[arg(value_name = "JOB")]
+    pub(crate) jobs: Vec<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JobArgs {
+    /// The job.
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLetterCommand {
+    /// All of them.
+    List(ServerArgs),
+    /// One of them, whole.
+    Show(JobArgs),
+    /// Try again: the job's next life begins.
+    Redrive(JobArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,151 @@
+//! Starts functions on ports. The embedded and the distributed form differ only in which ports they hand
+//! over.
+
+use crate::cli::Function;
+use crate::config::Config;
+use crate::metrics_text::Metrics;
+use crate::refusal::{Outcome, Refusal};
+use domain::{Bytes, Stage};
+use ports::{PortError, Ports};
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Functions that run in this process.
+pub(crate) struct Pipeline {
+    tasks: JoinSet<(&'static str, Result<(), String>)>,
+    shutdown: CancellationToken,
+}
+
+impl Pipeline {
+    pub(crate) fn new(shutdown: CancellationToken) -> Pipeline {
+        Pipeline { tasks: JoinSet::new(), shutdown }
+    }
+
+    fn spawn<E: ToString>(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
+        self.tasks.spawn(async move { (name, task.await.map_err(|error| error.to_string())) });
+    }
+
+    /// Starts `ingest`.
+    pub(crate) fn ingest(&mut self, ports: &Ports, config: &Config) -> Outcome<()> {
+        let keep = match &config.ingest.keep {
+            None => None,
+            Some(text) => Some(Bytes::parse(text).ok_or_else(|| {
+                Refusal::Config(format!("ingest.keep is {text:?}; use a size, as 50GB"))
+            })?),
+        };
+        let days = config.ingest.keep_days.map(|days| Duration::from_secs(u64::from(days) * 24 * 3600));
+        let settings = ingest::Settings::new(config.site.clone(), config.times()).keeping(keep, days);
+        self.spawn("ingest", ingest::run(ports.clone(), settings, self.shutdown.clone()));
+        Ok(())
+    }
+
+    /// Starts `planner`.
+    pub(crate) fn planner(&mut self, ports: &Ports, config: &Config, holder: &str) {
+        let settings = planner::Settings {
+            times: config.times(),
+            holder: holder.to_owned(),
+            shard: 0,
+            site: config.site.clone(),
+        };
+        self.spawn("planner", planner::run(ports.clone(), settings, self.shutdown.clone()));
+    }
+
+    /// Starts `gateway` on a bound listener.
+    pub(crate) fn gateway(
+        &mut self,
+        ports: &Ports,
+        config: &Config,
+        listener: TcpListener,
+        metrics: &Metrics,
+    ) -> Outcome<()> {
+        let render = metrics.clone();
+        let settings = gateway::Settings {
+            site: config.site.clone(),
+            times: config.times(),
+            token: config.gateway.token.as_ref().map(|token| gateway::Token::new(token.0.clone())),
+            metrics: Arc::new(move || render.text()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        self.spawn("gateway", gateway::serve(listener, ports.clone(), settings, self.shutdown.clone()));
+        Ok(())
+    }
+
+    /// Starts a worker for some stages on one device.
+    pub(crate) fn worker(
+        &mut self,
+        ports: &Ports,
+        config: &Config,
+        stages: &BTreeSet<Stage>,
+        (name, device): (&str, &str),
+    ) -> Outcome<()> {
+        if device != "host" {
+            return Err(Refusal::Config(format!("there is no device {device:?} here; use --device host")));
+        }
+        let memory = gpu::HostMemory::new(config.worker.memory_max()?);
+        let (runner_idle, drain_max) = config.worker.spans();
+        let program = std::env::current_exe().map_err(|e| Refusal::Io(format!("find this binary: {e}")))?;
+        let bad_name = |e: domain::BadId| Refusal::Config(format!("worker.name {name:?}: {e}"));
+        let settings = worker::Settings {
+            worker: name.parse().map_err(bad_name)?,
+            device_id: name.parse().map_err(bad_name)?,
+            device: Arc::new(memory),
+            stages: stages.iter().copied().collect(),
+            lanes: config.worker.lanes(),
+            runner: worker::RunnerCommand { program, args: vec!["runner".into()] },
+            site: config.site.clone(),
+            times: config.times(),
+            runner_idle,
+            drain_max,
+        };
+        self.spawn("worker", worker::run(ports.clone(), settings, self.shutdown.clone()));
+        Ok(())
+    }
+
+    /// Waits until everything has ended. The first function that ends by an error ends all of them.
+    pub(crate) async fn wait(mut self) -> Outcome<()> {
+        let mut first: Option<Refusal> = None;
+        while let Some(ended) = self.tasks.join_next().await {
+            let problem = match ended {
+                Ok((_, Ok(()))) if self.shutdown.is_cancelled() => None,
+                Ok((name, Ok(()))) => Some(format!("{name} ended by itself")),
+                Ok((name, Err(error))) => Some(format!("{name}: {error}")),
+                Err(error) => Some(error.to_string()),
+            };
+            if let Some(problem) = problem {
+                tracing::error!("{problem}");
+                first.get_or_insert(Refusal::Unavailable(problem));
+                self.shutdown.cancel();
+            }
+        }
+        first.map_or(Ok(()), Err)
+    }
+}
+
+/// The stages among the functions.
+pub(crate) fn stages_of(functions: &[Function]) -> BTreeSet<Stage> {
+    let stage = |function: &Function| match function {
+        Function::Preprocess => Some(Stage::Preprocess),
+        Function::Shape => Some(Stage::Shape),
+        Function::Texture => Some(Stage::Texture),
+        Function::Export => Some(Stage::Export),
+        Function::Ingest | Function::Planner | Function::Gateway => None,
+    };
+    functions.iter().filter_map(stage).collect()
+}
+
+/// What a port's error means at start.
+pub(crate) fn refusal(error: PortError) -> Refusal {
+    match error {
+        PortError::Unavailable(text) => Refusal::Unavailable(text),
+        PortError::Denied(text) | PortError::Missing(text) | PortError::Invalid(text) => Refusal::Config(text),
+    }
+}

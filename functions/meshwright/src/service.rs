@@ -1,0 +1,203 @@
+//! The embedded form: queue, boards and wire in memory, an S3 server on loopback, all functions in this
+//! process.
+//!
+//! The bucket is on disk and is the truth: after a restart the sweep finds what was not finished.
+
+use crate::config::{Config, GatewayConfig, IngestConfig, NatsConfig, S3Config, Secret, WorkerConfig};
+use crate::distributed;
+use crate::metrics_text::Metrics;
+use crate::pipeline::Pipeline;
+use crate::refusal::{Outcome, Refusal};
+use crate::run::bind;
+use domain::{Site, Stage, Times, uploads_subject};
+use embedded::s3_server::{RunningS3, S3ServerConfig};
+use ports::{Ports, Queue, SystemClock};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// What a person needs to use the S3 endpoint.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Credentials {
+    pub(crate) access_key: String,
+    pub(crate) secret_key: String,
+}
+
+/// What to start.
+pub(crate) struct ServiceOptions {
+    pub(crate) data: PathBuf,
+    pub(crate) s3: SocketAddr,
+    pub(crate) listen: SocketAddr,
+    pub(crate) keep: Option<(String, u32)>,
+}
+
+/// Everything, running.
+pub(crate) struct Service {
+    pub(crate) ports: Ports,
+    pub(crate) config: Config,
+    pub(crate) endpoint: String,
+    pub(crate) page: String,
+    pub(crate) credentials: Credentials,
+    pipeline: Pipeline,
+    s3: RunningS3,
+    _lock: fs::File,
+}
+
+impl Service {
+    /// Starts everything. One process per data folder.
+    pub(crate) async fn start(options: ServiceOptions, shutdown: CancellationToken) -> Outcome<Service> {
+        let at = |what: &str, error: std::io::Error| {
+            Refusal::Io(format!("{what} in {}: {error}", options.data.display()))
+        };
+        fs::create_dir_all(&options.data).map_err(|e| at("make a folder", e))?;
+        let lock = lock(&options.data)?;
+        let credentials = credentials(&options.data.join("credentials.json")).map_err(|e| at("keep keys", e))?;
+        let metrics = Metrics::install()?;
+        let site = Site::simple("embedded".parse().expect("a constant that matches the pattern"));
+        let broker = embedded::MemoryBroker::new(Times::PRODUCTION, Arc::new(SystemClock));
+        let s3 = start_s3(&options, &credentials, &site, broker.queue()).await?;
+        let config = config(site, &s3.endpoint, &credentials, options.keep);
+        let store = distributed::connect_store(&config.s3)?;
+        distributed::check_buckets(&*store, &config).await?;
+        let clock = Arc::new(SystemClock);
+        let ports =
+            Ports { queue: broker.queue(), boards: broker.boards(), wire: broker.wire(), store, clock };
+        let listener = bind(&options.listen.to_string()).await?;
+        let page = listener.local_addr().map_err(|e| at("listen", e))?;
+        let mut pipeline = Pipeline::new(shutdown);
+        pipeline.planner(&ports, &config, "embedded");
+        pipeline.worker(&ports, &config, &Stage::ALL.into(), ("embedded", "host"))?;
+        pipeline.gateway(&ports, &config, listener, &metrics)?;
+        pipeline.ingest(&ports, &config)?;
+        let (endpoint, page) = (s3.endpoint.clone(), format!("http://{page}"));
+        Ok(Service { ports, config, endpoint, page, credentials, pipeline, s3, _lock: lock })
+    }
+
+    /// Waits until all functions have ended, then ends the S3 server.
+    pub(crate) async fn wait(self) -> Outcome<()> {
+        let ended = self.pipeline.wait().await;
+        self.s3.shutdown().await;
+        ended
+    }
+}
+
+async fn start_s3(
+    options: &ServiceOptions,
+    credentials: &Credentials,
+    site: &Site,
+    queue: Arc<dyn Queue>,
+) -> Outcome<RunningS3> {
+    let subject = uploads_subject(&site.store);
+    let inputs: Vec<String> = site.inputs.iter().map(|input| input.bucket.clone()).collect();
+    let notify = move |bucket: String, event: bytes::Bytes| {
+        if !inputs.contains(&bucket) {
+            return;
+        }
+        let (queue, subject) = (queue.clone(), subject.clone());
+        tokio::spawn(async move {
+            // A lost event loses no upload: the sweep finds it.
+            if let Err(error) = queue.put_if_absent(&subject, event).await {
+                tracing::warn!(%error, "queue an S3 event");
+            }
+        });
+    };
+    let config = S3ServerConfig {
+        data_dir: options.data.join("buckets"),
+        listen: options.s3,
+        access_key: credentials.access_key.clone(),
+        secret_key: credentials.secret_key.clone(),
+        buckets: site.buckets().into_iter().map(str::to_owned).collect(),
+        notify: Some(Arc::new(notify)),
+        ..S3ServerConfig::default()
+    };
+    let address = options.s3;
+    embedded::s3_server::start(config).await.map_err(|error| {
+        Refusal::Io(format!("start the S3 endpoint on {address}: {error}; choose another address with --s3"))
+    })
+}
+
+fn config(site: Site, endpoint: &str, credentials: &Credentials, keep: Option<(String, u32)>) -> Config {
+    let (keep, keep_days) = keep.map_or((None, None), |(keep, days)| (Some(keep), Some(days)));
+    Config {
+        nats: NatsConfig::default(),
+        s3: S3Config {
+            endpoint: Some(endpoint.to_owned()),
+            access_key: credentials.access_key.clone(),
+            secret_key: Secret(credentials.secret_key.clone()),
+            ..S3Config::default()
+        },
+        site,
+        worker: WorkerConfig::default(),
+        gateway: GatewayConfig::default(),
+        ingest: IngestConfig { keep, keep_days, collect_every_s: None },
+        times_divided_by: 1,
+    }
+}
+
+/// Holds the data folder for this process alone.
+fn lock(data: &Path) -> Outcome<fs::File> {
+    let path = data.join("lock");
+    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|e| Refusal::Io(format!("open {}: {e}", path.display())))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+        let data = data.display();
+        Refusal::Config(format!("another meshwright uses {data}; stop it or choose another folder with --data"))
+    })?;
+    Ok(file)
+}
+
+/// The keys of this data folder: made once, readable by their owner only.
+fn credentials(path: &Path) -> std::io::Result<Credentials> {
+    match fs::read(path) {
+        Ok(text) => return serde_json::from_slice(&text).map_err(std::io::Error::from),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let random = || uuid::Uuid::new_v4().simple().to_string();
+    let made = Credentials { access_key: format!("MW{}", &random()[..18].to_uppercase()), secret_key: random() };
+    let temporary = path.with_extension("new");
+    let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+    file.write_all(&serde_json::to_vec(&made)?)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    Ok(made)
+}
+
+/// A folder below the person's data folder.
+pub(crate) fn data_folder(name: &str) -> PathBuf {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")));
+    base.unwrap_or_else(std::env::temp_dir).join("meshwright").join(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn keys_are_made_once_and_only_their_owner_reads_them() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("credentials.json");
+        let first = credentials(&path).expect("a writable folder");
+        let again = credentials(&path).expect("a readable file");
+        assert_eq!(first.secret_key, again.secret_key);
+        let mode = fs::metadata(&path).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_data_folder_serves_one_process() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let held = lock(folder.path()).expect("the first");
+        assert!(lock(folder.path()).expect_err("the second").to_string().contains("another meshwright"));
+        drop(held);
+        assert!(lock(folder.path()).is_ok());
+    }
+}
