@@ -1,2 +1,11 @@
-//! Real processes, real servers, real clients, faults.
+//! A whole Meshwright of real processes on a real nats-server and a real MinIO, and the oracle that every
+//! fault test ends with.
 #![forbid(unsafe_code)]
+
+mod cluster;
+mod oracle;
+mod pictures;
+
+pub use cluster::{Cluster, PROCESSES, Setup};
+pub use oracle::{Expect, check};
+pub use pictures::{broken_pictures, picture};

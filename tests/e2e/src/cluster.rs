@@ -1,0 +1,283 @@
+//! The processes of a distributed Meshwright, each of which a test may kill and start again.
+
+use anyhow::{Context, Result};
+use domain::{Recipe, Site, Times, Upload, job_id};
+use harness::{Child, NatsConfig, S3Endpoint, Scratch, Stack, StackConfig, meshwright, until};
+use ports::{Ledger, Ports, Store, SystemClock};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Name and functions of each process.
+pub const PROCESSES: [(&str, &[&str]); 5] = [
+    ("ingest", &["ingest"]),
+    ("planner", &["planner"]),
+    ("worker-a", &["preprocess", "shape", "texture", "export"]),
+    ("worker-b", &["preprocess", "shape", "texture", "export"]),
+    ("gateway", &["gateway"]),
+];
+
+/// The protocol's times in tests: an ack wait of 2 s.
+const TIMES_DIVIDED_BY: u32 = 5;
+/// How long a process may take until it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// How a cluster is set up.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Whether uploads are announced at all; without, only the sweep finds them.
+    pub events: bool,
+    /// What uploads get unless their metadata says otherwise.
+    pub recipe: Recipe,
+    /// Processes besides [`PROCESSES`], by name and functions.
+    pub more: Vec<(&'static str, &'static [&'static str])>,
+}
+
+impl Default for Setup {
+    /// Small models, so that tests are quick.
+    fn default() -> Setup {
+        let recipe = Recipe::default().with_options([("quality", "draft"), ("texture-px", "256")]);
+        let recipe = recipe.expect("two good options");
+        Setup { events: true, recipe, more: Vec::new() }
+    }
+}
+
+/// Servers and processes of one test.
+pub struct Cluster {
+    /// The servers.
+    pub stack: Stack,
+    /// The processes, by name.
+    pub processes: BTreeMap<String, Child>,
+    /// The test's own eyes on broker and store.
+    pub ports: Ports,
+    /// What the bucket says of jobs.
+    pub ledger: Ledger,
+    /// The buckets.
+    pub site: Site,
+    /// The protocol's times here.
+    pub times: Times,
+    /// A folder for the test's files.
+    pub scratch: Scratch,
+    setup: Setup,
+}
+
+impl Cluster {
+    /// Starts everything and waits until every process is ready.
+    ///
+    /// # Errors
+    /// Something does not start; the error says what and has its log.
+    pub async fn start(setup: Setup) -> Result<Cluster> {
+        let times = Times::PRODUCTION.scaled(TIMES_DIVIDED_BY);
+        let store = "minio".parse().map_err(anyhow::Error::msg)?;
+        let mut site = Site::simple(store);
+        site.inputs[0].recipe = setup.recipe.clone();
+        let mut buckets = StackConfig {
+            nats: NatsConfig::durable(),
+            buckets: vec![site.state.clone(), site.models.clone()],
+            ..StackConfig::default()
+        };
+        if !setup.events {
+            buckets.buckets.append(&mut buckets.event_buckets);
+        }
+        let stack = Stack::start(buckets, async |url| declare_streams(url, times).await).await?;
+        stack.minio.mc(["version", "enable", "local/state"]).await?;
+        let scratch = Scratch::new("cluster")?;
+        let endpoint = stack.minio.endpoint();
+        write_config(scratch.path(), &stack, &site)?;
+        let broker = nats::connect(nats_config(stack.nats.url(), times)).await?;
+        let store = connect_store(&endpoint);
+        let ledger = Ledger::new(store.clone(), &site.state);
+        let (queue, boards, wire) = (broker.queue(), broker.boards(), broker.wire());
+        let ports = Ports { queue, boards, wire, store, clock: Arc::new(SystemClock) };
+        let processes = BTreeMap::new();
+        let mut cluster = Cluster { stack, processes, ports, ledger, site, times, scratch, setup };
+        for (name, functions) in PROCESSES.into_iter().chain(cluster.setup.more.clone()) {
+            cluster.launch(name, functions)?;
+        }
+        let names: Vec<String> = cluster.processes.keys().cloned().collect();
+        for name in names {
+            cluster.ready(&name).await?;
+        }
+        Ok(cluster)
+    }
+
+    fn launch(&mut self, name: &str, functions: &[&str]) -> Result<()> {
+        let config = self.scratch.path().join("meshwright.toml");
+        let listen = ["--listen", "127.0.0.1:0"];
+        let args = ["run"].iter().chain(functions).chain(&listen).map(|arg| (*arg).to_owned());
+        let spec = meshwright(name, args.collect::<Vec<_>>())?
+            .env("MESHWRIGHT_CONFIG", &config)
+            .env("MESHWRIGHT_LOG", "info")
+            .env("AWS_ACCESS_KEY_ID", self.stack.minio.endpoint().access_key)
+            .env("AWS_SECRET_ACCESS_KEY", self.stack.minio.endpoint().secret_key)
+            .folder(self.scratch.path());
+        self.processes.insert(name.to_owned(), Child::spawn(spec)?);
+        Ok(())
+    }
+
+    /// Waits until a process says that it is ready, as often as it was started.
+    ///
+    /// # Errors
+    /// It is not ready in time.
+    pub async fn ready(&mut self, name: &str) -> Result<()> {
+        let child = self.processes.get_mut(name).with_context(|| format!("no process {name}"))?;
+        let ready = |line: &str| line == "ready";
+        child.wait_for_line("ready", READY_WITHIN, ready).await.with_context(|| format!("start {name}"))?;
+        Ok(())
+    }
+
+    /// `kill -9` of a process.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn kill(&mut self, name: &str) -> Result<()> {
+        self.processes.get_mut(name).with_context(|| format!("no process {name}"))?.kill()?;
+        Ok(())
+    }
+
+    /// Starts a killed process again.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn restart(&mut self, name: &str) -> Result<()> {
+        self.processes.get_mut(name).with_context(|| format!("no process {name}"))?.restart()
+    }
+
+    /// The address of the gateway.
+    ///
+    /// # Errors
+    /// It has not said one.
+    pub fn gateway_url(&self) -> Result<String> {
+        let said = self.processes.get("gateway").context("no gateway")?.stdout();
+        let line = said.lines().rev().find_map(|line| line.strip_prefix("gateway on "));
+        Ok(line.context("the gateway did not say its address")?.to_owned())
+    }
+
+    /// Uploads as anybody would, with `aws s3 cp`.
+    ///
+    /// # Errors
+    /// The client fails.
+    pub async fn aws_cp(&self, content: &[u8], key: &str) -> Result<()> {
+        let file = self.write_file(content)?;
+        let mut aws = self.stack.minio.endpoint().aws()?;
+        aws.args(["s3", "cp", "--only-show-errors"]).arg(&file).arg(format!("s3://uploads/{key}"));
+        harness::output(aws, Duration::from_secs(60)).await.map(drop)
+    }
+
+    /// Uploads as anybody would, with `mc cp`.
+    ///
+    /// # Errors
+    /// The client fails.
+    pub async fn mc_cp(&self, content: &[u8], key: &str) -> Result<()> {
+        let file = self.write_file(content)?;
+        let mut mc = self.stack.minio.endpoint().mc()?;
+        mc.args(["cp", "--quiet"]).arg(&file).arg(format!("local/uploads/{key}"));
+        harness::output(mc, Duration::from_secs(60)).await.map(drop)
+    }
+
+    /// Uploads quickly, through the project's own client of the store.
+    ///
+    /// # Errors
+    /// The store refuses.
+    pub async fn put(&self, content: Vec<u8>, key: &str) -> Result<()> {
+        let options = ports::PutOptions::of("image/png", ports::Condition::Always);
+        self.ports.store.put("uploads", key, content.into(), &options).await?;
+        Ok(())
+    }
+
+    /// The upload that stands under this key now.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn upload(&self, key: &str) -> Result<Upload> {
+        let info = self.ports.store.head("uploads", key).await?;
+        let info = info.with_context(|| format!("no upload {key}"))?;
+        Ok(Upload {
+            store: self.site.store.clone(),
+            bucket: "uploads".to_owned(),
+            key: key.to_owned(),
+            version_id: None,
+            etag: info.etag,
+            size_bytes: info.size,
+            last_modified_s: info.last_modified_s,
+        })
+    }
+
+    /// The job that the pipeline makes of the upload under this key.
+    ///
+    /// # Errors
+    /// There is no such upload.
+    pub async fn job(&self, key: &str) -> Result<domain::JobId> {
+        Ok(job_id(self.upload(key).await?.id(), &self.setup.recipe))
+    }
+
+    /// Asks for a sweep now and returns its answer.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub async fn sweep(&self) -> Result<serde_json::Value> {
+        until("an answer to a sweep", Duration::from_secs(30), async || {
+            let wait = Duration::from_secs(20);
+            let answer = self.ports.wire.request(domain::SWEEP_SUBJECT, bytes::Bytes::new(), wait).await?;
+            let ports::Answer::Reply(body) = answer else { return Ok(None) };
+            Ok(Some(serde_json::from_slice(&body)?))
+        })
+        .await
+    }
+
+    fn write_file(&self, content: &[u8]) -> Result<std::path::PathBuf> {
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let path = self.scratch.path().join(name);
+        std::fs::write(&path, content)?;
+        Ok(path)
+    }
+}
+
+async fn declare_streams(url: String, times: Times) -> Result<()> {
+    nats::connect(nats_config(url, times)).await?.ensure().await?;
+    Ok(())
+}
+
+fn nats_config(url: String, times: Times) -> nats::Config {
+    nats::Config {
+        servers: url,
+        name: "test".to_owned(),
+        user: None,
+        password: None,
+        credentials_file: None,
+        root_ca_file: None,
+        client_cert_file: None,
+        client_key_file: None,
+        times,
+    }
+}
+
+fn connect_store(endpoint: &S3Endpoint) -> Arc<dyn Store> {
+    s3::connect(s3::Config {
+        endpoint: Some(endpoint.url.clone()),
+        region: "us-east-1".to_owned(),
+        access_key: endpoint.access_key.clone(),
+        secret_key: s3::Secret::new(endpoint.secret_key.clone()),
+        session_token: None,
+        path_style: true,
+    })
+}
+
+fn write_config(folder: &Path, stack: &Stack, site: &Site) -> Result<()> {
+    #[derive(serde::Serialize)]
+    struct File<'a> {
+        times_divided_by: u32,
+        nats: BTreeMap<&'a str, String>,
+        s3: BTreeMap<&'a str, String>,
+        site: &'a Site,
+    }
+    let file = File {
+        times_divided_by: TIMES_DIVIDED_BY,
+        nats: BTreeMap::from([("url", stack.nats.url())]),
+        s3: BTreeMap::from([("endpoint", stack.minio.endpoint().url)]),
+        site,
+    };
+    std::fs::write(folder.join("meshwright.toml"), toml::to_string(&file)?)?;
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! Uploads become models, through real parts, each function its own process, with two workers.
+
+use anyhow::Result;
+use e2e::{Cluster, Expect, Setup, broken_pictures, check, picture};
+use harness::{output, tool};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const WITHIN: Duration = Duration::from_secs(120);
+
+/// Keys that break what takes a key for a path, a subject, a URL or a form.
+fn odd_keys() -> Vec<String> {
+    let plain =
+        ["plain.png", "chairs/red chair.png", "stühle/größe ü.png", "a+b.png", "100%25.png", "50%.png"];
+    let dots = ["a..b/c..d.png", ".hidden", "no-extension", "d ir/a b+ü.png", "'quotes'.png", "$(x)`y`;.png"];
+    let long = format!("{}long.png", "long-segment-of-a-key/".repeat(45));
+    assert!((990..=1010).contains(&long.len()), "{}", long.len());
+    plain.into_iter().chain(dots).map(str::to_owned).chain([long]).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forty_uploads_by_aws_and_mc_with_odd_keys_become_models_and_broken_ones_rejections() {
+    let cluster = Cluster::start(Setup::default()).await.expect("a cluster");
+    let mut expect = BTreeMap::new();
+    let odd = odd_keys();
+    let numbered = (0..40 - odd.len()).map(|n| format!("batch/{n}.png"));
+    for (n, key) in odd.iter().cloned().chain(numbered).enumerate() {
+        let content = picture(n as u32);
+        let by_aws = n % 2 == 0;
+        let sent =
+            if by_aws { cluster.aws_cp(&content, &key).await } else { cluster.mc_cp(&content, &key).await };
+        sent.unwrap_or_else(|error| panic!("upload {key:?}: {error:#}"));
+        expect.insert(cluster.job(&key).await.expect("an upload"), Expect::Done);
+    }
+    for (name, content) in broken_pictures() {
+        let key = format!("broken/{name}");
+        cluster.put(content, &key).await.expect("an upload");
+        expect.insert(cluster.job(&key).await.expect("an upload"), Expect::Rejected);
+    }
+    check(&cluster, &expect, WITHIN).await.expect("the oracle");
+    for key in &odd {
+        check_published(&cluster, key).await.unwrap_or_else(|error| panic!("{key:?}: {error:#}"));
+    }
+}
+
+/// The friendly copies are there and other people's tools like them.
+async fn check_published(cluster: &Cluster, key: &str) -> Result<()> {
+    let prefix = format!("{key}/");
+    let listed = ports::list_all(&*cluster.ports.store, &cluster.site.models, &prefix).await?;
+    let names: Vec<&str> = listed.iter().filter_map(|object| object.key.rsplit('/').next()).collect();
+    if names.len() < 3 {
+        // A friendly key that would be too long is not written, and the outcome says so.
+        let outcome = cluster.ledger.outcome(cluster.job(key).await?, domain::Life(0)).await?;
+        let ending = outcome.map(|outcome| outcome.ending);
+        let said = matches!(ending, Some(domain::Ending::Done { unpublished: Some(_), .. }));
+        anyhow::ensure!(said && key.len() > 990, "published only {names:?}: {ending:?}");
+    }
+    for object in &listed {
+        let options = ports::GetOptions::default();
+        let got = cluster.ports.store.get(&cluster.site.models, &object.key, &options).await?;
+        let ports::Got::Found(found) = got else { anyhow::bail!("{} is gone", object.key) };
+        let path = cluster.scratch.path().join(uuid::Uuid::new_v4().simple().to_string());
+        if object.key.ends_with(".glb") {
+            let path = path.with_extension("glb");
+            std::fs::write(&path, &found.body)?;
+            let mut validator = tokio::process::Command::new(tool("gltf-validator")?);
+            validator.arg(&path);
+            // It fails on errors and on warnings.
+            output(validator, Duration::from_secs(60)).await?;
+        } else if object.key.ends_with(".stl") {
+            let path = path.with_extension("stl");
+            std::fs::write(&path, &found.body)?;
+            let mut python = tokio::process::Command::new(tool("mesh-python")?);
+            let script = "import sys, trimesh; m = trimesh.load(sys.argv[1]); \
+                          print(m.is_watertight and m.is_winding_consistent and m.volume > 0)";
+            python.args(["-c", script]).arg(&path);
+            let said = output(python, Duration::from_secs(60)).await?;
+            anyhow::ensure!(said.trim() == "True", "trimesh does not find {} watertight", object.key);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recipe_in_the_metadata_is_followed_and_a_senseless_one_is_a_rejection() {
+    let cluster = Cluster::start(Setup::default()).await.expect("a cluster");
+    let put = async |key: &str, name: &str, value: &str| {
+        let mut options = ports::PutOptions::of("image/png", ports::Condition::Always);
+        options.metadata.insert(format!("meshwright-{name}"), value.to_owned());
+        cluster.ports.store.put("uploads", key, picture(7).into(), &options).await.expect("an upload");
+        cluster.upload(key).await.expect("an upload").id()
+    };
+    let ending = async |job| {
+        let outcome = harness::until("an outcome", WITHIN, async || {
+            Ok(cluster.ledger.outcome(job, domain::Life(0)).await?)
+        });
+        outcome.await.expect("an outcome").ending
+    };
+    let stl = put("stl.png", "formats", "stl").await;
+    put("bad.png", "quality", "best").await;
+    let recipe = cluster.site.inputs[0].recipe.with_options([("formats", "stl")]).expect("a good option");
+    match ending(domain::job_id(stl, &recipe)).await {
+        domain::Ending::Done { files, .. } => assert_eq!(files, ["stl.png/stl.stl", "stl.png/preview.png"]),
+        other => panic!("{other:?}"),
+    }
+    match ending(cluster.job("bad.png").await.expect("an upload")).await {
+        domain::Ending::Rejected { reason } => {
+            assert!(reason.contains("use one of draft, standard, fine"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
