@@ -9,6 +9,7 @@ pub mod conformance;
 mod device;
 mod error;
 mod ledger;
+pub mod lives;
 mod queue;
 mod store;
 mod wire;

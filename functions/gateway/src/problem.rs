@@ -1,0 +1,93 @@
+//! What is wrong, as RFC 9457 problem JSON with a stable type.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ports::PortError;
+use serde_json::json;
+
+/// A problem: the stable end of its type, its status, and one sentence.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    kind: &'static str,
+    status: StatusCode,
+    detail: String,
+}
+
+impl Problem {
+    fn new(kind: &'static str, status: StatusCode, detail: impl Into<String>) -> Problem {
+        Problem { kind, status, detail: detail.into() }
+    }
+
+    pub(crate) fn missing(what: &str) -> Problem {
+        Problem::new("not-found", StatusCode::NOT_FOUND, format!("there is no {what}"))
+    }
+
+    pub(crate) fn bad_request(detail: impl Into<String>) -> Problem {
+        Problem::new("bad-request", StatusCode::BAD_REQUEST, detail)
+    }
+
+    pub(crate) fn bad_recipe(detail: impl Into<String>) -> Problem {
+        Problem::new("bad-recipe", StatusCode::UNPROCESSABLE_ENTITY, detail)
+    }
+
+    pub(crate) fn too_large(detail: impl Into<String>) -> Problem {
+        Problem::new("too-large", StatusCode::PAYLOAD_TOO_LARGE, detail)
+    }
+
+    pub(crate) fn conflict(detail: impl Into<String>) -> Problem {
+        Problem::new("conflict", StatusCode::CONFLICT, detail)
+    }
+
+    pub(crate) fn range() -> Problem {
+        Problem::new("bad-range", StatusCode::RANGE_NOT_SATISFIABLE, "the range lies outside the file")
+    }
+
+    pub(crate) fn unauthorized() -> Problem {
+        let detail = "send the header `Authorization: Bearer …` with this server's token";
+        Problem::new("unauthorized", StatusCode::UNAUTHORIZED, detail)
+    }
+
+    pub(crate) fn unavailable(detail: impl Into<String>) -> Problem {
+        Problem::new("unavailable", StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+}
+
+impl From<PortError> for Problem {
+    fn from(error: PortError) -> Problem {
+        tracing::warn!(%error, "answer a call");
+        match error {
+            PortError::Unavailable(_) => Problem::unavailable("store or broker do not answer; try again"),
+            error => Problem::new("internal", StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = json!({
+            "type": format!("urn:meshwright:problem:{}", self.kind),
+            "title": self.status.canonical_reason().unwrap_or("Problem"),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+        });
+        let mut response = (self.status, body.to_string()).into_response();
+        let kind = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        }
+        response
+    }
+}
+
+pub(crate) async fn not_found() -> Problem {
+    Problem::missing("such address; see /api/openapi.json")
+}
+
+pub(crate) async fn wrong_method() -> Problem {
+    let detail = "this address does not take this method; see /api/openapi.json";
+    Problem::new("wrong-method", StatusCode::METHOD_NOT_ALLOWED, detail)
+}

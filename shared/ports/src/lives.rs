@@ -1,0 +1,109 @@
+//! What a person may do to a job: end its life, or start the next one. Used by gateway and CLI alike.
+
+use crate::{Decided, Ledger, PortError, PortResult, Ports, Put};
+use domain::{
+    Control, Ending, Event, EventKind, INTERMEDIATES_KEPT, JobId, JobRecord, Life, LifeStart, Outcome,
+    StateKey, control_subject, event_subject, parse_state_key, task_subject,
+};
+use std::time::Duration;
+
+/// First pause before a redriven task is published again; doubled each time.
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// Longest pause.
+const AGAIN_MAX: Duration = Duration::from_secs(5);
+/// Tries; the old message is gone after its acknowledgement or its ack wait.
+const AGAIN_TIMES: u32 = 12;
+
+/// What became of a wish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// It is done; the life it concerns.
+    Granted(Life),
+    /// The job's current life has ended otherwise, thus.
+    Ended(Outcome),
+    /// The job's current life still runs.
+    Running,
+    /// Its intermediates have expired: upload the picture again.
+    Expired,
+}
+
+/// Ends the current life of a job, wherever it is, and tells the workers.
+///
+/// # Errors
+/// As the ports.
+pub async fn cancel(ports: &Ports, ledger: &Ledger, job: JobId) -> PortResult<Wish> {
+    let state = ledger.state(job).await?;
+    let now = ports.clock.now();
+    let reason = "requested".to_owned();
+    let outcome = Outcome {
+        job,
+        life: state.life,
+        ending: Ending::Cancelled { reason: reason.clone() },
+        decided_at: now,
+        intermediates_expire_at: now + INTERMEDIATES_KEPT,
+    };
+    if let Decided::Already(outcome) = ledger.decide(&outcome).await? {
+        return Ok(Wish::Ended(outcome));
+    }
+    let control = serde_json::to_vec(&Control::Cancel).map_err(|e| PortError::Invalid(e.to_string()))?;
+    ports.wire.publish(&control_subject(job), control.into()).await?;
+    let kind = EventKind::Cancelled { reason };
+    let subject = event_subject(job, &kind);
+    let event = Event { job, life: state.life, at: now, kind };
+    let event = serde_json::to_vec(&event).map_err(|e| PortError::Invalid(e.to_string()))?;
+    ports.wire.publish(&subject, event.into()).await?;
+    Ok(Wish::Granted(state.life))
+}
+
+/// Starts the next life of a dead or cancelled job and publishes its first uncommitted stage **until it is
+/// stored**: that a message is there already is no success here, since the old one may be about to be
+/// removed.
+///
+/// # Errors
+/// As the ports. After an error the life may have begun; the sweep goes on with it.
+pub async fn redrive(ports: &Ports, ledger: &Ledger, record: &JobRecord) -> PortResult<Wish> {
+    let job = record.job_id();
+    let state = ledger.state(job).await?;
+    let Some(outcome) = ledger.outcome(job, state.life).await? else { return Ok(Wish::Running) };
+    if !outcome.ending.may_redrive() {
+        return Ok(Wish::Ended(outcome));
+    }
+    if outcome.intermediates_expire_at <= ports.clock.now() {
+        return Ok(Wish::Expired);
+    }
+    let life = state.life.next();
+    ledger.start_life(&LifeStart { job, life, started_at: ports.clock.now() }).await?;
+    let task = record.task(state.next_stage());
+    let body = serde_json::to_vec(&task).map_err(|e| PortError::Invalid(e.to_string()))?;
+    let mut pause = AGAIN_AFTER;
+    for _ in 0..AGAIN_TIMES {
+        if ports.queue.put_if_absent(&task_subject(&task), body.clone().into()).await? == Put::Stored {
+            break;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(AGAIN_MAX);
+    }
+    Ok(Wish::Granted(life))
+}
+
+/// The record of a job of which only the id is known: looked for in the bucket.
+///
+/// # Errors
+/// As [`crate::Store::list`].
+pub async fn find_record(ports: &Ports, ledger: &Ledger, job: JobId) -> PortResult<Option<JobRecord>> {
+    let mut next = None;
+    loop {
+        let page = ports.store.list(ledger.bucket(), domain::JOBS_PREFIX, next).await?;
+        for object in page.objects {
+            if let Some(StateKey::JobRecord(upload, of)) = parse_state_key(&object.key)
+                && of == job
+            {
+                return ledger.record(upload, job).await;
+            }
+        }
+        next = page.next;
+        if next.is_none() {
+            return Ok(None);
+        }
+    }
+}
