@@ -133,10 +133,11 @@ const events = new EventSource('/api/events');
 for (const kind of ['accepted', 'started', 'progress', 'stage_done', 'finished', 'rejected', 'dead', 'cancelled']) {
   events.addEventListener(kind, (event) => hear(JSON.parse(event.data)));
 }
-api('/api/jobs?limit=50').then(async ({ jobs: known }) => {
+api('/api/jobs?limit=50').then(({ jobs: known }) => {
   for (const job of known.reverse()) {
     element(job.id).job = job;
     draw(element(job.id));
-    if (ENDED.includes(job.state) || job.state === 'ended') await refresh(job.id);
   }
+  const ended = known.filter((job) => ENDED.includes(job.state) || job.state === 'ended');
+  return Promise.all(ended.map((job) => refresh(job.id)));
 }).catch((error) => { said.textContent = error.message; });

@@ -53,7 +53,9 @@ impl Client {
     async fn send(&self, request: reqwest::RequestBuilder) -> Outcome<Response> {
         let response = request.send().await.map_err(|error| {
             let base = &self.base;
-            Refusal::Unavailable(format!("no answer from {base} ({error}); is `meshwright up` running there?"))
+            Refusal::Unavailable(format!(
+                "no answer from {base} ({error}); is `meshwright up` running there?"
+            ))
         })?;
         if response.status().is_success() {
             return Ok(response);
@@ -174,9 +176,8 @@ async fn watch_jobs(client: &Client, names: BTreeMap<JobId, String>, json: bool)
         }
         true
     };
-    let each = futures::stream::iter(names.keys()).map(|job| async move {
-        client.follow(&format!("/api/jobs/{job}/events"), hear).await
-    });
+    let each = futures::stream::iter(names.keys())
+        .map(|job| async move { client.follow(&format!("/api/jobs/{job}/events"), hear).await });
     let mut followed = each.buffer_unordered(FOLLOWED_MAX);
     while let Some(ended) = followed.next().await {
         ended?;

@@ -77,7 +77,11 @@ pub(crate) async fn demo(args: DemoArgs, json: bool, shutdown: CancellationToken
             println!("First model after {:.1} s.", first.as_secs_f64());
         }
         println!("The files are in {}", out.display());
-        println!("The page is at {}{}", service.page, if args.stay { "" } else { " (with --stay it goes on)" });
+        println!(
+            "The page is at {}{}",
+            service.page,
+            if args.stay { "" } else { " (with --stay it goes on)" }
+        );
     }
     if !args.stay {
         shutdown.cancel();

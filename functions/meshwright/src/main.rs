@@ -24,6 +24,7 @@ mod up;
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use refusal::{Outcome, Refusal};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 
@@ -74,7 +75,8 @@ async fn dispatch(command: Command, json: bool) -> Outcome<()> {
 /// SIGINT and SIGTERM drain; a second one ends at once, which is safe at any moment.
 async fn cancel_on_signal(shutdown: CancellationToken) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    let (Ok(mut term), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         return;
     };
@@ -88,9 +90,13 @@ async fn cancel_on_signal(shutdown: CancellationToken) {
 }
 
 fn log_to_stderr(json: bool) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("MESHWRIGHT_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,meshwright=info,worker=info,planner=info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MESHWRIGHT_LOG").unwrap_or_else(|_| {
+        tracing_subscriber::EnvFilter::new("warn,s3s=off,meshwright=info,worker=info,planner=info")
+    });
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     if json {
         builder.json().init();
     } else {

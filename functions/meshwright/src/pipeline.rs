@@ -36,12 +36,13 @@ impl Pipeline {
 
     /// Starts `ingest`.
     pub(crate) fn ingest(&mut self, ports: &Ports, config: &Config) -> Outcome<()> {
-        let keep = match &config.ingest.keep {
-            None => None,
-            Some(text) => Some(Bytes::parse(text).ok_or_else(|| {
-                Refusal::Config(format!("ingest.keep is {text:?}; use a size, as 50GB"))
-            })?),
-        };
+        let keep =
+            match &config.ingest.keep {
+                None => None,
+                Some(text) => Some(Bytes::parse(text).ok_or_else(|| {
+                    Refusal::Config(format!("ingest.keep is {text:?}; use a size, as 50GB"))
+                })?),
+            };
         let days = config.ingest.keep_days.map(|days| Duration::from_secs(u64::from(days) * 24 * 3600));
         let settings = ingest::Settings::new(config.site.clone(), config.times()).keeping(keep, days);
         self.spawn("ingest", ingest::run(ports.clone(), settings, self.shutdown.clone()));
@@ -146,6 +147,8 @@ pub(crate) fn stages_of(functions: &[Function]) -> BTreeSet<Stage> {
 pub(crate) fn refusal(error: PortError) -> Refusal {
     match error {
         PortError::Unavailable(text) => Refusal::Unavailable(text),
-        PortError::Denied(text) | PortError::Missing(text) | PortError::Invalid(text) => Refusal::Config(text),
+        PortError::Denied(text) | PortError::Missing(text) | PortError::Invalid(text) => {
+            Refusal::Config(text)
+        }
     }
 }

@@ -34,7 +34,13 @@ impl Row {
 }
 
 /// Reads a job's end from the bucket, and copies its files below `out/<name>/`.
-pub(crate) async fn row(ports: &Ports, site: &domain::Site, job: JobId, name: &str, out: &Path) -> Outcome<Row> {
+pub(crate) async fn row(
+    ports: &Ports,
+    site: &domain::Site,
+    job: JobId,
+    name: &str,
+    out: &Path,
+) -> Outcome<Row> {
     let ledger = Ledger::new(ports.store.clone(), &site.state);
     let bucket = |error: ports::PortError| Refusal::Unavailable(format!("read job {job}: {error}"));
     let state = ledger.state(job).await.map_err(bucket)?;
@@ -67,7 +73,13 @@ pub(crate) async fn row(ports: &Ports, site: &domain::Site, job: JobId, name: &s
     Ok(row)
 }
 
-async fn copy_files(ports: &Ports, bucket: &str, manifest: &Manifest, out: &Path, row: &mut Row) -> Outcome<()> {
+async fn copy_files(
+    ports: &Ports,
+    bucket: &str,
+    manifest: &Manifest,
+    out: &Path,
+    row: &mut Row,
+) -> Outcome<()> {
     let io = |error: std::io::Error| Refusal::Io(format!("write {}: {error}", out.display()));
     tokio::fs::create_dir_all(out).await.map_err(io)?;
     for artifact in &manifest.artifacts {
@@ -96,7 +108,8 @@ pub(crate) fn print(rows: &[Row], json: bool) {
     let head = ["picture".to_owned(), "outcome".to_owned()].into_iter().chain(stages);
     table.set_header(head.chain(["all s".to_owned(), "triangles".to_owned(), "files".to_owned()]));
     for row in rows {
-        let of = |stage: Stage| row.stages.iter().find(|(of, _)| *of == stage).map(|(_, s)| format!("{s:.2}"));
+        let of =
+            |stage: Stage| row.stages.iter().find(|(of, _)| *of == stage).map(|(_, s)| format!("{s:.2}"));
         let mut cells = vec![row.name.clone(), row.outcome.clone()];
         cells.extend(Stage::ALL.map(|stage| of(stage).unwrap_or_default()));
         cells.push(format!("{:.2}", row.seconds()));

@@ -48,7 +48,8 @@ pub(crate) async fn run(args: RunArgs, shutdown: CancellationToken) -> Outcome<(
 /// Binds, or says who is in the way.
 pub(crate) async fn bind(address: &str) -> Outcome<TcpListener> {
     let listener = TcpListener::bind(address).await;
-    listener.map_err(|e| Refusal::Io(format!("listen on {address}: {e}; choose another address with --listen")))
+    listener
+        .map_err(|e| Refusal::Io(format!("listen on {address}: {e}; choose another address with --listen")))
 }
 
 fn is_loopback(address: &str) -> bool {

@@ -57,7 +57,8 @@ impl Service {
         };
         fs::create_dir_all(&options.data).map_err(|e| at("make a folder", e))?;
         let lock = lock(&options.data)?;
-        let credentials = credentials(&options.data.join("credentials.json")).map_err(|e| at("keep keys", e))?;
+        let credentials =
+            credentials(&options.data.join("credentials.json")).map_err(|e| at("keep keys", e))?;
         let metrics = Metrics::install()?;
         let site = Site::simple("embedded".parse().expect("a constant that matches the pattern"));
         let broker = embedded::MemoryBroker::new(Times::PRODUCTION, Arc::new(SystemClock));
@@ -147,7 +148,9 @@ fn lock(data: &Path) -> Outcome<fs::File> {
     let file = file.map_err(|e| Refusal::Io(format!("open {}: {e}", path.display())))?;
     flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
         let data = data.display();
-        Refusal::Config(format!("another meshwright uses {data}; stop it or choose another folder with --data"))
+        Refusal::Config(format!(
+            "another meshwright uses {data}; stop it or choose another folder with --data"
+        ))
     })?;
     Ok(file)
 }
@@ -160,9 +163,11 @@ fn credentials(path: &Path) -> std::io::Result<Credentials> {
         Err(error) => return Err(error),
     }
     let random = || uuid::Uuid::new_v4().simple().to_string();
-    let made = Credentials { access_key: format!("MW{}", &random()[..18].to_uppercase()), secret_key: random() };
+    let made =
+        Credentials { access_key: format!("MW{}", &random()[..18].to_uppercase()), secret_key: random() };
     let temporary = path.with_extension("new");
-    let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+    let mut file =
+        fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
     file.write_all(&serde_json::to_vec(&made)?)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;

@@ -293,3 +293,19 @@ fn start(spec: &Spec, folder: &Path) -> Result<std::process::Child> {
 fn read(path: &Path) -> String {
     String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
 }
+
+/// A process id of this machine.
+///
+/// # Errors
+/// It is none.
+pub fn process_id(raw: i32) -> Result<Pid> {
+    Pid::from_raw(raw).with_context(|| format!("{raw} is no process id"))
+}
+
+/// Sends a signal to any process.
+///
+/// # Errors
+/// It is gone, or not ours.
+pub fn kill(pid: Pid, signal: Signal) -> Result<()> {
+    rustix::process::kill_process(pid, signal).context("send a signal")
+}

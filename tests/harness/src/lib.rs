@@ -21,7 +21,7 @@ mod stack;
 mod tool;
 mod wait;
 
-pub use child::{Child, Spec, meshwright};
+pub use child::{Child, Spec, kill, meshwright, process_id};
 pub use minio::{Minio, MinioConfig, NotifyNats};
 pub use nats::{NatsConfig, NatsServer};
 pub use port::PortLease;

@@ -1,0 +1,208 @@
+//! Whatever is killed, cut or lost in mid-run: each upload ends once, as expected, and the system comes to
+//! rest.
+
+use anyhow::{Context, Result};
+use e2e::{Cluster, Expect, Setup, check, picture};
+use harness::{Signal, until};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const WITHIN: Duration = Duration::from_secs(120);
+const UPLOADS: u32 = 24;
+
+type Wanted = BTreeMap<domain::JobId, Expect>;
+
+/// Uploads pictures below `prefix`, all of which must become models.
+async fn upload(cluster: &Cluster, prefix: &str, count: u32, wanted: &mut Wanted) -> Result<()> {
+    for n in 0..count {
+        let key = format!("{prefix}/{n}.png");
+        cluster.put(picture(n), &key).await?;
+        wanted.insert(cluster.job(&key).await?, Expect::Done);
+    }
+    Ok(())
+}
+
+/// Waits until so many objects that decide something are there: the run is in its middle.
+async fn in_the_middle(cluster: &Cluster, decided: usize) -> Result<()> {
+    until("the middle of the run", WITHIN, async || {
+        let listed = ports::list_all(&*cluster.ports.store, &cluster.site.state, "m/").await?;
+        Ok((listed.len() >= decided).then_some(()))
+    })
+    .await
+}
+
+/// A whole run with a fault in its middle.
+async fn survives(setup: Setup, fault: impl AsyncFnOnce(&mut Cluster) -> Result<()>) {
+    let mut cluster = Cluster::start(setup).await.expect("a cluster");
+    let mut wanted = Wanted::new();
+    upload(&cluster, "run", UPLOADS, &mut wanted).await.expect("uploads");
+    in_the_middle(&cluster, 12).await.expect("the middle");
+    fault(&mut cluster).await.expect("the fault");
+    check(&cluster, &wanted, WITHIN).await.expect("the oracle");
+}
+
+async fn kill_and_restart(cluster: &mut Cluster, name: &str) -> Result<()> {
+    cluster.kill(name)?;
+    cluster.restart(name)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ingest_and_gateway_may_be_killed() {
+    survives(Setup::default(), async |cluster| {
+        kill_and_restart(cluster, "ingest").await?;
+        kill_and_restart(cluster, "gateway").await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_planner_may_be_killed_and_its_window_is_delivered_again() {
+    survives(Setup::default(), async |cluster| kill_and_restart(cluster, "planner").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_may_be_killed_for_good() {
+    survives(Setup::default(), async |cluster| cluster.kill("worker-a")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runners_may_be_killed_and_cost_nobody_else_anything() {
+    survives(Setup::default(), async |cluster| {
+        for _ in 0..5 {
+            for worker in ["worker-a", "worker-b"] {
+                let pid = cluster.processes.get(worker).context("a worker")?.pid();
+                let children = format!("/proc/{pid}/task/{pid}/children");
+                for runner in std::fs::read_to_string(&children)?.split_whitespace() {
+                    let pid = harness::process_id(runner.parse()?)?;
+                    // One that has ended meanwhile cannot be killed.
+                    let _gone = harness::kill(pid, Signal::KILL);
+                }
+            }
+            in_the_middle(cluster, 12).await?;
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_broker_may_be_killed() {
+    survives(Setup::default(), async |cluster| {
+        cluster.stack.nats.kill()?;
+        cluster.stack.nats.restart().await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_may_be_killed() {
+    survives(Setup::default(), async |cluster| {
+        cluster.stack.minio.kill()?;
+        cluster.stack.minio.restart().await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_of_jetstream_may_be_lost() {
+    survives(Setup::default(), async |cluster| {
+        cluster.stack.nats.kill()?;
+        cluster.stack.nats.lose_store()?;
+        cluster.stack.nats.restart().await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_may_be_lost_and_the_sweep_finds_the_uploads() {
+    let cluster = Cluster::start(Setup { events: false, ..Setup::default() }).await.expect("a cluster");
+    let mut wanted = Wanted::new();
+    upload(&cluster, "silent", 12, &mut wanted).await.expect("uploads");
+    let answer = cluster.sweep().await.expect("an answer");
+    assert_eq!(answer["accepted"].as_u64(), Some(12), "{answer}");
+    check(&cluster, &wanted, WITHIN).await.expect("the oracle");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_planners_and_rolling_restarts_lose_and_repeat_nothing() {
+    let setup = Setup { more: vec![("planner-b", &["planner"])], ..Setup::default() };
+    survives(setup, async |cluster| {
+        for round in 0..5 {
+            for name in ["planner", "worker-a", "ingest", "worker-b", "planner-b"] {
+                let child = cluster.processes.get_mut(name).context("a process")?;
+                child.terminate()?;
+                child.wait(Duration::from_secs(60)).await.with_context(|| format!("drain {name} {round}"))?;
+                child.restart()?;
+            }
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_overwritten_while_its_job_runs_ends_with_the_newer_model_published() {
+    let cluster = Cluster::start(Setup::default()).await.expect("a cluster");
+    let mut wanted = Wanted::new();
+    let mut last = None;
+    for seed in 0..4 {
+        cluster.put(picture(100 + seed), "same.png").await.expect("an upload");
+        let job = cluster.job("same.png").await.expect("an upload");
+        if let Some(older) = last.replace(job) {
+            wanted.insert(older, Expect::DoneOrCancelled);
+        }
+        in_the_middle(&cluster, 1 + 2 * seed as usize).await.expect("some progress");
+    }
+    let newest = last.expect("four uploads");
+    wanted.insert(newest, Expect::Done);
+    // An older version that was replaced before anybody looked has no record: nothing is expected of it.
+    for (job, _) in wanted.clone() {
+        let record = ports::lives::find_record(&cluster.ports, &cluster.ledger, job).await.expect("a LIST");
+        if record.is_none() && job != newest {
+            wanted.remove(&job);
+        }
+    }
+    check(&cluster, &wanted, WITHIN).await.expect("the oracle");
+    let manifest =
+        cluster.ledger.manifest(newest, domain::Stage::Export).await.expect("a GET").expect("a manifest");
+    let wanted = manifest.artifact("model.glb").expect("a model").clone();
+    let options = ports::GetOptions::default();
+    let key = "same.png/same.glb";
+    let got = cluster.ports.store.get(&cluster.site.models, key, &options).await.expect("a GET");
+    let ports::Got::Found(published) = got else { panic!("{key} is not published") };
+    assert_eq!(published.info.size, wanted.size_bytes, "an older model is published");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_cancelled_at_any_moment_ends_cancelled_or_done_and_its_neighbours_finish() {
+    let cluster = Cluster::start(Setup::default()).await.expect("a cluster");
+    let mut wanted = Wanted::new();
+    upload(&cluster, "run", UPLOADS, &mut wanted).await.expect("uploads");
+    let http = reqwest::Client::new();
+    let gateway = cluster.gateway_url().expect("an address");
+    let jobs: Vec<domain::JobId> = wanted.keys().copied().step_by(3).collect();
+    for (n, job) in jobs.into_iter().enumerate() {
+        in_the_middle(&cluster, 4 * n).await.expect("some progress");
+        let answer = until("an answer to a cancel", WITHIN, async || {
+            let answer = http.post(format!("{gateway}/api/jobs/{job}/cancel")).send().await?;
+            let status = answer.status().as_u16();
+            // Not known yet: its event is still on its way.
+            Ok((status != 404).then_some(status))
+        });
+        let status = answer.await.expect("an answer");
+        assert!(status == 202 || status == 409, "{status}");
+        wanted.insert(job, if status == 202 { Expect::Cancelled } else { Expect::Done });
+    }
+    check(&cluster, &wanted, WITHIN).await.expect("the oracle");
+    redrive_all(&cluster, &http, &gateway, wanted).await;
+}
+
+/// Cancelled jobs live again when they are redriven, and become models.
+async fn redrive_all(cluster: &Cluster, http: &reqwest::Client, gateway: &str, mut wanted: Wanted) {
+    for (job, expect) in wanted.iter_mut().filter(|(_, expect)| **expect == Expect::Cancelled) {
+        let answer = http.post(format!("{gateway}/api/jobs/{job}/redrive")).send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), 202);
+        *expect = Expect::Done;
+    }
+    check(cluster, &wanted, WITHIN).await.expect("the oracle");
+}
