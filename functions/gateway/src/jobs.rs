@@ -312,7 +312,8 @@ pub(crate) async fn show(
         for artifact in gateway.ledger.manifest(job, *stage).await?.into_iter().flat_map(|m| m.artifacts) {
             let url = format!("/api/jobs/{job}/artifacts/{}", artifact.name);
             artifacts.push(json!({"name": artifact.name, "stage": stage, "size_bytes": artifact.size_bytes,
-                                  "content_type": artifact.content_type, "sha256": artifact.sha256, "url": url}));
+                                  "content_type": artifact.content_type, "sha256": artifact.sha256,
+                                  "url": url}));
         }
     }
     let mut shown = brief(job, &known);

@@ -23,7 +23,8 @@ fn good(what: &str, kind: &str, schema: Value) -> Value {
 
 fn of_job(method: &str, summary: &str, status: &str, answer: Value) -> Value {
     let mut operation = json!({"summary": summary, "parameters": [job_parameter()], "responses": {
-        "401": problem("no token"), "404": problem("no such job"), "503": problem("store or broker do not answer")}});
+        "401": problem("no token"), "404": problem("no such job"),
+        "503": problem("store or broker do not answer")}});
     operation["responses"][status] = answer;
     if method == "post" {
         operation["responses"]["409"] = problem("the job's state does not allow it");
@@ -43,7 +44,8 @@ fn paths() -> Value {
         "multipart/form-data": {"schema": {"type": "object", "properties": {"image": binary}}},
         "application/json": {"schema": {"type": "object", "required": ["bucket", "key"],
             "properties": {"bucket": text, "key": text}}}}});
-    let create = json!({"summary": "Makes a job of a picture, or of an object that is there", "parameters": recipe,
+    let create = json!({"summary": "Makes a job of a picture, or of an object that is there",
+        "parameters": recipe,
         "requestBody": body, "responses": {"202": good("accepted", "application/json", any.clone()),
         "400": problem("no picture"), "401": problem("no token"), "404": problem("no such bucket or object"),
         "413": problem("too large"), "422": problem("a recipe that makes no sense"),
@@ -67,24 +69,28 @@ fn paths() -> Value {
     artifact["get"]["responses"]["304"] = json!({"description": "unchanged"});
     artifact["get"]["responses"]["416"] = problem("a range outside the file");
     let accepted = good("it is so", "application/json", any.clone());
-    let simple = |summary: &str, kind: &str, schema: Value| json!({"get": {"summary": summary, "responses": {"200": good(summary, kind, schema)}}});
+    let simple = |summary: &str, kind: &str, schema: Value| {
+        let answer = good(summary, kind, schema);
+        json!({"get": {"summary": summary, "responses": {"200": answer}}})
+    };
     json!({
         "/api/jobs": {"post": create, "get": list},
         "/api/jobs/{id}": of_job("get", "One job", "200", good("the job", "application/json", any.clone())),
         "/api/jobs/{id}/upload": file,
         "/api/jobs/{id}/artifacts/{name}": artifact,
-        "/api/jobs/{id}/events": of_job("get", "What happens to the job (server-sent events)", "200", events.clone()),
-        "/api/events": simple("What happens to all jobs (server-sent events)", "text/event-stream", text.clone()),
+        "/api/jobs/{id}/events": of_job("get", "What happens to it, as it happens", "200", events.clone()),
+        "/api/events": simple("What happens, as it happens", "text/event-stream", text.clone()),
         "/api/jobs/{id}/cancel": of_job("post", "Ends the job", "202", accepted.clone()),
-        "/api/jobs/{id}/redrive": of_job("post", "Starts the next life of a dead or cancelled job", "202", accepted.clone()),
+        "/api/jobs/{id}/redrive": of_job("post", "Starts an ended job again", "202", accepted.clone()),
         "/api/jobs/{id}/retry": of_job("post", "The same as redrive", "202", accepted.clone()),
         "/api/dead-letters": simple("Tasks set aside for a person", "application/json", any.clone()),
-        "/api/sweep": {"post": {"summary": "Looks for uploads and jobs that nothing would finish", "responses": {
+        "/api/sweep": {"post": {"summary": "Looks for jobs that nothing would finish", "responses": {
             "200": accepted, "503": problem("no ingest answers")}}},
         "/api/version": simple("The version", "application/json", any.clone()),
         "/api/capabilities": simple("Engines, formats, options", "application/json", any),
         "/livez": simple("Alive", "text/plain", text.clone()),
-        "/readyz": {"get": {"summary": "Ready", "responses": {"200": good("ready", "text/plain", text.clone()),
+        "/readyz": {"get": {"summary": "Ready", "responses": {
+            "200": good("ready", "text/plain", text.clone()),
             "503": problem("store or broker do not answer")}}},
         "/metrics": simple("Metrics for Prometheus", "text/plain", text),
     })
@@ -103,7 +109,8 @@ pub(crate) async fn document(State(gateway): State<Arc<crate::Gateway>>) -> Json
         "detail": {"type": "string"}}});
     Json(json!({
         "openapi": "3.1.0",
-        "info": {"title": "Meshwright", "version": gateway.settings.version, "license": {"name": "Apache-2.0"}},
+        "info": {"title": "Meshwright", "version": gateway.settings.version,
+                 "license": {"name": "Apache-2.0"}},
         "paths": paths(),
         "components": {"schemas": schemas},
     }))

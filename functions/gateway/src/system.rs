@@ -33,7 +33,8 @@ pub(crate) async fn version(State(gateway): State<Arc<Gateway>>) -> Json<Value> 
 
 pub(crate) async fn capabilities(State(gateway): State<Arc<Gateway>>) -> Json<Value> {
     Json(json!({
-        "engines": [{"name": "inflate", "what": "silhouette inflation", "licence": "Apache-2.0", "needs": []}],
+        "engines": [{"name": "inflate", "what": "silhouette inflation", "licence": "Apache-2.0",
+                     "needs": []}],
         "formats": ["glb", "stl"],
         "input_types": ["image/png", "image/jpeg", "image/webp"],
         "upload_bytes_max": gateway.settings.site.upload_bytes_max,

@@ -51,7 +51,8 @@ pub(crate) async fn demo(args: DemoArgs, json: bool, shutdown: CancellationToken
     while !progress.is_over() && !shutdown.is_cancelled() {
         tokio::select! {
             Some(logged) = events.next() => {
-                let event = logged.ok().and_then(|logged| serde_json::from_slice::<Event>(&logged.payload).ok());
+                let Ok(logged) = logged else { continue };
+                let event = serde_json::from_slice::<Event>(&logged.payload).ok();
                 if let Some(event) = event.filter(|event| progress.hear(event)) {
                     bars.tell(&event);
                     if matches!(event.kind, domain::EventKind::Finished) {

@@ -33,7 +33,8 @@ pub(crate) async fn run(args: RunArgs, shutdown: CancellationToken) -> Outcome<(
         let address = args.listen.map_or_else(|| GATEWAY_LISTEN.to_owned(), |address| address.to_string());
         if config.gateway.token.is_none() && !is_loopback(&address) {
             return Err(Refusal::Config(format!(
-                "the gateway would listen on {address} without a token; set gateway.token or listen on 127.0.0.1"
+                "the gateway would listen on {address} without a token; set gateway.token, or listen on \
+                 127.0.0.1"
             )));
         }
         let listener = bind(&address).await?;

@@ -152,7 +152,7 @@ impl Driver<'_> {
                 self.handle(Event::BatchRefused(batch.id, Some(reading)));
             }
             Reply::Gone | Reply::Stopped => {
-                tracing::info!(%worker, "a worker does not answer; its offer is dropped, the batch is cut again");
+                tracing::info!(%worker, "worker silent; its offer is dropped, the batch is cut again");
                 self.handle(Event::BatchRefused(batch.id, None));
             }
             Reply::Unknown => {

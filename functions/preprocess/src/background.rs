@@ -68,8 +68,8 @@ fn plain(image: &RgbaImage) -> Option<Plain> {
 pub(crate) fn remove(mut image: RgbaImage) -> Result<(RgbaImage, Method), StageError> {
     let Some(plain) = plain(&image) else {
         return Err(StageError::Rejected(
-            "no plain background was found; upload a png with transparency, or a picture of one object before a \
-             plain background"
+            "no plain background was found; upload a png with transparency, or a picture of one object \
+             before a plain background"
                 .to_owned(),
         ));
     };

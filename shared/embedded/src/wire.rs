@@ -158,7 +158,8 @@ impl Wire for MemoryBroker {
     ) -> PortResult<BoxStream<'static, PortResult<Logged>>> {
         let broker = self.this.upgrade();
         let start = (broker, log.name, filter.to_owned(), from_sequence);
-        let next = |(broker, log, filter, from): (Option<Arc<MemoryBroker>>, &'static str, String, u64)| async move {
+        type Place = (Option<Arc<MemoryBroker>>, &'static str, String, u64);
+        let next = |(broker, log, filter, from): Place| async move {
             let held = broker?;
             loop {
                 let mut woken = std::pin::pin!(held.logged.notified());

@@ -1,7 +1,8 @@
 //! Reading and writing binary glTF 2.0, the file that every stage after shape hands on.
 //!
-//! What is written: one mesh with one primitive, its texture embedded, nothing external. What is read: the same,
-//! from anybody; every offset, count and index is checked, and a file that names another file is refused.
+//! What is written: one mesh with one primitive, its texture embedded, nothing external. What is read: the
+//! same, from anybody; every offset, count and index is checked, and a file that names another file is
+//! refused.
 
 use crate::{Mesh, TexturedMesh};
 use serde::Deserialize;

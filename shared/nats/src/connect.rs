@@ -66,8 +66,8 @@ pub enum ConnectError {
     Refused(String),
     /// It is too old to keep the protocol's promises.
     #[error(
-        "the NATS server is version {0}, which loses or repeats messages; use 2.14.3 or newer (2.12.12 or newer of \
-         the 2.12 line)"
+        "the NATS server is version {0}, which loses or repeats messages; use 2.14.3 or newer (2.12.12 or \
+         newer of the 2.12 line)"
     )]
     TooOld(String),
     /// A file or a URL that cannot be used.

@@ -12,8 +12,8 @@ use ports::PortError;
 pub enum DeclareError {
     /// It exists with other settings, made by somebody else or by an older version.
     #[error(
-        "stream {stream} has {field} {found}, and {expected} is needed; change it with the nats CLI, or delete the \
-         stream: the sweep queues again what it held"
+        "stream {stream} has {field} {found}, and {expected} is needed; change it with the nats CLI, or \
+         delete the stream: the sweep queues again what it held"
     )]
     Differs {
         /// Its name.

@@ -11,8 +11,8 @@ const RACERS: usize = 32;
 pub enum ProbeError {
     /// It lets two writers create the same object.
     #[error(
-        "bucket {bucket:?}: the store let {winners} of {tried} writers create the same object; it does not honour \
-         `If-None-Match: *` atomically, use one that does (AWS S3, MinIO, RustFS 1.0 or newer)"
+        "bucket {bucket:?}: the store let {winners} of {tried} writers create the same object; it does not \
+         honour `If-None-Match: *` atomically, use one that does (AWS S3, MinIO, RustFS 1.0 or newer)"
     )]
     NotExclusive {
         /// Where.

@@ -1,5 +1,6 @@
-//! A lane with a real runner: this test binary itself, started again with the argument `runner`. Its stage function does what an
-//! item's only file says, so that every way in which a runner can end is tried on real processes.
+//! A lane with a real runner: this test binary itself, started again with the argument `runner`. Its stage
+//! function does what an item's only file says, so that every way in which a runner can end is tried on real
+//! processes.
 
 use domain::{Bytes, EngineVersion, Recipe, Stage};
 use libtest_mimic::{Arguments, Failed, Trial};
