@@ -263,7 +263,8 @@ fn verdict(site: &Site, input: &InputBucket, info: &ObjectInfo) -> Result<Recipe
         return Err(format!("the file has {has} bytes; at most {max} are taken"));
     }
     let metadata = info.metadata.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    input.recipe.with_metadata(metadata).map_err(|error| format!("recipe: {error}"))
+    let recipe = input.recipe.with_metadata(metadata).and_then(|recipe| site.permit(recipe));
+    recipe.map_err(|error| format!("recipe: {error}"))
 }
 
 /// Whether the object is the one that the event tells of, as far as the event tells.
@@ -305,6 +306,11 @@ mod tests {
             1,
             &[("meshwright-quality", "best")],
             Err("recipe: quality is \"best\"; use one of draft, standard, fine"),
+        );
+        check(
+            1,
+            &[("meshwright-synthetic", "stage=shape")],
+            Err("recipe: synthetic loads are for tests and are off here; leave the option out"),
         );
     }
 }

@@ -45,7 +45,11 @@ pub(crate) enum Command {
     },
     /// Compute batches from stdin; started by workers.
     #[command(hide = true)]
-    Runner,
+    Runner {
+        /// Carry the synthetic loads that recipes ask for.
+        #[arg(long)]
+        synthetic: bool,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -158,7 +158,7 @@ pub(crate) struct IngestConfig {
     pub(crate) keep: Option<String>,
     /// Finished jobs older than this go.
     pub(crate) keep_days: Option<u32>,
-    /// Seconds between two collections; 0 never collects.
+    /// Shortest time between two collections, in seconds.
     pub(crate) collect_every_s: Option<u64>,
 }
 

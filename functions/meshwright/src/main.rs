@@ -19,6 +19,7 @@ mod report;
 mod run;
 mod service;
 mod stages;
+mod synthetic;
 mod up;
 
 use clap::{CommandFactory, Parser};
@@ -31,8 +32,10 @@ use tokio_util::sync::CancellationToken;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let ended = match cli.command {
-        Command::Runner => worker::runner::serve(stages::stage_function)
-            .map_err(|error| Refusal::Io(format!("the worker is gone: {error}"))),
+        Command::Runner { synthetic } => {
+            let make = if synthetic { stages::loaded_stage_function } else { stages::stage_function };
+            worker::runner::serve(make).map_err(|error| Refusal::Io(format!("the worker is gone: {error}")))
+        }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "meshwright", &mut std::io::stdout());
             Ok(())
@@ -68,7 +71,7 @@ async fn dispatch(command: Command, json: bool) -> Outcome<()> {
         Command::Cancel(args) => client::cancel(args).await,
         Command::DeadLetter(command) => client::dead_letter(command, json).await,
         Command::Doctor(args) => doctor::doctor(args, json).await,
-        Command::Completions { .. } | Command::Runner => Ok(()),
+        Command::Completions { .. } | Command::Runner { .. } => Ok(()),
     }
 }
 

@@ -44,7 +44,10 @@ impl Pipeline {
                 })?),
             };
         let days = config.ingest.keep_days.map(|days| Duration::from_secs(u64::from(days) * 24 * 3600));
-        let settings = ingest::Settings::new(config.site.clone(), config.times()).keeping(keep, days);
+        let mut settings = ingest::Settings::new(config.site.clone(), config.times()).keeping(keep, days);
+        if let Some(every_s) = config.ingest.collect_every_s {
+            settings.collect.every = Duration::from_secs(every_s.max(1));
+        }
         self.spawn("ingest", ingest::run(ports.clone(), settings, self.shutdown.clone()));
         Ok(())
     }
@@ -95,13 +98,15 @@ impl Pipeline {
         let (runner_idle, drain_max) = config.worker.spans();
         let program = std::env::current_exe().map_err(|e| Refusal::Io(format!("find this binary: {e}")))?;
         let bad_name = |e: domain::BadId| Refusal::Config(format!("worker.name {name:?}: {e}"));
+        let mut args = vec!["runner".into()];
+        args.extend(config.site.synthetic.then(|| "--synthetic".into()));
         let settings = worker::Settings {
             worker: name.parse().map_err(bad_name)?,
             device_id: name.parse().map_err(bad_name)?,
             device: Arc::new(memory),
             stages: stages.iter().copied().collect(),
             lanes: config.worker.lanes(),
-            runner: worker::RunnerCommand { program, args: vec!["runner".into()] },
+            runner: worker::RunnerCommand { program, args },
             site: config.site.clone(),
             times: config.times(),
             runner_idle,

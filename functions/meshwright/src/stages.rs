@@ -1,5 +1,6 @@
 //! The four stage functions, by stage: the only place where the runner learns which code computes.
 
+use crate::synthetic::Loaded;
 use domain::Stage;
 use stage::StageFunction;
 
@@ -11,4 +12,9 @@ pub(crate) fn stage_function(stage: Stage) -> Box<dyn StageFunction> {
         Stage::Texture => Box::new(texture::Texture),
         Stage::Export => Box::new(export::Export),
     }
+}
+
+/// A fresh stage function that carries the synthetic loads of recipes.
+pub(crate) fn loaded_stage_function(stage: Stage) -> Box<dyn StageFunction> {
+    Box::new(Loaded::around(stage, stage_function(stage)))
 }

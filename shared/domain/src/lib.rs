@@ -16,6 +16,7 @@ mod site;
 mod stage;
 mod streams;
 mod subjects;
+mod synthetic;
 mod timing;
 mod units;
 
@@ -31,5 +32,6 @@ pub use site::*;
 pub use stage::*;
 pub use streams::*;
 pub use subjects::*;
+pub use synthetic::*;
 pub use timing::*;
 pub use units::*;

@@ -1,6 +1,7 @@
 //! What is wanted for an upload: engine, quality, formats, size. Parsed strictly: a senseless option is
 //! refused, never ignored.
 
+use crate::Synthetic;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -69,6 +70,9 @@ pub struct Recipe {
     pub size_mm: u32,
     /// Side of the square texture in texels: 256, 512, 1024, 2048 or 4096.
     pub texture_px: u32,
+    /// A load for tests, on sites that permit it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub synthetic: Option<Synthetic>,
 }
 
 impl Default for Recipe {
@@ -79,6 +83,7 @@ impl Default for Recipe {
             formats: BTreeSet::from([Format::Glb, Format::Stl]),
             size_mm: 100,
             texture_px: 1024,
+            synthetic: None,
         }
     }
 }
@@ -167,6 +172,7 @@ impl Recipe {
             }
             "size-mm" => self.size_mm = number(name, value)?,
             "texture-px" => self.texture_px = number(name, value)?,
+            "synthetic" => self.synthetic = Some(Synthetic::parse(value)?),
             other => {
                 return Err(BadRecipe(format!(
                     "unknown option {other:?}; known are engine, quality, formats, size-mm, texture-px"

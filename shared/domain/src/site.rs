@@ -1,7 +1,7 @@
 //! The site: which buckets are watched, on whose behalf, and where state and models go. From configuration,
 //! checked before anything runs.
 
-use crate::{Bytes, Class, Recipe, StoreId, TenantId};
+use crate::{BadRecipe, Bytes, Class, Recipe, StoreId, TenantId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -37,6 +37,9 @@ pub struct Site {
     /// Largest upload that is taken.
     #[serde(default = "upload_bytes_max")]
     pub upload_bytes_max: Bytes,
+    /// Whether recipes may ask for a synthetic load: for tests of load and faults only.
+    #[serde(default)]
+    pub synthetic: bool,
 }
 
 /// 25 MB: what the decoding runner takes (`design: geometry, preprocess`).
@@ -60,12 +63,25 @@ impl Site {
             state: "state".to_owned(),
             models: "models".to_owned(),
             upload_bytes_max: upload_bytes_max(),
+            synthetic: false,
         }
     }
 
     /// The watched bucket of this name.
     pub fn input(&self, bucket: &str) -> Option<&InputBucket> {
         self.inputs.iter().find(|input| input.bucket == bucket)
+    }
+
+    /// The recipe itself if this site permits it.
+    ///
+    /// # Errors
+    /// A synthetic load where it is not permitted.
+    pub fn permit(&self, recipe: Recipe) -> Result<Recipe, BadRecipe> {
+        if recipe.synthetic.is_some() && !self.synthetic {
+            let text = "synthetic loads are for tests and are off here; leave the option out";
+            return Err(BadRecipe(text.to_owned()));
+        }
+        Ok(recipe)
     }
 
     /// All tenants, once each.
@@ -100,7 +116,7 @@ impl Site {
             }
         }
         for input in &self.inputs {
-            let recipe = input.recipe.clone().validated();
+            let recipe = input.recipe.clone().validated().and_then(|recipe| self.permit(recipe));
             recipe.map_err(|e| BadSite(format!("default recipe of bucket {:?}: {e}", input.bucket)))?;
         }
         Ok(self)
@@ -122,5 +138,13 @@ mod tests {
         assert!(overlap.validated().expect_err("overlap").to_string().contains("named twice"));
         let none = Site { inputs: vec![], ..site() };
         assert!(none.validated().is_err());
+    }
+
+    #[test]
+    fn a_synthetic_load_is_refused_unless_the_site_permits_it() {
+        let recipe = Recipe::default().with_options([("synthetic", "stage=shape,end=abort")]);
+        let recipe = recipe.expect("a good option");
+        assert!(site().permit(recipe.clone()).is_err());
+        assert!(Site { synthetic: true, ..site() }.permit(recipe).is_ok());
     }
 }

@@ -2,10 +2,9 @@
 
 use anyhow::{Context, Result};
 use domain::{Recipe, Site, Times, Upload, job_id};
-use harness::{Child, NatsConfig, S3Endpoint, Scratch, Stack, StackConfig, meshwright, until};
+use harness::{Child, NatsConfig, Proxy, S3Endpoint, Scratch, Stack, StackConfig, meshwright, until};
 use ports::{Ledger, Ports, Store, SystemClock};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +17,6 @@ pub const PROCESSES: [(&str, &[&str]); 5] = [
     ("gateway", &["gateway"]),
 ];
 
-/// The protocol's times in tests: an ack wait of 2 s.
-const TIMES_DIVIDED_BY: u32 = 5;
 /// How long a process may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
@@ -32,6 +29,10 @@ pub struct Setup {
     pub recipe: Recipe,
     /// Processes besides [`PROCESSES`], by name and functions.
     pub more: Vec<(&'static str, &'static [&'static str])>,
+    /// Whether recipes may ask for synthetic loads.
+    pub synthetic: bool,
+    /// The protocol's times are divided by this; 5 gives an ack wait of 2 s.
+    pub times_divided_by: u32,
 }
 
 impl Default for Setup {
@@ -39,7 +40,7 @@ impl Default for Setup {
     fn default() -> Setup {
         let recipe = Recipe::default().with_options([("quality", "draft"), ("texture-px", "256")]);
         let recipe = recipe.expect("two good options");
-        Setup { events: true, recipe, more: Vec::new() }
+        Setup { events: true, recipe, more: Vec::new(), synthetic: false, times_divided_by: 5 }
     }
 }
 
@@ -47,6 +48,8 @@ impl Default for Setup {
 pub struct Cluster {
     /// The servers.
     pub stack: Stack,
+    /// The link between `worker-a` and the store.
+    pub link: Proxy,
     /// The processes, by name.
     pub processes: BTreeMap<String, Child>,
     /// The test's own eyes on broker and store.
@@ -68,10 +71,11 @@ impl Cluster {
     /// # Errors
     /// Something does not start; the error says what and has its log.
     pub async fn start(setup: Setup) -> Result<Cluster> {
-        let times = Times::PRODUCTION.scaled(TIMES_DIVIDED_BY);
+        let times = Times::PRODUCTION.scaled(setup.times_divided_by);
         let store = "minio".parse().map_err(anyhow::Error::msg)?;
         let mut site = Site::simple(store);
         site.inputs[0].recipe = setup.recipe.clone();
+        site.synthetic = setup.synthetic;
         let mut buckets = StackConfig {
             nats: NatsConfig::durable(),
             buckets: vec![site.state.clone(), site.models.clone()],
@@ -84,14 +88,15 @@ impl Cluster {
         stack.minio.mc(["version", "enable", "local/state"]).await?;
         let scratch = Scratch::new("cluster")?;
         let endpoint = stack.minio.endpoint();
-        write_config(scratch.path(), &stack, &site)?;
+        let link = Proxy::start(endpoint.url.trim_start_matches("http://")).await?;
         let broker = nats::connect(nats_config(stack.nats.url(), times)).await?;
         let store = connect_store(&endpoint);
         let ledger = Ledger::new(store.clone(), &site.state);
         let (queue, boards, wire) = (broker.queue(), broker.boards(), broker.wire());
         let ports = Ports { queue, boards, wire, store, clock: Arc::new(SystemClock) };
         let processes = BTreeMap::new();
-        let mut cluster = Cluster { stack, processes, ports, ledger, site, times, scratch, setup };
+        let mut cluster = Cluster { stack, link, processes, ports, ledger, site, times, scratch, setup };
+        cluster.write_config()?;
         for (name, functions) in PROCESSES.into_iter().chain(cluster.setup.more.clone()) {
             cluster.launch(name, functions)?;
         }
@@ -106,13 +111,43 @@ impl Cluster {
         let config = self.scratch.path().join("meshwright.toml");
         let listen = ["--listen", "127.0.0.1:0"];
         let args = ["run"].iter().chain(functions).chain(&listen).map(|arg| (*arg).to_owned());
-        let spec = meshwright(name, args.collect::<Vec<_>>())?
+        let mut spec = meshwright(name, args.collect::<Vec<_>>())?
             .env("MESHWRIGHT_CONFIG", &config)
             .env("MESHWRIGHT_LOG", "info")
             .env("AWS_ACCESS_KEY_ID", self.stack.minio.endpoint().access_key)
             .env("AWS_SECRET_ACCESS_KEY", self.stack.minio.endpoint().secret_key)
             .folder(self.scratch.path());
+        if name == "worker-a" {
+            spec = spec.env("MESHWRIGHT_S3_ENDPOINT", format!("http://{}", self.link.address()));
+        }
         self.processes.insert(name.to_owned(), Child::spawn(spec)?);
+        Ok(())
+    }
+
+    /// From the next start of each process on, synthetic loads run or are left out.
+    ///
+    /// # Errors
+    /// The configuration cannot be written.
+    pub fn permit_synthetic(&mut self, permitted: bool) -> Result<()> {
+        self.site.synthetic = permitted;
+        self.write_config()
+    }
+
+    fn write_config(&self) -> Result<()> {
+        #[derive(serde::Serialize)]
+        struct File<'a> {
+            times_divided_by: u32,
+            nats: BTreeMap<&'a str, String>,
+            s3: BTreeMap<&'a str, String>,
+            site: &'a Site,
+        }
+        let file = File {
+            times_divided_by: self.setup.times_divided_by,
+            nats: BTreeMap::from([("url", self.stack.nats.url())]),
+            s3: BTreeMap::from([("endpoint", self.stack.minio.endpoint().url)]),
+            site: &self.site,
+        };
+        std::fs::write(self.scratch.path().join("meshwright.toml"), toml::to_string(&file)?)?;
         Ok(())
     }
 
@@ -174,6 +209,18 @@ impl Cluster {
         let mut mc = self.stack.minio.endpoint().mc()?;
         mc.args(["cp", "--quiet"]).arg(&file).arg(format!("local/uploads/{key}"));
         harness::output(mc, Duration::from_secs(60)).await.map(drop)
+    }
+
+    /// Uploads a picture whose recipe has one more option; returns its job.
+    ///
+    /// # Errors
+    /// The store refuses.
+    pub async fn put_with(&self, content: Vec<u8>, key: &str, option: (&str, &str)) -> Result<domain::JobId> {
+        let mut options = ports::PutOptions::of("image/png", ports::Condition::Always);
+        options.metadata.insert(format!("meshwright-{}", option.0), option.1.to_owned());
+        self.ports.store.put("uploads", key, content.into(), &options).await?;
+        let recipe = self.setup.recipe.with_options([option])?;
+        Ok(job_id(self.upload(key).await?.id(), &recipe))
     }
 
     /// Uploads quickly, through the project's own client of the store.
@@ -262,22 +309,4 @@ fn connect_store(endpoint: &S3Endpoint) -> Arc<dyn Store> {
         session_token: None,
         path_style: true,
     })
-}
-
-fn write_config(folder: &Path, stack: &Stack, site: &Site) -> Result<()> {
-    #[derive(serde::Serialize)]
-    struct File<'a> {
-        times_divided_by: u32,
-        nats: BTreeMap<&'a str, String>,
-        s3: BTreeMap<&'a str, String>,
-        site: &'a Site,
-    }
-    let file = File {
-        times_divided_by: TIMES_DIVIDED_BY,
-        nats: BTreeMap::from([("url", stack.nats.url())]),
-        s3: BTreeMap::from([("endpoint", stack.minio.endpoint().url)]),
-        site,
-    };
-    std::fs::write(folder.join("meshwright.toml"), toml::to_string(&file)?)?;
-    Ok(())
 }

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 use e2e::{Cluster, Expect, Setup, check, picture};
 use harness::{Signal, until};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const WITHIN: Duration = Duration::from_secs(120);
@@ -163,14 +163,7 @@ async fn an_upload_overwritten_while_its_job_runs_ends_with_the_newer_model_publ
         }
     }
     check(&cluster, &wanted, WITHIN).await.expect("the oracle");
-    let manifest =
-        cluster.ledger.manifest(newest, domain::Stage::Export).await.expect("a GET").expect("a manifest");
-    let wanted = manifest.artifact("model.glb").expect("a model").clone();
-    let options = ports::GetOptions::default();
-    let key = "same.png/same.glb";
-    let got = cluster.ports.store.get(&cluster.site.models, key, &options).await.expect("a GET");
-    let ports::Got::Found(published) = got else { panic!("{key} is not published") };
-    assert_eq!(published.info.size, wanted.size_bytes, "an older model is published");
+    check_published(&cluster, newest, "same.png/same.glb").await.expect("the newest model");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,4 +198,95 @@ async fn redrive_all(cluster: &Cluster, http: &reqwest::Client, gateway: &str, m
         *expect = Expect::Done;
     }
     check(cluster, &wanted, WITHIN).await.expect("the oracle");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fifth_of_the_events_may_be_lost() {
+    let cluster = Cluster::start(Setup::default()).await.expect("a cluster");
+    let mut wanted = Wanted::new();
+    upload(&cluster, "told", 16, &mut wanted).await.expect("uploads");
+    cluster.stack.minio.remove_events("uploads").await.expect("an answer");
+    upload(&cluster, "silent", 4, &mut wanted).await.expect("uploads");
+    cluster.stack.minio.add_events("uploads").await.expect("an answer");
+    let answer = cluster.sweep().await.expect("an answer");
+    assert!(answer["accepted"].as_u64() >= Some(4), "{answer}");
+    check(&cluster, &wanted, WITHIN).await.expect("the oracle");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_friendly_copy_of_an_older_version_never_replaces_the_newer_model() {
+    let mut cluster = Cluster::start(Setup::default()).await.expect("a cluster");
+    cluster.kill("worker-b").expect("a process");
+    cluster.link.hold("PUT /models/");
+    cluster.put(picture(1), "same.png").await.expect("an upload");
+    let older = cluster.job("same.png").await.expect("an upload");
+    cluster.link.held().await;
+    cluster.restart("worker-b").expect("a process");
+    // S3 tells versions apart by whole seconds and etags: another picture is another etag.
+    cluster.put(picture(2), "same.png").await.expect("an upload");
+    let newer = cluster.job("same.png").await.expect("an upload");
+    let decided = until("the newer version's outcome", WITHIN, async || {
+        Ok(cluster.ledger.outcome(newer, domain::Life(0)).await?)
+    });
+    decided.await.expect("an outcome");
+    cluster.link.release();
+    let wanted = Wanted::from([(older, Expect::DoneOrCancelled), (newer, Expect::Done)]);
+    check(&cluster, &wanted, WITHIN).await.expect("the oracle");
+    check_published(&cluster, newer, "same.png/same.glb").await.expect("the newer model");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_dead_attempts_left_behind_is_collected_after_the_grace() {
+    let setup = Setup { times_divided_by: 40, ..Setup::default() };
+    let mut cluster = Cluster::start(setup).await.expect("a cluster");
+    let mut wanted = Wanted::new();
+    // A worker that is stopped while it stores leaves artifacts that no manifest names.
+    cluster.link.hold("PUT /state/m/");
+    upload(&cluster, "run", 12, &mut wanted).await.expect("uploads");
+    cluster.link.held().await;
+    kill_and_restart(&mut cluster, "worker-a").await.expect("a process");
+    cluster.link.release();
+    check(&cluster, &wanted, WITHIN).await.expect("the oracle");
+    let litter = async || {
+        let named = named_artifacts(&cluster, &wanted).await?;
+        let listed = ports::list_all(&*cluster.ports.store, &cluster.site.state, "a/").await?;
+        Ok::<usize, anyhow::Error>(listed.iter().filter(|object| !named.contains(&object.key)).count())
+    };
+    assert!(litter().await.expect("a LIST") > 0, "nothing was left behind: the test looked at nothing");
+    let collected = until("an empty floor", WITHIN, async || {
+        let request = br#"{"collect":true}"#.as_slice();
+        let wait = Duration::from_secs(20);
+        let asked = cluster.ports.wire.request(domain::SWEEP_SUBJECT, request.into(), wait).await?;
+        anyhow::ensure!(matches!(asked, ports::Answer::Reply(_)), "no answer to a sweep: {asked:?}");
+        Ok((litter().await? == 0).then_some(()))
+    });
+    collected.await.expect("a clean bucket");
+    check(&cluster, &wanted, WITHIN).await.expect("the oracle");
+}
+
+/// The keys of all artifacts that a manifest names.
+async fn named_artifacts(cluster: &Cluster, jobs: &Wanted) -> Result<BTreeSet<String>> {
+    let mut named = BTreeSet::new();
+    for job in jobs.keys() {
+        for stage in domain::Stage::ALL {
+            let manifest = cluster.ledger.manifest(*job, stage).await?;
+            named.extend(manifest.into_iter().flat_map(|m| m.artifacts).map(|artifact| artifact.key));
+        }
+    }
+    Ok(named)
+}
+
+/// The friendly copy is the one that this job exported.
+async fn check_published(cluster: &Cluster, job: domain::JobId, key: &str) -> Result<()> {
+    let manifest = cluster.ledger.manifest(job, domain::Stage::Export).await?.context("a manifest")?;
+    let wanted = manifest.artifact("model.glb").context("a model")?;
+    let options = ports::GetOptions::default();
+    let read = async |bucket: &str, key: &str| match cluster.ports.store.get(bucket, key, &options).await? {
+        ports::Got::Found(object) => Ok(object.body),
+        _ => anyhow::bail!("{key} is not there"),
+    };
+    let published = read(&cluster.site.models, key).await?;
+    let exported = read(&cluster.site.state, &wanted.key).await?;
+    anyhow::ensure!(published == exported, "an older model is published under {key}");
+    Ok(())
 }

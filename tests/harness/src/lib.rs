@@ -7,6 +7,8 @@
 //! A test that panics keeps its [`Scratch`] folders and prints where they are (so tests panic rather than
 //! return errors); `MESHWRIGHT_KEEP=1` keeps them always.
 //!
+//! [`Proxy`] is a link between them that a test can hold or cut.
+//!
 //! It knows neither NATS's nor S3's protocol: what is in the servers is the test's business.
 #![forbid(unsafe_code)]
 
@@ -14,6 +16,7 @@ mod child;
 mod minio;
 mod nats;
 mod port;
+mod proxy;
 mod reaper;
 mod s3;
 mod scratch;
@@ -25,6 +28,7 @@ pub use child::{Child, Spec, kill, meshwright, process_id};
 pub use minio::{Minio, MinioConfig, NotifyNats};
 pub use nats::{NatsConfig, NatsServer};
 pub use port::PortLease;
+pub use proxy::Proxy;
 pub use rustix::process::Signal;
 pub use s3::{S3Endpoint, output};
 pub use scratch::Scratch;

@@ -111,6 +111,14 @@ impl Minio {
         self.mc(["event", "add", &target, &arn, "--event", "put", "--ignore-existing"]).await.map(drop)
     }
 
+    /// Sends no more events for a bucket.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn remove_events(&self, bucket: &str) -> Result<()> {
+        self.mc(["event", "remove", &format!("local/{bucket}"), "--force"]).await.map(drop)
+    }
+
     /// Runs one `mc` command, in which this store is `local`, and returns what it printed.
     ///
     /// # Errors

@@ -1,0 +1,153 @@
+//! A link that a test can stop, cut, or let lie: a TCP forwarder on loopback.
+
+use anyhow::{Context, Result};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Most bytes read at a time; a request's or an answer's head comes in one piece.
+const PIECE: usize = 64 << 10;
+
+/// What the link does besides forwarding.
+#[derive(Debug, Default)]
+struct Rules {
+    /// What a piece from the client must contain to be held.
+    hold: Mutex<Option<String>>,
+    /// Replaced in pieces from the server.
+    rewrite: Mutex<Option<(String, String)>>,
+    /// How many connections are held.
+    held: watch::Sender<usize>,
+    /// Raised by every release and every cut.
+    released: watch::Sender<u64>,
+    cuts: watch::Sender<u64>,
+}
+
+/// A link to a server. It forwards until it is dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    rules: Arc<Rules>,
+    accepting: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Listens, and forwards to `server`, as `127.0.0.1:9000`.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub async fn start(server: &str) -> Result<Proxy> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.context("bind a proxy")?;
+        let address = listener.local_addr()?;
+        let rules = Arc::new(Rules::default());
+        let (server, shared) = (server.to_owned(), rules.clone());
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (server, rules) = (server.clone(), shared.clone());
+                tokio::spawn(async move {
+                    if let Ok(server) = TcpStream::connect(&server).await {
+                        forward(client, server, rules).await;
+                    }
+                });
+            }
+        });
+        Ok(Proxy { address, rules, accepting })
+    }
+
+    /// Where it listens, as `127.0.0.1:12345`.
+    pub fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Holds the next request whose head contains `pattern`, until [`Proxy::release`].
+    pub fn hold(&self, pattern: &str) {
+        *locked(&self.rules.hold) = Some(pattern.to_owned());
+    }
+
+    /// Waits until a request is held.
+    pub async fn held(&self) {
+        let mut held = self.rules.held.subscribe();
+        // The sender lives as long as `self`.
+        let _seen = held.wait_for(|held| *held > 0).await;
+    }
+
+    /// Lets go what is held, and holds nothing more.
+    pub fn release(&self) {
+        *locked(&self.rules.hold) = None;
+        self.rules.released.send_modify(|times| *times += 1);
+    }
+
+    /// From now on replaces `from` by `to` in what the server says.
+    pub fn rewrite(&self, from: &str, to: &str) {
+        *locked(&self.rules.rewrite) = Some((from.to_owned(), to.to_owned()));
+    }
+
+    /// Cuts every open connection. New ones are forwarded.
+    pub fn cut(&self) {
+        self.rules.cuts.send_modify(|times| *times += 1);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.cut();
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn forward(client: TcpStream, server: TcpStream, rules: Arc<Rules>) {
+    let mut cuts = rules.cuts.subscribe();
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let asking = async {
+        let mut piece = vec![0; PIECE];
+        while let Ok(length @ 1..) = from_client.read(&mut piece).await {
+            // Before the look at the pattern: a release in between is not missed.
+            let mut released = rules.released.subscribe();
+            let matches = |pattern: &mut String| contains(&piece[..length], pattern);
+            let taken = locked(&rules.hold).take_if(matches);
+            if taken.is_some() {
+                rules.held.send_modify(|held| *held += 1);
+                // The sender lives in `rules`.
+                let _changed = released.changed().await;
+                rules.held.send_modify(|held| *held -= 1);
+            }
+            if to_server.write_all(&piece[..length]).await.is_err() {
+                break;
+            }
+        }
+    };
+    let answering = async {
+        let mut piece = vec![0; PIECE];
+        while let Ok(length @ 1..) = from_server.read(&mut piece).await {
+            let answer = rewritten(&piece[..length], &rules);
+            if to_client.write_all(&answer).await.is_err() {
+                break;
+            }
+        }
+    };
+    // Either side's end is the end of both, as it is with a cable.
+    tokio::select! {
+        () = asking => {}
+        () = answering => {}
+        _ = cuts.changed() => {}
+    }
+}
+
+fn contains(piece: &[u8], pattern: &str) -> bool {
+    piece.windows(pattern.len().max(1)).any(|window| window == pattern.as_bytes())
+}
+
+fn rewritten(piece: &[u8], rules: &Rules) -> Vec<u8> {
+    let Some((from, to)) = locked(&rules.rewrite).clone() else { return piece.to_vec() };
+    let Some(at) = piece.windows(from.len().max(1)).position(|window| window == from.as_bytes()) else {
+        return piece.to_vec();
+    };
+    [&piece[..at], to.as_bytes(), &piece[at + from.len()..]].concat()
+}
