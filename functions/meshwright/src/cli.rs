@@ -117,7 +117,7 @@ pub(crate) struct RunArgs {
     /// Which functions; stages named together share one worker and its device.
     #[arg(required = true)]
     pub(crate) functions: Vec<Function>,
-    /// The device of the stages: `host`, or a GPU's UUID or index.
+    /// The device of the stages: `host`, or a GPU's UUID or index; `doctor` lists them.
     #[arg(long, default_value = "host")]
     pub(crate) device: String,
     /// Address of the gateway, or of a worker's metrics.

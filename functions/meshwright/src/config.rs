@@ -109,6 +109,8 @@ pub(crate) struct WorkerConfig {
     pub(crate) lanes: Option<usize>,
     /// Use no more of the device's memory than this.
     pub(crate) memory_max: Option<String>,
+    /// NVIDIA's management library; the system's `libnvidia-ml.so.1` when not given.
+    pub(crate) nvml_library: Option<PathBuf>,
     /// An idle runner ends after this long.
     pub(crate) runner_idle_s: u64,
     /// Longest wait for running batches at shutdown.
@@ -117,7 +119,14 @@ pub(crate) struct WorkerConfig {
 
 impl Default for WorkerConfig {
     fn default() -> WorkerConfig {
-        WorkerConfig { name: None, lanes: None, memory_max: None, runner_idle_s: 60, drain_s: 60 }
+        WorkerConfig {
+            name: None,
+            lanes: None,
+            memory_max: None,
+            nvml_library: None,
+            runner_idle_s: 60,
+            drain_s: 60,
+        }
     }
 }
 
@@ -130,10 +139,10 @@ impl WorkerConfig {
         bytes.map(Some).ok_or_else(bad)
     }
 
-    /// How many lanes.
-    pub(crate) fn lanes(&self) -> usize {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        self.lanes.unwrap_or(cores).max(1)
+    /// How many lanes; `device` is what the device does best with, as many as cores when it does not care.
+    pub(crate) fn lanes(&self, device: Option<usize>) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.lanes.or(device).unwrap_or_else(cores).max(1)
     }
 
     /// See the fields.

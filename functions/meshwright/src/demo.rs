@@ -37,7 +37,7 @@ pub(crate) async fn demo(args: DemoArgs, json: bool, shutdown: CancellationToken
     let service = Service::start(options, shutdown.clone()).await?;
     eprintln!("S3 endpoint {}   page {}", service.endpoint, service.page);
     let (ports, site) = (service.ports.clone(), service.config.site.clone());
-    let lanes = service.config.worker.lanes();
+    let lanes = service.config.worker.lanes(None);
     let from = ports.wire.last_sequence(&EVENTS).await.map_err(crate::pipeline::refusal)? + 1;
     let mut events = ports.wire.follow(&EVENTS, "event.>", from).await.map_err(crate::pipeline::refusal)?;
     let mut names: BTreeMap<JobId, String> = BTreeMap::new();

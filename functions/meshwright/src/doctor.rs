@@ -7,6 +7,7 @@ use crate::distributed;
 use crate::refusal::{Outcome, Refusal};
 use ports::Device;
 use serde_json::json;
+use std::path::Path;
 use worker::{Lane, RunnerCommand};
 
 /// One finding.
@@ -16,14 +17,18 @@ struct Finding {
 }
 
 pub(crate) async fn doctor(args: ConfigArgs, json: bool) -> Outcome<()> {
-    let mut findings = vec![memory().await, runner().await];
-    match Config::load(args.config.as_deref()) {
+    let config = Config::load(args.config.as_deref());
+    let library = config.as_ref().ok().and_then(|config| config.worker.nvml_library.clone());
+    let mut findings = vec![memory().await];
+    findings.extend(gpus(library.as_deref()));
+    findings.push(runner().await);
+    match config {
         Err(error) => findings.push(Finding { what: "configuration", result: Err(error.to_string()) }),
         Ok(config) => {
             let buckets = config.site.buckets().join(", ");
             findings.push(Finding { what: "configuration", result: Ok(format!("buckets {buckets}")) });
-            findings.push(store(&config).await);
-            findings.push(broker(&config).await);
+            // A server that is away answers late: both are asked at once.
+            findings.extend(<[Finding; 2]>::from(tokio::join!(store(&config), broker(&config))));
         }
     }
     let bad = findings.iter().filter(|finding| finding.result.is_err()).count();
@@ -48,6 +53,36 @@ async fn memory() -> Finding {
         format!("{} in all, {} in use, {give} to plan with", reading.total_bytes, reading.used_bytes)
     });
     Finding { what: "memory", result }
+}
+
+/// Each GPU with what NVML and CUDA say of its memory. A machine without one is fine.
+fn gpus(library: Option<&Path>) -> Vec<Finding> {
+    let finding = |result| Finding { what: "GPU", result };
+    let listed = gpu::Gpus::open(library).and_then(|gpus| Ok((gpus.driver_version()?, gpus.list()?)));
+    let none = |why: &str| vec![finding(Ok(format!("none, so host memory is used ({why})")))];
+    match listed {
+        Err(gpu::GpuError::NoDriver(why)) => none(&why),
+        Err(error) => vec![finding(Err(error.to_string()))],
+        Ok((driver, entries)) if entries.is_empty() => none(&format!("driver {driver} sees no GPU")),
+        Ok((driver, entries)) => entries.into_iter().map(|entry| finding(gpu_line(entry, &driver))).collect(),
+    }
+}
+
+fn gpu_line(entry: Result<gpu::GpuEntry, gpu::GpuError>, driver: &str) -> Result<String, String> {
+    let entry = entry.map_err(|error| error.to_string())?;
+    let memory = entry.memory.map_err(|error| error.to_string())?;
+    let gpu::GpuMemory { total, used, free, reserved } = memory;
+    let gpu::GpuEntry { index, uuid, name, .. } = entry;
+    let of = entry.slice_of.map(|gpu| format!(", a slice of {gpu}")).unwrap_or_default();
+    let counted = format!("{total} in all, {used} in use, {reserved} kept by driver {driver}, {free} free");
+    if entry.sliced {
+        return Ok(format!("{index} {uuid} {name}: cut into the slices below; {counted}"));
+    }
+    let cuda = match gpu::second_opinion(&uuid) {
+        Ok(cuda) => format!("CUDA {}.{} finds {} free", cuda.version.0, cuda.version.1, cuda.free),
+        Err(error) => format!("CUDA cannot be asked: {error}"),
+    };
+    Ok(format!("{index} {uuid} {name}{of}: {counted}; {cuda}"))
 }
 
 /// Starts a runner and ends it again.

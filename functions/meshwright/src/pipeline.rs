@@ -89,23 +89,27 @@ impl Pipeline {
         ports: &Ports,
         config: &Config,
         stages: &BTreeSet<Stage>,
-        (name, device): (&str, &str),
+        (name, chosen): (&str, gpu::Choice),
     ) -> Outcome<()> {
-        if device != "host" {
-            return Err(Refusal::Config(format!("there is no device {device:?} here; use --device host")));
-        }
-        let memory = gpu::HostMemory::new(config.worker.memory_max()?);
         let (runner_idle, drain_max) = config.worker.spans();
         let program = std::env::current_exe().map_err(|e| Refusal::Io(format!("find this binary: {e}")))?;
         let bad_name = |e: domain::BadId| Refusal::Config(format!("worker.name {name:?}: {e}"));
         let mut args = vec!["runner".into()];
         args.extend(config.site.synthetic.then(|| "--synthetic".into()));
+        let device_id = chosen.id.as_deref().unwrap_or(name).parse().map_err(bad_name)?;
+        if chosen.id.is_some() {
+            tracing::warn!(
+                device = chosen.device.name(),
+                "batches are cut by this GPU's memory, but no stage computes on it yet: runners use \
+                 the host's"
+            );
+        }
         let settings = worker::Settings {
             worker: name.parse().map_err(bad_name)?,
-            device_id: name.parse().map_err(bad_name)?,
-            device: Arc::new(memory),
+            device_id,
+            device: chosen.device,
             stages: stages.iter().copied().collect(),
-            lanes: config.worker.lanes(),
+            lanes: config.worker.lanes(chosen.lanes),
             runner: worker::RunnerCommand { program, args },
             site: config.site.clone(),
             times: config.times(),
@@ -134,6 +138,13 @@ impl Pipeline {
         }
         first.map_or(Ok(()), Err)
     }
+}
+
+/// The device of a word: refused before anything is connected or bound.
+pub(crate) fn device(config: &Config, wanted: &str) -> Outcome<gpu::Choice> {
+    let options =
+        gpu::Options { cap: config.worker.memory_max()?, nvml_library: config.worker.nvml_library.clone() };
+    gpu::choose(wanted, &options).map_err(|error| Refusal::Config(error.to_string()))
 }
 
 /// The stages among the functions.

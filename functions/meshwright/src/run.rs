@@ -4,7 +4,7 @@ use crate::cli::{Function, RunArgs};
 use crate::config::Config;
 use crate::distributed;
 use crate::metrics_text::Metrics;
-use crate::pipeline::{Pipeline, stages_of};
+use crate::pipeline::{Pipeline, device, stages_of};
 use crate::refusal::{Outcome, Refusal};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ pub(crate) async fn run(args: RunArgs, shutdown: CancellationToken) -> Outcome<(
     let stages = stages_of(&args.functions);
     let has = |function| args.functions.contains(&function);
     let name = worker_name(&config);
+    let device = device(&config, if stages.is_empty() { "host" } else { &args.device })?;
     let metrics = Metrics::install()?;
     let ports = distributed::connect(&config).await?;
     let mut pipeline = Pipeline::new(shutdown);
@@ -27,7 +28,7 @@ pub(crate) async fn run(args: RunArgs, shutdown: CancellationToken) -> Outcome<(
         pipeline.planner(&ports, &config, &name);
     }
     if !stages.is_empty() {
-        pipeline.worker(&ports, &config, &stages, (&name, &args.device))?;
+        pipeline.worker(&ports, &config, &stages, (&name, device))?;
     }
     if has(Function::Gateway) {
         let address = args.listen.map_or_else(|| GATEWAY_LISTEN.to_owned(), |address| address.to_string());

@@ -6,7 +6,7 @@
 use crate::config::{Config, GatewayConfig, IngestConfig, NatsConfig, S3Config, Secret, WorkerConfig};
 use crate::distributed;
 use crate::metrics_text::Metrics;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, device};
 use crate::refusal::{Outcome, Refusal};
 use crate::run::bind;
 use domain::{Site, Stage, Times, uploads_subject};
@@ -73,7 +73,7 @@ impl Service {
         let page = listener.local_addr().map_err(|e| at("listen", e))?;
         let mut pipeline = Pipeline::new(shutdown);
         pipeline.planner(&ports, &config, "embedded");
-        pipeline.worker(&ports, &config, &Stage::ALL.into(), ("embedded", "host"))?;
+        pipeline.worker(&ports, &config, &Stage::ALL.into(), ("embedded", device(&config, "host")?))?;
         pipeline.gateway(&ports, &config, listener, &metrics)?;
         pipeline.ingest(&ports, &config)?;
         let (endpoint, page) = (s3.endpoint.clone(), format!("http://{page}"));

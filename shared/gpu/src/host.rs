@@ -4,9 +4,11 @@
 //! groups above it, and the
 //! resident size of each of our processes.
 
+use crate::cap::capped;
 use async_trait::async_trait;
 use domain::{Bytes, DeviceClass, Reading};
 use ports::{Clock, Device, PortError, PortResult, SystemClock};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -81,13 +83,9 @@ impl Device for HostMemory {
             used = current.max(limit.saturating_sub(available));
             total = limit;
         }
-        let own_bytes = own_pids.iter().filter_map(|pid| self.resident(*pid)).sum();
-        if let Some(cap) = self.cap.filter(|cap| *cap < total) {
-            // A capped device is a share of the machine: strangers count only as far as they reach into it.
-            let free = total.saturating_sub(used);
-            used = cap.saturating_sub(free).max(own_bytes);
-            total = cap;
-        }
+        let own: BTreeSet<&u32> = own_pids.iter().collect();
+        let own_bytes = own.into_iter().filter_map(|pid| self.resident(*pid)).sum();
+        let (total, used) = capped(self.cap, total, used, own_bytes);
         let reclaimable_bytes = Bytes::ZERO;
         Ok(Reading {
             total_bytes: total,

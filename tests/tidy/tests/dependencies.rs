@@ -30,7 +30,7 @@ const OURS: &[(&str, &[&str])] = &[
 const ROOT: &str = "meshwright";
 
 /// What tests of any crate may use besides.
-const FOR_TESTS: &[&str] = &["embedded", "harness", "s3"];
+const FOR_TESTS: &[&str] = &["embedded", "fake_nvml", "harness", "s3"];
 
 /// Crates without IO, clock and scheduler. `stage` and what is built on it compute, and nothing else.
 const PURE: &[&str] =
