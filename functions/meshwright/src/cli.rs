@@ -49,6 +49,9 @@ pub(crate) enum Command {
         /// Carry the synthetic loads that recipes ask for.
         #[arg(long)]
         synthetic: bool,
+        /// Cut out with this network where the background is not plain.
+        #[arg(long, value_name = "FILE")]
+        matting_model: Option<PathBuf>,
     },
 }
 

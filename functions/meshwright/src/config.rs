@@ -2,6 +2,7 @@
 //! anything is bound.
 
 use crate::refusal::{Outcome, Refusal};
+use crate::service::data_folder;
 use domain::{Bytes, Site, Times};
 use serde::Deserialize;
 use std::fmt;
@@ -109,6 +110,9 @@ pub(crate) struct WorkerConfig {
     pub(crate) lanes: Option<usize>,
     /// Use no more of the device's memory than this.
     pub(crate) memory_max: Option<String>,
+    /// The network that cuts out before any background; `u2netp.onnx` in the user's model folder when not
+    /// given.
+    pub(crate) matting_model: Option<PathBuf>,
     /// NVIDIA's management library; the system's `libnvidia-ml.so.1` when not given.
     pub(crate) nvml_library: Option<PathBuf>,
     /// An idle runner ends after this long.
@@ -123,6 +127,7 @@ impl Default for WorkerConfig {
             name: None,
             lanes: None,
             memory_max: None,
+            matting_model: None,
             nvml_library: None,
             runner_idle_s: 60,
             drain_s: 60,
@@ -137,6 +142,17 @@ impl WorkerConfig {
         let bytes = Bytes::parse(text).filter(|bytes| *bytes >= Bytes::mib(512));
         let bad = || Refusal::Config(format!("worker.memory_max is {text:?}; use at least 512MiB, as 4GiB"));
         bytes.map(Some).ok_or_else(bad)
+    }
+
+    /// Where the matting network's file should be.
+    pub(crate) fn matting_place(&self) -> PathBuf {
+        self.matting_model.clone().unwrap_or_else(|| data_folder("models").join("u2netp.onnx"))
+    }
+
+    /// The matting network's file. One that is named must be there when a runner starts; one that is not
+    /// named is used if it is installed.
+    pub(crate) fn matting_model(&self) -> Option<PathBuf> {
+        Some(self.matting_place()).filter(|place| self.matting_model.is_some() || place.is_file())
     }
 
     /// How many lanes; `device` is what the device does best with, as many as cores when it does not care.
@@ -219,6 +235,12 @@ impl Config {
     fn checked(self) -> Outcome<Config> {
         self.site.clone().validated().map_err(|error| Refusal::Config(error.to_string()))?;
         self.worker.memory_max()?;
+        if let Some(model) = self.worker.matting_model.as_ref().filter(|model| !model.is_file()) {
+            let model = model.display();
+            return Err(Refusal::Config(format!(
+                "worker.matting_model is {model}, and there is no such file"
+            )));
+        }
         if self.s3.access_key.is_empty() || self.s3.secret_key.0.is_empty() {
             return Err(Refusal::Config(
                 "no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or s3.access_key and \
@@ -269,6 +291,7 @@ mod tests {
         check(&site("m", "shop"), Err("named twice"));
         check(&site("uploads", "Shop!"), Err("TenantId must match [a-z0-9-]{1,32}"));
         check(&format!("{KEYS}[worker]\nmemory_max = '1 apple'\n"), Err("at least 512MiB"));
+        check(&format!("{KEYS}[worker]\nmatting_model = '/nowhere'\n"), Err("no such file"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! nothing but what the store's probe writes and deletes.
 
 use crate::cli::ConfigArgs;
-use crate::config::Config;
+use crate::config::{Config, WorkerConfig};
 use crate::distributed;
 use crate::refusal::{Outcome, Refusal};
 use ports::Device;
@@ -18,10 +18,12 @@ struct Finding {
 
 pub(crate) async fn doctor(args: ConfigArgs, json: bool) -> Outcome<()> {
     let config = Config::load(args.config.as_deref());
-    let library = config.as_ref().ok().and_then(|config| config.worker.nvml_library.clone());
+    let unread = WorkerConfig::default();
+    let told = config.as_ref().map_or(&unread, |config| &config.worker);
+    let (library, matting) = (told.nvml_library.clone(), matting(&told.matting_place()));
     let mut findings = vec![memory().await];
     findings.extend(gpus(library.as_deref()));
-    findings.push(runner().await);
+    findings.extend([runner().await, matting]);
     match config {
         Err(error) => findings.push(Finding { what: "configuration", result: Err(error.to_string()) }),
         Ok(config) => {
@@ -83,6 +85,21 @@ fn gpu_line(entry: Result<gpu::GpuEntry, gpu::GpuError>, driver: &str) -> Result
         Err(error) => format!("CUDA cannot be asked: {error}"),
     };
     Ok(format!("{index} {uuid} {name}{of}: {counted}; {cuda}"))
+}
+
+/// Whether the matting network is there and whole; a machine without it cuts out before plain backgrounds.
+fn matting(place: &Path) -> Finding {
+    let shown = place.display();
+    let result = match std::fs::read(place) {
+        Ok(bytes) => nn::Model::load(&nn::U2NETP, &bytes)
+            .map(|_| format!("{shown}: pictures need no plain background"))
+            .map_err(|error| format!("{shown}: {error}")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(format!(
+            "not installed, so pictures need transparency or a plain background; put u2netp.onnx at {shown}"
+        )),
+        Err(error) => Err(format!("read {shown}: {error}")),
+    };
+    Finding { what: "matting", result }
 }
 
 /// Starts a runner and ends it again.

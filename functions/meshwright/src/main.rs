@@ -32,9 +32,10 @@ use tokio_util::sync::CancellationToken;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let ended = match cli.command {
-        Command::Runner { synthetic } => {
-            let make = if synthetic { stages::loaded_stage_function } else { stages::stage_function };
-            worker::runner::serve(make).map_err(|error| Refusal::Io(format!("the worker is gone: {error}")))
+        Command::Runner { synthetic, matting_model } => {
+            let options = stages::StageOptions { synthetic, matting_model };
+            worker::runner::serve(|stage| stages::stage_function(stage, &options))
+                .map_err(|error| Refusal::Io(format!("the worker is gone: {error}")))
         }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "meshwright", &mut std::io::stdout());

@@ -8,6 +8,7 @@ use crate::refusal::{Outcome, Refusal};
 use domain::{Bytes, Stage};
 use ports::{PortError, Ports};
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,8 +95,11 @@ impl Pipeline {
         let (runner_idle, drain_max) = config.worker.spans();
         let program = std::env::current_exe().map_err(|e| Refusal::Io(format!("find this binary: {e}")))?;
         let bad_name = |e: domain::BadId| Refusal::Config(format!("worker.name {name:?}: {e}"));
-        let mut args = vec!["runner".into()];
+        let mut args: Vec<OsString> = vec!["runner".into()];
         args.extend(config.site.synthetic.then(|| "--synthetic".into()));
+        if let Some(model) = config.worker.matting_model() {
+            args.extend(["--matting-model".into(), model.into()]);
+        }
         let device_id = chosen.id.as_deref().unwrap_or(name).parse().map_err(bad_name)?;
         if chosen.id.is_some() {
             tracing::warn!(

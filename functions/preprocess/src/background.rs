@@ -5,7 +5,6 @@
 //! (a cup's handle); a highlight of a similar colour stays subject.
 
 use crate::mask::{neighbours, regions};
-use crate::report::Method;
 use image::RgbaImage;
 use stage::StageError;
 
@@ -30,13 +29,13 @@ fn distance(a: [f32; 3], b: [f32; 3]) -> f32 {
 }
 
 /// What the border says of the background.
-struct Plain {
+pub(crate) struct Plain {
     colour: [f32; 3],
     tolerance: f32,
 }
 
 /// The median colour of the border, if the border is plain.
-fn plain(image: &RgbaImage) -> Option<Plain> {
+pub(crate) fn plain(image: &RgbaImage) -> Option<Plain> {
     let (width, height) = image.dimensions();
     let band = ((f64::from(width.min(height)) * BORDER_SHARE) as u32).max(1);
     let in_band = |x: u32, y: u32| x < band || y < band || x + band >= width || y + band >= height;
@@ -61,26 +60,25 @@ fn plain(image: &RgbaImage) -> Option<Plain> {
     Some(Plain { colour, tolerance })
 }
 
+/// What a person is told whose picture has no plain background.
+pub(crate) fn not_plain() -> StageError {
+    StageError::Rejected(
+        "no plain background was found; upload a png with transparency, or a picture of one object before a \
+         plain background"
+            .to_owned(),
+    )
+}
+
 /// The picture with its plain background transparent.
-///
-/// # Errors
-/// Rejected: the background is not plain.
-pub(crate) fn remove(mut image: RgbaImage) -> Result<(RgbaImage, Method), StageError> {
-    let Some(plain) = plain(&image) else {
-        return Err(StageError::Rejected(
-            "no plain background was found; upload a png with transparency, or a picture of one object \
-             before a plain background"
-                .to_owned(),
-        ));
-    };
+pub(crate) fn remove(mut image: RgbaImage, plain: &Plain) -> RgbaImage {
     let width = image.width() as usize;
     let distances: Vec<f32> =
         image.pixels().map(|pixel| distance([0, 1, 2].map(|c| f32::from(pixel[c])), plain.colour)).collect();
     let mut ground = reached_from_edges(&distances, width, plain.tolerance);
     open_holes(&mut ground, &distances, width, plain.tolerance);
     clear_specks(&mut ground, width);
-    soften(&mut image, &ground, &distances, &plain);
-    Ok((image, Method::PlainBackground))
+    soften(&mut image, &ground, &distances, plain);
+    image
 }
 
 fn reached_from_edges(distances: &[f32], width: usize, tolerance: f32) -> Vec<bool> {

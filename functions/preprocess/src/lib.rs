@@ -1,14 +1,16 @@
 //! Stage 1: picture -> cut-out, squared RGBA.
 //!
-//! The flow: `decode` (limits, orientation, plain RGBA) -> `alpha` or `background` (what is subject) ->
-//! `report` (what a person should know) -> `frame` (letterboxed to 512²). No network here: a picture without
-//! alpha needs a plain background.
+//! The flow: `decode` (limits, orientation, plain RGBA) -> alpha, else `background`, else `matting` (what is
+//! subject) -> `report` (what a person should know) -> `frame` (letterboxed to 512²). Matting needs a model
+//! file that whoever makes the stage function brings; without one, a picture without alpha needs a plain
+//! background.
 #![forbid(unsafe_code)]
 
 mod background;
 mod decode;
 mod frame;
 mod mask;
+mod matting;
 mod report;
 
 use domain::{EngineVersion, Recipe};
@@ -24,12 +26,40 @@ const TRANSPARENT_SHARE_MIN: f64 = 0.002;
 const SUBJECT_SHARE_MIN: f64 = 0.0005;
 
 /// The stage function preprocess.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Preprocess;
+#[derive(Clone, Debug, Default)]
+pub struct Preprocess {
+    /// The file of [`nn::U2NETP`], if there is one.
+    matting: Option<Vec<u8>>,
+    models: nn::Cache,
+}
+
+impl Preprocess {
+    /// With the file of [`nn::U2NETP`]: pictures need no plain background then. It is loaded by the first
+    /// picture that needs it, and stays warm.
+    pub fn with_matting(model: Vec<u8>) -> Preprocess {
+        Preprocess { matting: Some(model), models: nn::Cache::default() }
+    }
+
+    /// The picture with everything but the subject transparent. A person's own alpha channel always wins,
+    /// and a plain background is cut out more sharply than any network does.
+    fn cut_out(&mut self, image: RgbaImage, cx: &Context<'_>) -> Result<(RgbaImage, Method), StageError> {
+        if has_alpha(&image)? {
+            return Ok((image, Method::Alpha));
+        }
+        let Some(plain) = background::plain(&image) else {
+            let Some(model) = &self.matting else { return Err(background::not_plain()) };
+            let _span = cx.span("matting");
+            let model = self.models.model(&nn::U2NETP, || model).map_err(matting::failure)?;
+            return matting::cut_out(model, image);
+        };
+        Ok((background::remove(image, &plain), Method::PlainBackground))
+    }
+}
 
 impl StageFunction for Preprocess {
     fn engine(&self, _recipe: &Recipe) -> EngineVersion {
-        EngineVersion { name: "alpha-or-plain".to_owned(), version: "1".to_owned() }
+        let name = if self.matting.is_some() { "alpha-plain-or-u2netp" } else { "alpha-or-plain" };
+        EngineVersion { name: name.to_owned(), version: "1".to_owned() }
     }
 
     fn memory_hint(&self, _recipe: &Recipe) -> f64 {
@@ -46,7 +76,7 @@ impl StageFunction for Preprocess {
         cx.progress(0.4, "cut out");
         let (cutout, method) = {
             let _span = cx.span("cut_out");
-            cut_out(decoded.image)?
+            self.cut_out(decoded.image, cx)?
         };
         let report = {
             let _span = cx.span("report");
@@ -76,8 +106,8 @@ impl StageFunction for Preprocess {
     }
 }
 
-/// The picture with everything but the subject transparent. A person's own alpha channel always wins.
-fn cut_out(image: RgbaImage) -> Result<(RgbaImage, Method), StageError> {
+/// Whether the picture's alpha channel is a cut-out.
+fn has_alpha(image: &RgbaImage) -> Result<bool, StageError> {
     let all = f64::from(image.width()) * f64::from(image.height());
     let transparent = image.pixels().filter(|pixel| pixel[3] < ALPHA_MIN).count() as f64;
     if transparent == all {
@@ -85,10 +115,7 @@ fn cut_out(image: RgbaImage) -> Result<(RgbaImage, Method), StageError> {
             "the whole picture is transparent; use one with a visible subject".to_owned(),
         ));
     }
-    if transparent >= TRANSPARENT_SHARE_MIN * all {
-        return Ok((image, Method::Alpha));
-    }
-    background::remove(image)
+    Ok(transparent >= TRANSPARENT_SHARE_MIN * all)
 }
 
 #[cfg(test)]
@@ -101,7 +128,9 @@ mod tests {
     fn run(bytes: Vec<u8>) -> Result<RgbaImage, String> {
         let file = File { name: "upload".to_owned(), content_type: String::new(), bytes };
         let input = Input { recipe: Recipe::default(), files: vec![file] };
-        let output = Preprocess.run(&input, &Context::new(&Silent, 0)).map_err(|error| error.to_string())?;
+        let output = Preprocess::default()
+            .run(&input, &Context::new(&Silent, 0))
+            .map_err(|error| error.to_string())?;
         assert_eq!(output[1].name, "report.json");
         Ok(image::load_from_memory(&output[0].bytes).expect("our own PNG").into_rgba8())
     }

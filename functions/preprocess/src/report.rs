@@ -13,6 +13,8 @@ pub(crate) enum Method {
     Alpha,
     /// The colour of the border was taken away.
     PlainBackground,
+    /// A network told subject from background.
+    Matting,
 }
 
 /// `report.json`.
@@ -53,6 +55,9 @@ impl Report {
         }
         if subjects > 1 {
             warnings.push(format!("{subjects} separate subjects were found; all of them become one model"));
+        }
+        if method == Method::Matting {
+            warnings.push("the background is not plain, so the outline was guessed; look at it".to_owned());
         }
         if source_px[0].max(source_px[1]) < SMALL_PX {
             warnings.push("the picture is small; the model will show little detail".to_owned());

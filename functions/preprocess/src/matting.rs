@@ -1,0 +1,148 @@
+//! Finds the subject with a network (U²-Net portable), for pictures whose background is not plain.
+//!
+//! The network sees the whole picture at 320² and answers 0 to 1 per pixel. Small parts that nothing joins
+//! to the subject go, and the soft rim takes the colour of the subject behind it: no halo.
+
+use crate::mask::{neighbours, regions};
+use crate::report::Method;
+use domain::Bytes;
+use image::imageops::{self, FilterType};
+use image::{GrayImage, Luma, RgbaImage};
+use nn::{Model, NnError};
+use stage::StageError;
+
+/// Side of what the network sees; the manifest's.
+const SIDE_PX: u32 = 320;
+/// Mean and deviation of the pictures that it was trained on, per channel (ImageNet's, as U²-Net's authors
+/// use them).
+const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
+/// Below the first value a pixel is background, above the second it is subject; between them is the rim,
+/// which enlarging makes wide.
+const RIM: (f32, f32) = (0.25, 0.75);
+/// A network that is this sure of no pixel at all has found nothing.
+const SURE: f32 = 0.6;
+/// From this alpha on, a pixel has the subject's own colour.
+const OWN_COLOUR: u8 = 250;
+/// Parts smaller than this share of the largest are not the subject.
+const PART_SHARE_MIN: f64 = 0.05;
+
+/// The picture with everything but the subject transparent.
+///
+/// # Errors
+/// Rejected: the network sees no subject. Failed: it did not compute.
+pub(crate) fn cut_out(model: &Model, mut image: RgbaImage) -> Result<(RgbaImage, Method), StageError> {
+    let answer = model.run(&seen(&image)).map_err(failure)?;
+    if !answer.iter().any(|sure| *sure >= SURE) {
+        return Err(StageError::Rejected(
+            "no subject was found before this background; upload a png with transparency, or a picture of \
+             one object before a plain background"
+                .to_owned(),
+        ));
+    }
+    let alpha = |sure: f32| ((sure - RIM.0) / (RIM.1 - RIM.0)).clamp(0.0, 1.0) * 255.0;
+    let mut mask = GrayImage::from_fn(SIDE_PX, SIDE_PX, |x, y| {
+        Luma([alpha(answer[(y * SIDE_PX + x) as usize]).round() as u8])
+    });
+    clear_small_parts(&mut mask);
+    let mask = imageops::resize(&mask, image.width(), image.height(), FilterType::Triangle);
+    for (pixel, alpha) in image.pixels_mut().zip(mask.pixels()) {
+        pixel[3] = alpha[0];
+    }
+    spread_own_colour(&mut image);
+    Ok((image, Method::Matting))
+}
+
+/// What a network's error means for the job.
+pub(crate) fn failure(error: NnError) -> StageError {
+    match error {
+        NnError::OutOfMemory { bytes, .. } => StageError::OutOfMemory(Bytes(bytes as u64)),
+        other => StageError::Failed(other.to_string()),
+    }
+}
+
+/// The picture as the network wants it: 320², scaled by its brightest value, normalised, one plane per
+/// channel.
+fn seen(image: &RgbaImage) -> Vec<f32> {
+    let small = imageops::resize(image, SIDE_PX, SIDE_PX, FilterType::Triangle);
+    let brightest = small.pixels().flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).max().unwrap_or(0);
+    let scale = 1.0 / f32::from(brightest.max(1));
+    let plane = |c: usize| {
+        let value = move |pixel: &image::Rgba<u8>| (f32::from(pixel[c]) * scale - MEAN[c]) / DEVIATION[c];
+        small.pixels().map(value)
+    };
+    (0..3).flat_map(plane).collect()
+}
+
+fn clear_small_parts(mask: &mut GrayImage) {
+    let inside: Vec<bool> = mask.pixels().map(|pixel| pixel[0] > 0).collect();
+    let (labels, sizes) = regions(&inside, mask.width() as usize);
+    let least = sizes.iter().copied().max().unwrap_or(0) as f64 * PART_SHARE_MIN;
+    for (pixel, label) in mask.pixels_mut().zip(labels) {
+        if (sizes[label as usize] as f64) < least {
+            pixel[0] = 0;
+        }
+    }
+}
+
+/// Gives pixels of the rim the colour of the nearest pixel that is subject alone, and clears what is
+/// background.
+fn spread_own_colour(image: &mut RgbaImage) {
+    let (width, count) = (image.width() as usize, image.as_raw().len() / 4);
+    let mut colours: Vec<Option<[u8; 3]>> =
+        image.pixels().map(|p| (p[3] >= OWN_COLOUR).then_some([p[0], p[1], p[2]])).collect();
+    let alphas: Vec<u8> = image.pixels().map(|pixel| pixel[3]).collect();
+    let mut reached: Vec<usize> = (0..count).filter(|at| colours[*at].is_some()).collect();
+    while !reached.is_empty() {
+        let mut next = Vec::new();
+        for at in reached {
+            for near in neighbours(at, width, count) {
+                if alphas[near] > 0 && colours[near].is_none() {
+                    colours[near] = colours[at];
+                    next.push(near);
+                }
+            }
+        }
+        reached = next;
+    }
+    for (pixel, colour) in image.pixels_mut().zip(colours) {
+        match colour {
+            Some([r, g, b]) => pixel.0 = [r, g, b, pixel[3]],
+            None => pixel.0 = [0; 4],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::Rgba;
+
+    #[test]
+    fn the_rim_takes_the_subjects_colour_and_the_rest_is_clear() {
+        let mut image = RgbaImage::from_pixel(5, 1, Rgba([0, 255, 0, 0]));
+        image.put_pixel(0, 0, Rgba([200, 0, 0, 255]));
+        image.put_pixel(1, 0, Rgba([90, 90, 0, 120]));
+        image.put_pixel(2, 0, Rgba([0, 250, 0, 9]));
+        image.put_pixel(4, 0, Rgba([0, 250, 0, 40]));
+        spread_own_colour(&mut image);
+        let found: Vec<[u8; 4]> = image.pixels().map(|pixel| pixel.0).collect();
+        assert_eq!(found, [[200, 0, 0, 255], [200, 0, 0, 120], [200, 0, 0, 9], [0; 4], [0; 4]]);
+    }
+
+    #[test]
+    fn too_little_memory_halves_the_batch_and_everything_else_is_tried_again() {
+        let memory = NnError::OutOfMemory { name: "u2netp", bytes: 7 };
+        assert_eq!(failure(memory), StageError::OutOfMemory(Bytes(7)));
+        let other = NnError::Failed { name: "u2netp", why: "no".to_owned() };
+        assert!(matches!(failure(other), StageError::Failed(_)));
+    }
+
+    #[test]
+    fn a_part_that_nothing_joins_to_the_subject_goes() {
+        let mut mask = GrayImage::from_fn(30, 10, |x, _| Luma([if x < 20 { 255 } else { 0 }]));
+        mask.put_pixel(28, 5, Luma([255]));
+        clear_small_parts(&mut mask);
+        assert_eq!((mask.get_pixel(28, 5)[0], mask.get_pixel(3, 3)[0]), (0, 255));
+    }
+}
