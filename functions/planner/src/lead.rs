@@ -1,44 +1,33 @@
 //! One term of leadership: subscribes, draws, proposes, and hands every answer to the core.
 
+use crate::calls::{self, Reply};
 use crate::lease::HeldLease;
 use crate::tokens::Tokens;
-use crate::{Settings, learned};
+use crate::{Settings, learned, telemetry};
 use domain::{
-    Batch, BatchEnded, BatchReply, BatchTask, CALL_SUBJECT, Consumer, ENDED_SUBJECT, Ending,
-    Event as JobEvent, EventKind, INTERMEDIATES_KEPT, OFFER_SUBJECT, Offer, Outcome, Stop, Task, WorkerId,
-    event_subject, run_subject, stop_subject,
+    Batch, BatchEnded, BatchReply, BatchTask, CALL_SUBJECT, Consumer, ENDED_SUBJECT, OFFER_SUBJECT, Offer,
+    TenantId, WorkerId,
 };
 use futures::StreamExt;
 use planning::{Decision, Event, Limits, Planner};
-use ports::{Answer, Decided, Delivery, Ledger, Message, PortResult, Ports};
+use ports::{Message, PortResult, Ports};
+use std::future::pending;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::interval;
+use tokio::time::{Instant, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// Longest pull. A pull returns as soon as there is a task, so this bounds only how long an idle one stands.
-const PULL_WAIT: Duration = Duration::from_secs(20);
-/// A failed pull is tried again after this long.
-const PULL_AGAIN: Duration = Duration::from_secs(1);
 /// Most items of a batch.
 const BATCH_MAX: usize = 64;
+/// As many workers are desired as finish what waits in this time: long enough that a worker's start pays.
+const DRAIN_TARGET: Duration = Duration::from_secs(60);
 
 /// What comes back from calls that the driver does not wait for.
 enum News {
     Drawn(Consumer, Vec<BatchTask>),
     Answered(Batch, WorkerId, Reply),
-}
-
-/// How a proposal ended.
-enum Reply {
-    Heard(BatchReply),
-    /// Nobody listens: the worker is gone, and has seen nothing.
-    Gone,
-    /// It was stopped in time, whether it had begun or not.
-    Stopped,
-    /// Nobody knows: the tokens may be in use.
-    Unknown,
+    Waiting(Vec<(Consumer, u64)>),
 }
 
 struct Driver<'a> {
@@ -49,6 +38,9 @@ struct Driver<'a> {
     news: mpsc::Sender<News>,
     calls: JoinSet<()>,
     lost: CancellationToken,
+    tenants: Vec<TenantId>,
+    /// A look at the backlogs is under way.
+    looking: bool,
 }
 
 /// Leads until shutdown or until the lease is lost.
@@ -62,25 +54,25 @@ pub(crate) async fn lead(
     let mut ends = ports.wire.subscribe(ENDED_SUBJECT).await?;
     // The workers' last words were for another leader, or for nobody.
     ports.wire.publish(CALL_SUBJECT, bytes::Bytes::new()).await?;
-    let limits = Limits {
-        batch_max: BATCH_MAX,
-        hold_max: settings.times.ack_wait * 3,
-        tenants: settings.site.tenants().into_iter().collect(),
-    };
     let learned = learned::load(ports).await.unwrap_or_default();
     let (sender, mut news) = mpsc::channel(1024);
+    let limits = limits(settings);
     let mut driver = Driver {
         ports,
         settings,
+        tenants: limits.tenants.clone(),
         core: Planner::new(limits, lease.epoch(), learned),
         tokens: Tokens::new(ports.queue.clone(), settings.times),
         news: sender,
         calls: JoinSet::new(),
         lost: lease.lost.clone(),
+        looking: false,
     };
     let mut extend = interval(settings.times.extend_every);
     let mut tick = interval(settings.times.renew_every);
+    let mut look = interval(settings.times.offer_every);
     loop {
+        let deadline = driver.deadline();
         tokio::select! {
             biased;
             () = lease.lost.cancelled() => return Ok(()),
@@ -90,19 +82,42 @@ pub(crate) async fn lead(
             Some(message) = ends.next() => driver.hear_end(&message),
             _ = extend.tick() => driver.extend().await,
             _ = tick.tick() => driver.handle(Event::Tick),
+            _ = look.tick() => driver.look(),
+            () = until(deadline) => driver.handle(Event::Tick),
             Some(_ended) = driver.calls.join_next() => {}
         }
         driver.act();
     }
-    for token in driver.tokens.all() {
-        driver.tokens.give_back(token);
-    }
+    driver.tokens.give_all_back().await;
     Ok(())
+}
+
+fn limits(settings: &Settings) -> Limits {
+    Limits {
+        batch_max: BATCH_MAX,
+        hold_max: settings.times.ack_wait * 3,
+        patience: settings.times.ack_wait,
+        drain_target: DRAIN_TARGET,
+        tenants: settings.site.tenants().into_iter().collect(),
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => pending().await,
+    }
 }
 
 impl Driver<'_> {
     fn handle(&mut self, event: Event) {
         self.core.handle(self.ports.clock.now(), event);
+    }
+
+    /// When the core is to be told the time. A little late, so that the moment has surely come by its clock.
+    fn deadline(&self) -> Option<Instant> {
+        let wait = self.core.next_deadline()?.since(self.ports.clock.now());
+        Some(Instant::now() + wait + Duration::from_millis(1))
     }
 
     fn hear_offer(&mut self, message: &Message) {
@@ -120,9 +135,9 @@ impl Driver<'_> {
     }
 
     async fn extend(&mut self) {
-        for token in self.tokens.extend().await {
-            tracing::info!("a token is older than the ack wait and is dropped");
-            self.handle(Event::TaskGone(token));
+        for (stage, job, token) in self.tokens.extend().await {
+            tracing::info!(%job, %stage, "a token is older than the ack wait and is dropped");
+            self.handle(Event::TaskGone(stage, job, token));
         }
     }
 
@@ -130,34 +145,49 @@ impl Driver<'_> {
         match news {
             News::Drawn(consumer, tasks) => {
                 for task in tasks {
-                    self.tokens.hold(task.ack_token.clone());
+                    self.tokens.hold(&task);
                     self.handle(Event::TaskSeen(task));
                 }
                 self.handle(Event::DrawEnded(consumer));
             }
             News::Answered(batch, worker, reply) => self.take_answer(&batch, worker, reply),
+            News::Waiting(seen) => {
+                self.looking = false;
+                for (consumer, waiting) in seen {
+                    telemetry::waiting(&consumer, waiting);
+                    self.handle(Event::BacklogSeen(consumer, waiting));
+                }
+            }
         }
     }
 
     fn take_answer(&mut self, batch: &Batch, worker: WorkerId, reply: Reply) {
-        let release =
-            |tokens: &mut Tokens| batch.tasks.iter().for_each(|task| tokens.release(&task.ack_token));
+        let kept = matches!(reply, Reply::Heard(BatchReply::Refused { .. }) | Reply::Gone | Reply::Stopped);
+        for task in &batch.tasks {
+            if kept {
+                self.tokens.show(&task.ack_token, false);
+            } else {
+                self.tokens.release(&task.ack_token);
+            }
+        }
         match reply {
             Reply::Heard(BatchReply::Accepted) => {
-                release(&mut self.tokens);
+                telemetry::answered("accepted");
                 self.handle(Event::BatchAccepted(batch.id));
             }
             Reply::Heard(BatchReply::Refused { reading, reason }) => {
+                telemetry::answered("refused");
                 tracing::debug!(%worker, ?reason, "a batch is refused");
-                self.handle(Event::BatchRefused(batch.id, Some(reading)));
+                self.handle(Event::BatchRefused(batch.id, Some((reading, reason))));
             }
             Reply::Gone | Reply::Stopped => {
+                telemetry::answered("silent");
                 tracing::info!(%worker, "worker silent; its offer is dropped, the batch is cut again");
                 self.handle(Event::BatchRefused(batch.id, None));
             }
             Reply::Unknown => {
+                telemetry::answered("unknown");
                 tracing::warn!(%worker, "a worker answers nothing; the batch's tokens are dropped");
-                release(&mut self.tokens);
                 self.handle(Event::BatchLost(batch.id));
             }
         }
@@ -174,6 +204,10 @@ impl Driver<'_> {
                 Decision::Learned(key, footprint) => {
                     self.calls.spawn(learned::keep(self.ports.clone(), key, footprint));
                 }
+                Decision::Desire { stage, workers } => {
+                    tracing::debug!(%stage, workers, "desired");
+                    telemetry::desire(stage, workers);
+                }
             }
         }
     }
@@ -181,29 +215,29 @@ impl Driver<'_> {
     fn draw(&mut self, consumer: Consumer, count: usize) {
         let (ports, news, lost) = (self.ports.clone(), self.news.clone(), self.lost.clone());
         self.calls.spawn(async move {
-            let tasks = match ports.queue.take(&consumer, count, PULL_WAIT).await {
-                Ok(deliveries) => read_tasks(&ports, deliveries).await,
-                Err(error) => {
-                    tracing::debug!(%error, "draw tasks");
-                    tokio::time::sleep(PULL_AGAIN).await;
-                    Vec::new()
-                }
-            };
-            if lost.is_cancelled() {
-                // Drawn for a leader that is none any more: fresh deliveries of our own.
-                for task in &tasks {
-                    let _left_to_redelivery = ports.queue.give_back(&task.ack_token).await;
-                }
-                return;
-            }
+            let tasks = calls::draw(&ports, &consumer, count, &lost).await;
             let _ended = news.send(News::Drawn(consumer, tasks)).await;
         });
     }
 
+    fn look(&mut self) {
+        if std::mem::replace(&mut self.looking, true) {
+            return;
+        }
+        let (ports, news, tenants) = (self.ports.clone(), self.news.clone(), self.tenants.clone());
+        self.calls.spawn(async move {
+            let seen = calls::backlogs(&ports, &tenants).await;
+            let _ended = news.send(News::Waiting(seen)).await;
+        });
+    }
+
     fn propose(&mut self, worker: WorkerId, batch: Batch) {
+        for task in &batch.tasks {
+            self.tokens.show(&task.ack_token, true);
+        }
         let (ports, news, wait) = (self.ports.clone(), self.news.clone(), self.settings.times.run_answer);
         self.calls.spawn(async move {
-            let reply = ask(&ports, &worker, &batch, wait).await;
+            let reply = calls::ask(&ports, &worker, &batch, wait).await;
             let _ended = news.send(News::Answered(batch, worker, reply)).await;
         });
     }
@@ -212,67 +246,9 @@ impl Driver<'_> {
         self.tokens.release(&task.ack_token);
         let (ports, state) = (self.ports.clone(), self.settings.site.state.clone());
         self.calls.spawn(async move {
-            if let Err(error) = reject(&ports, &state, &task, reason).await {
+            if let Err(error) = calls::reject(&ports, &state, &task, reason).await {
                 tracing::warn!(job = %task.task.job, %error, "reject a job: left to redelivery");
             }
         });
     }
-}
-
-/// Messages as tasks. One that cannot be read is removed: its job is found again by the sweep.
-async fn read_tasks(ports: &Ports, deliveries: Vec<Delivery>) -> Vec<BatchTask> {
-    let mut tasks = Vec::with_capacity(deliveries.len());
-    for delivery in deliveries {
-        match serde_json::from_slice::<Task>(&delivery.payload) {
-            Ok(task) => tasks.push(BatchTask {
-                task,
-                ack_token: delivery.token,
-                delivery: delivery.count,
-                published_at: delivery.published_at,
-                drawn_at: ports.clock.now(),
-            }),
-            Err(error) => {
-                tracing::error!(subject = %delivery.subject, %error, "a task that cannot be read is removed");
-                let _left_to_redelivery = ports.queue.done(&delivery.token).await;
-            }
-        }
-    }
-    tasks
-}
-
-async fn ask(ports: &Ports, worker: &WorkerId, batch: &Batch, wait: Duration) -> Reply {
-    let Ok(body) = serde_json::to_vec(batch) else { return Reply::Gone };
-    match ports.wire.request(&run_subject(worker), body.into(), wait).await {
-        Ok(Answer::NoResponders) => return Reply::Gone,
-        Ok(Answer::Reply(reply)) => {
-            if let Ok(reply) = serde_json::from_slice(&reply) {
-                return Reply::Heard(reply);
-            }
-        }
-        Ok(Answer::TimedOut) | Err(_) => {}
-    }
-    let stop = Stop { batch: batch.id, epoch: batch.epoch };
-    let Ok(body) = serde_json::to_vec(&stop) else { return Reply::Unknown };
-    match ports.wire.request(&stop_subject(worker), body.into(), wait).await {
-        Ok(Answer::Reply(_) | Answer::NoResponders) => Reply::Stopped,
-        Ok(Answer::TimedOut) | Err(_) => Reply::Unknown,
-    }
-}
-
-async fn reject(ports: &Ports, state_bucket: &str, given: &BatchTask, reason: String) -> PortResult<()> {
-    let (ledger, job) = (Ledger::new(ports.store.clone(), state_bucket), given.task.job);
-    let state = ledger.state(job).await?;
-    let now = ports.clock.now();
-    let ending = Ending::Rejected { reason: reason.clone() };
-    let expire = now + INTERMEDIATES_KEPT;
-    let outcome = Outcome { job, life: state.life, ending, decided_at: now, intermediates_expire_at: expire };
-    if !state.has_outcome && ledger.decide(&outcome).await? == Decided::Mine {
-        let kind = EventKind::Rejected { reason };
-        let subject = event_subject(job, &kind);
-        let event = JobEvent { job, life: state.life, at: now, kind };
-        if let Ok(body) = serde_json::to_vec(&event) {
-            ports.wire.publish(&subject, body.into()).await?;
-        }
-    }
-    ports.queue.done(&given.ack_token).await
 }

@@ -1,12 +1,17 @@
 //! Drives `planning`: tasks and offers in, batches out; holds the lease. It decides nothing itself.
 //!
-//! `lease` says who leads, `lead` is one term of leadership, `tokens` keeps the drawn tasks ours meanwhile.
+//! `lease` says who leads, `lead` is one term of leadership, `calls` what it asks of others, `tokens` keeps the
+//! drawn tasks ours meanwhile, `learned` keeps what was learned.
 #![forbid(unsafe_code)]
 
+mod calls;
 mod lead;
 mod learned;
 mod lease;
+mod telemetry;
 mod tokens;
+
+pub use telemetry::{METRICS, describe_metrics};
 
 use domain::{Site, Times};
 use ports::{PortResult, Ports};
@@ -30,6 +35,7 @@ pub struct Settings {
 /// # Errors
 /// The broker denies what a planner needs.
 pub async fn run(ports: Ports, settings: Settings, shutdown: CancellationToken) -> PortResult<()> {
+    telemetry::describe_metrics();
     while !shutdown.is_cancelled() {
         let Some(lease) = lease::acquire(&ports, &settings, &shutdown).await? else { break };
         tracing::info!(epoch = lease.epoch().0, "leads");

@@ -83,6 +83,9 @@ pub struct Offer {
     pub warm: Vec<Stage>,
     /// How long the word stands; 0 withdraws it.
     pub valid_for_ms: u64,
+    /// The batches that `reserved_bytes` and `lanes_free` know of: whatever else was promised comes on top.
+    #[serde(default)]
+    pub running: Vec<BatchId>,
 }
 
 /// A task in a batch, with the delivery that carries it.

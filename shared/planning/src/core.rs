@@ -1,153 +1,94 @@
 //! The planner as a state machine: `handle` takes an event in, `poll` gives the decisions that follow.
+//!
+//! Each event goes through the same phases, and each phase leaves a condition behind that is asserted:
+//! hear, expire, give back, cut, draw, desire.
 
-use crate::cut::{Cut, Place};
-use crate::footprint::{Footprint, FootprintKey};
-use crate::share::Lines;
-use domain::{
-    AckToken, Batch, BatchEnd, BatchEnded, BatchId, BatchTask, Bytes, Class, Consumer, Epoch, Offer, Reading,
-    Stage, TenantId, Timestamp, WorkerId,
-};
-use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
+use crate::cut::{Ask, Choice, Size};
+use crate::device::Standing;
+use crate::event::{Decision, Event, Limits};
+use crate::footprint::{Footprint, FootprintKey, alike};
+use crate::live::Live;
+use crate::share::{Lines, StageLine};
+use crate::window::{Backlogs, StageFacts, window, workers};
+use domain::{Batch, BatchId, BatchTask, Bytes, Class, Consumer, Epoch, JobId, Stage, Timestamp, WorkerId};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// What bounds the planner.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Most items of a batch.
-    pub batch_max: usize,
-    /// A drawn task that no live offer could take is given back after this long.
-    pub hold_max: Duration,
-    /// The tenants whose consumers are drawn from.
-    pub tenants: Vec<TenantId>,
-}
-
-/// What the planner hears.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// A task was drawn.
-    TaskSeen(BatchTask),
-    /// Its token was lost: somebody else will see it.
-    TaskGone(AckToken),
-    /// A worker has room, or has none any more.
-    OfferMade(Offer),
-    /// A worker is gone.
-    OfferWithdrawn(WorkerId),
-    /// A worker runs the batch.
-    BatchAccepted(BatchId),
-    /// It does not; its tasks wait again. `reading` is what it saw; none when it did not answer.
-    BatchRefused(BatchId, Option<Reading>),
-    /// The batch's tasks are out of our hands: neither accepted nor refused in time.
-    BatchLost(BatchId),
-    /// A batch ended.
-    BatchEnded(BatchEnded),
-    /// A draw came back with fewer than were asked for.
-    DrawEnded(Consumer),
-    /// Time has passed.
-    Tick,
-}
-
-/// What the planner decides.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Decision {
-    /// Ask this worker to run this batch.
-    Propose(WorkerId, Batch),
-    /// Take up to this many tasks from a consumer.
-    Draw(Consumer, usize),
-    /// Make the task deliverable again.
-    GiveBack(BatchTask),
-    /// It fits nowhere: the job is rejected, for this reason.
-    Reject(BatchTask, String),
-    /// This footprint changed.
-    Learned(FootprintKey, Footprint),
-}
-
-/// A worker with its word, and what we promised it since.
-struct Standing {
-    offer: Offer,
-    until: Timestamp,
-    /// Proposals that the offer does not know of yet.
-    unanswered: BTreeMap<BatchId, Bytes>,
-    /// Strangers at the last reading, and the decayed maximum of their growth.
-    strangers: Bytes,
-    drift: Bytes,
-}
-
-impl Standing {
-    fn promised(&self) -> Bytes {
-        self.unanswered.values().copied().sum()
-    }
-
-    fn lanes_free(&self) -> usize {
-        (self.offer.lanes_free as usize).saturating_sub(self.unanswered.len())
-    }
-
-    fn read(&mut self, reading: Reading) {
-        let strangers = reading.strangers();
-        let growth = strangers.saturating_sub(self.strangers);
-        self.drift = growth.max(self.drift.scale(0.9));
-        self.strangers = strangers;
-        self.offer.reading = reading;
-    }
-}
+/// Devices that are kept free, and for which task.
+type Claims = BTreeMap<WorkerId, (Stage, JobId)>;
 
 /// The planner's state.
 pub struct Planner {
-    limits: Limits,
+    pub(crate) limits: Limits,
     epoch: Epoch,
+    /// Time of the last event.
+    now: Timestamp,
+    /// Batches cut in this term.
     batches: u64,
-    lines: Lines,
-    offers: BTreeMap<WorkerId, Standing>,
-    /// Batches that were proposed and not ended, with their tasks until they are accepted.
-    proposed: BTreeMap<BatchId, (WorkerId, Batch)>,
-    running: BTreeMap<BatchId, FootprintKey>,
-    drawing: BTreeMap<Consumer, usize>,
-    footprints: BTreeMap<FootprintKey, Footprint>,
-    decisions: VecDeque<Decision>,
+    pub(crate) lines: Lines,
+    pub(crate) offers: BTreeMap<WorkerId, Standing>,
+    pub(crate) live: Live,
+    /// Draws that are out.
+    drawing: BTreeSet<Consumer>,
+    /// Consumers whose window may have room.
+    pub(crate) short: BTreeSet<Consumer>,
+    /// Tasks that each stage's live offers take in one round, as of the last look at all consumers.
+    rooms: BTreeMap<Stage, usize>,
+    pub(crate) footprints: BTreeMap<FootprintKey, Footprint>,
+    pub(crate) facts: BTreeMap<Stage, StageFacts>,
+    /// How much each of these tasks ran out of, alone.
+    pub(crate) strained: BTreeMap<(Stage, JobId), Bytes>,
+    backlogs: Backlogs,
+    desired: BTreeMap<Stage, u32>,
+    pub(crate) decisions: VecDeque<Decision>,
 }
 
 impl Planner {
     /// In this term, with what was learned before.
     pub fn new(limits: Limits, epoch: Epoch, footprints: BTreeMap<FootprintKey, Footprint>) -> Planner {
-        Planner {
+        let mut planner = Planner {
             limits,
             epoch,
+            now: Timestamp::default(),
             batches: 0,
             lines: Lines::default(),
             offers: BTreeMap::new(),
-            proposed: BTreeMap::new(),
-            running: BTreeMap::new(),
-            drawing: BTreeMap::new(),
+            live: Live::default(),
+            drawing: BTreeSet::new(),
+            short: BTreeSet::new(),
+            rooms: BTreeMap::new(),
             footprints,
+            facts: BTreeMap::new(),
+            strained: BTreeMap::new(),
+            backlogs: Backlogs::default(),
+            desired: BTreeMap::new(),
             decisions: VecDeque::new(),
+        };
+        for stage in Stage::ALL {
+            planner.look_at_facts(Timestamp::default(), stage);
         }
+        planner
     }
 
     /// Takes an event in and decides what follows from it.
     pub fn handle(&mut self, now: Timestamp, event: Event) {
-        match event {
-            Event::TaskSeen(given) => self.task_seen(given),
-            Event::TaskGone(token) => {
-                for stage in Stage::ALL {
-                    drop(self.lines.of(stage).take_out(|given| given.ack_token == token));
-                }
-            }
-            Event::OfferMade(offer) => self.offer_made(now, offer),
-            Event::OfferWithdrawn(worker) => drop(self.offers.remove(&worker)),
-            Event::BatchAccepted(batch) => self.batch_accepted(batch),
-            Event::BatchRefused(batch, reading) => self.batch_refused(batch, reading),
-            Event::BatchLost(batch) => {
-                if let Some((worker, _)) = self.proposed.remove(&batch) {
-                    self.offers.remove(&worker);
-                }
-            }
-            Event::BatchEnded(ended) => self.batch_ended(now, &ended),
-            Event::DrawEnded(consumer) => drop(self.drawing.remove(&consumer)),
-            Event::Tick => {}
+        let memory_moved = !matches!(
+            event,
+            Event::TaskSeen(_) | Event::TaskGone(..) | Event::DrawEnded(_) | Event::BacklogSeen(..)
+        );
+        let is_tick = event == Event::Tick;
+        self.now = now;
+        self.hear(now, event);
+        self.expire(now, memory_moved);
+        if memory_moved {
+            self.try_aside_again();
+            self.give_back(now);
         }
-        self.offers.retain(|_, standing| now < standing.until);
-        self.give_back_unwanted(now);
-        self.cut_batches(now);
-        self.draw();
+        self.cut(now);
+        self.draw(memory_moved, is_tick);
+        if is_tick {
+            self.desire();
+        }
     }
 
     /// The next decision.
@@ -157,180 +98,254 @@ impl Planner {
 
     /// When a `Tick` is due even if nothing happens.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.offers.values().map(|standing| standing.until).min()
+        let Limits { hold_max, patience, .. } = self.limits;
+        let offers = self.offers.values().map(|standing| standing.until);
+        let waits = Stage::ALL.into_iter().filter_map(|stage| {
+            let line = self.lines.get(stage)?;
+            let old = line.oldest().filter(|_| self.room(stage) == 0).map(|since| since + hold_max);
+            let passed = line.passed().flat_map(|(since, _)| [since + patience, since + hold_max]);
+            passed.filter(|due| *due > self.now).chain(old).min()
+        });
+        let due = offers.chain(waits).chain(self.live.next_over());
+        due.filter(|due| *due > self.now).min()
+    }
+
+    fn hear(&mut self, now: Timestamp, event: Event) {
+        match event {
+            Event::TaskSeen(given) => self.task_seen(given),
+            Event::TaskGone(stage, job, token) => {
+                self.live.forget_kept(stage, job, &token);
+                if let Some(gone) = self.lines.of(stage).remove_token(job, &token) {
+                    self.short.insert(Consumer::of_task(&gone.task));
+                }
+            }
+            Event::OfferMade(offer) => self.offer_made(now, offer),
+            Event::OfferWithdrawn(worker) => drop(self.offers.remove(&worker)),
+            Event::BatchAccepted(batch) => self.batch_accepted(now, batch),
+            Event::BatchRefused(batch, answer) => self.batch_refused(now, batch, answer),
+            Event::BatchLost(batch) => self.batch_lost(batch),
+            Event::BatchEnded(ended) => self.batch_ended(now, &ended),
+            Event::DrawEnded(consumer) => {
+                self.drawing.remove(&consumer);
+                self.short.insert(consumer);
+            }
+            Event::BacklogSeen(consumer, waiting) => self.backlogs.see(consumer, waiting),
+            Event::Tick => {}
+        }
     }
 
     fn task_seen(&mut self, given: BatchTask) {
-        let consumer = Consumer::of_task(&given.task);
-        if let Some(count) = self.drawing.get_mut(&consumer) {
-            *count = count.saturating_sub(1);
-        }
-        // A redelivery of a task that waits here: the newer token is the good one.
-        let job = given.task.job;
-        let line = self.lines.of(given.task.stage);
-        drop(line.take_out(|waiting| waiting.task.job == job));
-        line.push(given);
-    }
-
-    fn offer_made(&mut self, now: Timestamp, offer: Offer) {
-        if offer.valid_for_ms == 0 {
-            self.offers.remove(&offer.worker);
-            return;
-        }
-        let until = now + Duration::from_millis(offer.valid_for_ms);
-        let strangers = offer.reading.strangers();
-        let reading = offer.reading;
-        let worker = offer.worker.clone();
-        let standing = self.offers.entry(worker.clone()).or_insert_with(|| Standing {
-            offer: offer.clone(),
-            until,
-            unanswered: BTreeMap::new(),
-            strangers,
-            drift: Bytes::ZERO,
-        });
-        standing.offer = offer;
-        standing.until = until;
-        standing.read(reading);
-        let open: Vec<BatchId> = standing.unanswered.keys().copied().collect();
-        for batch in open.iter().filter(|batch| !self.proposed.contains_key(batch)) {
-            // Accepted before this word was given: the offer knows of it.
-            standing.unanswered.remove(batch);
+        if let Some(given) = self.live.keep_back(given) {
+            self.lines.of(given.task.stage).push(given);
         }
     }
 
-    fn batch_accepted(&mut self, id: BatchId) {
-        let Some((worker, batch)) = self.proposed.remove(&id) else { return };
-        let class = self.offers.get(&worker).map(|standing| standing.offer.device_class.clone());
-        if let (Some(class), Some(first)) = (class, batch.tasks.first()) {
-            self.running.insert(id, FootprintKey::of(&first.task, &class));
-        }
-    }
-
-    fn batch_refused(&mut self, id: BatchId, reading: Option<Reading>) {
-        let Some((worker, batch)) = self.proposed.remove(&id) else { return };
-        self.lines.of(batch.stage).put_back(batch.tasks);
-        match (reading, self.offers.get_mut(&worker)) {
-            (Some(reading), Some(standing)) => {
-                standing.unanswered.remove(&id);
-                standing.read(reading);
-                // Its next word says when there is room again.
-                standing.offer.lanes_free = 0;
+    /// Forgets words that have expired, and batches that are over without a word.
+    fn expire(&mut self, now: Timestamp, memory_moved: bool) {
+        self.offers.retain(|_, standing| now < standing.until);
+        if memory_moved {
+            let offers = &self.offers;
+            for batch in self.live.over(now, |worker| offers.contains_key(worker)) {
+                self.end_live(batch);
             }
-            _ => drop(self.offers.remove(&worker)),
         }
+        assert!(self.offers.values().all(|standing| now < standing.until), "only standing words are used");
     }
 
-    fn batch_ended(&mut self, now: Timestamp, ended: &BatchEnded) {
-        let Some(key) = self.running.remove(&ended.batch) else { return };
-        let footprint = self.footprints.entry(key.clone()).or_default();
-        match ended.end {
-            BatchEnd::Done => {
-                footprint.observe(ended.items, ended.peak_bytes, Duration::from_millis(ended.compute_ms));
-            }
-            BatchEnd::OutOfMemory { at_items } => footprint.ran_out(at_items, ended.reserved_bytes, now),
-            BatchEnd::RunnerLost | BatchEnd::DeviceLost | BatchEnd::Stopped => return,
-        }
-        self.decisions.push_back(Decision::Learned(key, footprint.clone()));
-    }
-
-    /// Tasks of stages that nobody offers do not stay here.
-    fn give_back_unwanted(&mut self, now: Timestamp) {
+    fn try_aside_again(&mut self) {
         for stage in Stage::ALL {
-            if self.offers.values().any(|standing| standing.offer.stages.contains(&stage)) {
-                continue;
-            }
-            let hold_max = self.limits.hold_max;
-            let old = self.lines.of(stage).take_out(|given| now.since(given.drawn_at) >= hold_max);
-            self.decisions.extend(old.into_iter().map(Decision::GiveBack));
+            self.lines.of(stage).try_aside_again();
         }
     }
 
-    /// Later stages first, so that work in progress stays bounded; on the warmest, then the tightest place.
-    fn cut_batches(&mut self, now: Timestamp) {
-        for stage in Stage::ALL.into_iter().rev() {
-            loop {
-                if self.lines.len(stage) == 0 || !self.cut_one(now, stage) {
-                    break;
-                }
+    /// Tasks of stages for which nobody has room do not stay here.
+    fn give_back(&mut self, now: Timestamp) {
+        for stage in Stage::ALL {
+            if self.room(stage) == 0 {
+                let old = self.lines.of(stage).take_old(now - self.limits.hold_max);
+                self.decisions.extend(old.into_iter().map(Decision::GiveBack));
             }
         }
     }
 
-    /// Cuts one batch of a stage; false when nothing more can be cut now.
-    fn cut_one(&mut self, now: Timestamp, stage: Stage) -> bool {
-        let hosts =
-            |standing: &&Standing| standing.offer.stages.contains(&stage) && standing.lanes_free() > 0;
-        let lanes_free = self.offers.values().filter(hosts).map(Standing::lanes_free).sum();
-        let place = |standing: &Standing| {
-            let warm = standing.offer.warm.contains(&stage);
-            let Standing { offer, drift, .. } = standing;
-            let give = offer.reading.to_give(
-                &offer.device_class,
-                *drift,
-                offer.reserved_bytes + standing.promised(),
-            );
-            (!warm, give)
-        };
-        let mut places: Vec<(&WorkerId, &Standing)> =
-            self.offers.iter().filter(|(_, standing)| hosts(standing)).collect();
-        places.sort_by_key(|(worker, standing)| (place(standing), (*worker).clone()));
-        let (id, epoch) = (batch_id(self.epoch, self.batches + 1), self.epoch);
-        for (worker, standing) in places {
-            let place = Place {
-                offer: &standing.offer,
-                promised: standing.promised(),
-                drift: standing.drift,
-                lanes_free,
-                footprints: &self.footprints,
-                batch_max: self.limits.batch_max,
-                now,
+    /// Cuts batches while there is somewhere to put them: the best class first, and in it later stages, so
+    /// that work in progress stays bounded.
+    fn cut(&mut self, now: Timestamp) {
+        let claims = self.claims(now);
+        for place in claims.values() {
+            self.cut_claimed(now, *place, &claims);
+        }
+        let mut open: Vec<Stage> = Stage::ALL.into_iter().filter(|stage| self.has_lane(*stage)).collect();
+        loop {
+            let turn = |stage: &Stage| {
+                let class = self.lines.get(*stage)?.best_class(now)?;
+                Some((class, Reverse(*stage)))
             };
-            match place.cut(stage, self.lines.of(stage), (id, epoch)) {
-                Cut::TooLarge => {}
-                Cut::Nothing => return false,
-                Cut::Never(task, reason) => {
-                    self.decisions.push_back(Decision::Reject(task, reason));
-                    return true;
-                }
-                Cut::Batch(batch) => {
-                    let worker = worker.clone();
-                    self.propose(worker, batch);
-                    return true;
-                }
+            let Some((_, Reverse(stage))) = open.iter().filter_map(turn).min() else { break };
+            if !self.cut_one(now, stage, &claims) {
+                open.retain(|of| *of != stage);
             }
         }
-        false
     }
 
-    fn propose(&mut self, worker: WorkerId, batch: Batch) {
-        self.batches += 1;
-        if let Some(standing) = self.offers.get_mut(&worker) {
-            standing.unanswered.insert(batch.id, batch.bytes);
+    fn has_lane(&self, stage: Stage) -> bool {
+        self.offers.values().any(|standing| standing.hosts(stage) && standing.lanes_free() > 0)
+    }
+
+    fn ask<'a>(&'a self, now: Timestamp, given: &'a BatchTask, passed: Option<Timestamp>) -> Ask<'a> {
+        Ask {
+            task: &given.task,
+            now,
+            waiting: self.lines.len(given.task.stage),
+            ran_out: self.strained.get(&(given.task.stage, given.task.job)).copied(),
+            waited_long: passed.is_some_and(|since| now.since(since) >= self.limits.hold_max),
+            footprints: &self.footprints,
+            batch_max: self.limits.batch_max,
         }
-        let earlier = self.proposed.insert(batch.id, (worker.clone(), batch.clone()));
-        assert!(earlier.is_none(), "property B: a batch is proposed once");
+    }
+
+    /// Devices that are kept free, each for a task that was passed over for too long; the longest wait first.
+    fn claims(&self, now: Timestamp) -> Claims {
+        let lines = Stage::ALL.into_iter().filter_map(|stage| self.lines.get(stage));
+        let passed = lines.flat_map(|line| line.passed());
+        let mut passed: Vec<(Timestamp, &BatchTask)> =
+            passed.filter(|(since, _)| now.since(*since) >= self.limits.patience).collect();
+        passed.sort_by_key(|(since, given)| (*since, given.task.stage, given.task.job));
+        let mut claims = Claims::new();
+        for (since, given) in passed {
+            let ask = self.ask(now, given, Some(since));
+            if let Some(worker) = ask.claim(&self.offers, |worker| claims.contains_key(worker)) {
+                claims.insert(worker.clone(), (given.task.stage, given.task.job));
+            }
+        }
+        claims
+    }
+
+    /// Cuts the task for which a device was kept free, if that is free now, whatever its turn.
+    fn cut_claimed(&mut self, now: Timestamp, (stage, job): (Stage, JobId), claims: &Claims) {
+        let Some(line) = self.lines.get(stage) else { return };
+        let (Some(given), passed) = (line.find(job).cloned(), line.passed_since(job)) else { return };
+        let withheld = |worker: &WorkerId| claims.get(worker).is_some_and(|of| *of != (stage, job));
+        if let Choice::Place(worker, size) = self.ask(now, &given, passed).choose(&self.offers, withheld) {
+            let size = Size { items: 1, ..size };
+            self.propose(worker, size, &given, |line, seconds| line.take_job(job, seconds));
+        }
+    }
+
+    /// Decides on the task of a stage whose turn it is; false when nothing more can be decided now.
+    fn cut_one(&mut self, now: Timestamp, stage: Stage, claims: &Claims) -> bool {
+        let line = self.lines.of(stage);
+        let Some(first) = line.first(now).cloned() else { return false };
+        let passed = line.passed_since(first.task.job);
+        let place = (stage, first.task.job);
+        let withheld = |worker: &WorkerId| claims.get(worker).is_some_and(|of| *of != place);
+        let ask = self.ask(now, &first, passed);
+        match ask.choose(&self.offers, withheld) {
+            Choice::Place(worker, size) => {
+                // Who ran out of memory alone runs alone.
+                let strained = std::mem::take(&mut self.strained);
+                let fits = |given: &BatchTask| {
+                    let place = (stage, given.task.job);
+                    alike(&given.task, &first.task) && !strained.contains_key(&place)
+                };
+                let max = size.items as usize;
+                self.propose(worker, size, &first, |line, seconds| line.take(now, max, seconds, fits));
+                self.strained = strained;
+            }
+            Choice::Never(reason) => {
+                let task = self.take_out(&first);
+                self.decisions.extend(task.map(|task| Decision::Reject(task, reason)));
+            }
+            Choice::Busy => return false,
+            Choice::Wait if ask.waited_long && ask.claim(&self.offers, |_| false).is_none() => {
+                let task = self.take_out(&first);
+                self.decisions.extend(task.map(Decision::GiveBack));
+            }
+            Choice::Wait => return self.lines.of(stage).set_aside(now),
+        }
+        true
+    }
+
+    /// Takes a task out of its line for good.
+    fn take_out(&mut self, given: &BatchTask) -> Option<BatchTask> {
+        self.short.insert(Consumer::of_task(&given.task));
+        self.strained.remove(&(given.task.stage, given.task.job));
+        self.lines.of(given.task.stage).remove(given.task.job)
+    }
+
+    /// Promises a place to a batch whose tasks `take` takes out of their line, at so many device-seconds each.
+    fn propose(
+        &mut self,
+        worker: WorkerId,
+        Size { items, bytes, why }: Size,
+        first: &BatchTask,
+        take: impl FnOnce(&mut StageLine, f64) -> Vec<(u64, BatchTask)>,
+    ) {
+        let stage = first.task.stage;
+        let Some(standing) = self.offers.get_mut(&worker) else { return };
+        assert!(bytes <= standing.to_give(), "property A: a batch is never promised more than there is");
+        self.batches += 1;
+        let id = batch_id(self.epoch, self.batches);
+        standing.promise(id, bytes);
+        let class = standing.offer.device_class.clone();
+        let warm = if standing.offer.warm.contains(&stage) { "warm" } else { "cold" };
+        let key = FootprintKey::of(&first.task, &class);
+        let seconds = self.footprints.get(&key).map_or(1.0, |known| known.item_seconds(items));
+        let taken = take(self.lines.of(stage), seconds);
+        assert!(!taken.is_empty() && taken.len() <= items as usize, "a cut takes what it decided");
+        let (arrivals, tasks): (Vec<u64>, Vec<BatchTask>) = taken.into_iter().unzip();
+        self.short.extend(tasks.iter().map(|given| Consumer::of_task(&given.task)));
+        let why = format!("{} {why}; {warm} on {worker}", tasks.len());
+        let batch = Batch { id, epoch: self.epoch, stage, tasks, bytes, why };
+        self.live.propose((worker.clone(), class), batch.clone(), arrivals);
         self.decisions.push_back(Decision::Propose(worker, batch));
     }
 
-    /// Draws what live offers could take: at most two batches per consumer, and no more than there are lanes
-    /// for the stage.
-    fn draw(&mut self) {
-        for stage in Stage::ALL {
-            let hosts = self.offers.values().filter(|standing| standing.offer.stages.contains(&stage));
-            let lanes: usize = hosts.map(|standing| standing.offer.lanes as usize).sum();
-            if lanes == 0 {
-                continue;
-            }
-            for class in Class::ALL {
-                for tenant in &self.limits.tenants {
-                    let consumer = Consumer::Tasks(stage, class, tenant.clone());
-                    let held = self.lines.of(stage).len_of(class, tenant);
-                    let wanted = (2 * lanes).min(2 * self.limits.batch_max).saturating_sub(held);
-                    if wanted > 0 && !self.drawing.contains_key(&consumer) {
-                        self.drawing.insert(consumer.clone(), wanted);
-                        self.decisions.push_back(Decision::Draw(consumer, wanted));
-                    }
+    /// Tasks of a stage that the live offers take in one round.
+    fn room(&self, stage: Stage) -> usize {
+        let lanes: usize = self.offers.values().map(|standing| standing.lanes_for(stage)).sum();
+        lanes * self.facts.get(&stage).map_or(1, |facts| facts.batch)
+    }
+
+    /// Draws what live offers could take: for each consumer whose window has room.
+    fn draw(&mut self, memory_moved: bool, all: bool) {
+        if memory_moved {
+            for stage in Stage::ALL {
+                let room = self.room(stage);
+                if self.rooms.insert(stage, room) != Some(room) || all {
+                    let of_stage = |class| {
+                        let tenants = self.limits.tenants.iter();
+                        tenants.map(move |tenant| Consumer::Tasks(stage, class, tenant.clone()))
+                    };
+                    self.short.extend(Class::ALL.into_iter().flat_map(of_stage));
                 }
+            }
+        }
+        for consumer in std::mem::take(&mut self.short) {
+            let Consumer::Tasks(stage, class, tenant) = &consumer else { continue };
+            let room = self.rooms.get(stage).copied().unwrap_or(0);
+            let line = self.lines.of(*stage);
+            let window = window(room, line.active().max(self.backlogs.active(*stage)));
+            let wanted = window.saturating_sub(line.len_of(*class, tenant));
+            if wanted > 0 && !self.drawing.contains(&consumer) {
+                assert!(wanted <= 2 * room, "a window holds what live offers could take");
+                self.drawing.insert(consumer.clone());
+                self.decisions.push_back(Decision::Draw(consumer, wanted));
+            }
+        }
+    }
+
+    /// Says how many workers each stage is worth, where that changed.
+    fn desire(&mut self) {
+        for stage in Stage::ALL {
+            let held = self.lines.get(stage).map_or(0, |line| line.held());
+            let tasks = self.backlogs.tasks(stage) + (held + self.live.tasks_of(stage)) as u64;
+            let hosts = self.offers.values().filter(|standing| standing.hosts(stage));
+            let lanes = hosts.map(|standing| standing.offer.lanes as usize).max().unwrap_or(1);
+            let seconds = self.facts.get(&stage).map_or(1.0, |facts| facts.item_seconds);
+            let workers = workers(tasks, seconds, lanes, self.limits.drain_target);
+            if self.desired.insert(stage, workers) != Some(workers) {
+                self.decisions.push_back(Decision::Desire { stage, workers });
             }
         }
     }

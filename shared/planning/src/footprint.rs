@@ -3,7 +3,7 @@
 //! First form: a prior until something was measured, then an upper bound of what was measured. It learns no
 //! regression yet; what it says is never below what was seen.
 
-use domain::{Bytes, DeviceClass, Recipe, Stage, Task, Timestamp};
+use domain::{Bytes, DeviceClass, Engine, Quality, Recipe, Stage, Synthetic, Task, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Share that a measured peak is raised by: what the next picture may need more than those seen.
 const HEADROOM: f64 = 1.25;
 /// Least reservation: a runner's stacks, buffers and decoder tables before the first item.
-const RESERVATION_MIN: Bytes = Bytes::mib(128);
+pub(crate) const RESERVATION_MIN: Bytes = Bytes::mib(128);
 /// What address space needs beyond resident memory (guard pages, alignment, arenas), measured on the four
 /// stages: below this.
 const ADDRESS_SPACE: Bytes = Bytes::mib(64);
@@ -34,20 +34,22 @@ pub struct FootprintKey {
 impl FootprintKey {
     /// The key of a task on a kind of device.
     pub fn of(task: &Task, device_class: &DeviceClass) -> FootprintKey {
-        let Recipe { quality, texture_px, .. } = &task.recipe;
-        let engine = match task.recipe.engine {
-            domain::Engine::Inflate => "inflate",
-        };
+        let (_, load, size, quality) = shape(task);
         let quality = match quality {
-            domain::Quality::Draft => "draft",
-            domain::Quality::Standard => "standard",
-            domain::Quality::Fine => "fine",
+            Quality::Draft => "draft",
+            Quality::Standard => "standard",
+            Quality::Fine => "fine",
         };
-        let shape = match task.stage {
-            // Files of one power of two together: nothing else is known of a picture before it is decoded.
-            Stage::Preprocess => format!("b{}", task.size_bytes.0.max(1).ilog2()),
-            Stage::Shape => format!("{engine}-{quality}"),
-            Stage::Texture | Stage::Export => format!("{quality}-{texture_px}"),
+        let real = match (task.stage, task.recipe.engine) {
+            (Stage::Preprocess, _) => format!("b{size}"),
+            (Stage::Shape, Engine::Inflate) => format!("inflate-{quality}"),
+            (Stage::Texture | Stage::Export, _) => format!("{quality}-{size}"),
+        };
+        let shape = match load {
+            Some(Synthetic { fixed, per_item, start_ms, item_ms, .. }) => {
+                format!("{real}-synthetic-{}-{}-{start_ms}-{item_ms}", fixed.0, per_item.0)
+            }
+            None => real,
         };
         FootprintKey { stage: task.stage, shape, device_class: device_class.clone() }
     }
@@ -58,20 +60,51 @@ impl FootprintKey {
     }
 }
 
-/// The seed's formula `2 GiB x (pixels / 512^2) x (steps / 50)`, scaled by what the CPU stages are known to
-/// be: a prior orders and caps, it never rejects.
-pub fn prior(task: &Task) -> Bytes {
-    const SEED: Bytes = Bytes::gib(2);
-    let texels = f64::from(task.recipe.texture_px).powi(2) / (512.0 * 512.0);
-    let share = match task.stage {
-        // A compressed byte is rarely more than 20 pixels of 4 bytes, and decoding holds them about three
-        // times.
-        Stage::Preprocess => 0.1 + task.size_bytes.0 as f64 * 240.0 / SEED.0 as f64,
-        Stage::Shape => 0.125,
-        Stage::Texture => 0.125 * texels.max(1.0),
-        Stage::Export => 0.125 * texels.max(1.0),
+/// What changes memory or time at a stage. Tasks of one shape share a footprint, and only they share a batch.
+fn shape(task: &Task) -> (Stage, Option<&Synthetic>, u32, Quality) {
+    let Recipe { quality, texture_px, synthetic, .. } = &task.recipe;
+    let load = synthetic.as_ref().filter(|load| load.stage == task.stage);
+    let (size, quality) = match task.stage {
+        // Files of one power of two together: nothing else is known of a picture before it is decoded.
+        Stage::Preprocess => (task.size_bytes.0.max(1).ilog2(), Quality::default()),
+        Stage::Shape => (0, *quality),
+        Stage::Texture | Stage::Export => (*texture_px, *quality),
     };
-    SEED.scale(share.min(0.5)).max(RESERVATION_MIN)
+    (task.stage, load, size, quality)
+}
+
+/// Whether two tasks may share a batch.
+pub(crate) fn alike(a: &Task, b: &Task) -> bool {
+    shape(a) == shape(b) && a.recipe.engine == b.recipe.engine
+}
+
+/// The seed's formula for a diffusion model: `2 GiB x (pixels / 512^2) x (steps / 50)`.
+pub fn seed_formula(pixels: u64, steps: u32) -> Bytes {
+    Bytes::gib(2).scale(pixels as f64 / (512.0 * 512.0)).scale(f64::from(steps) / 50.0)
+}
+
+/// The seed's formula scaled by what an engine declares. A prior orders and caps, it never rejects.
+///
+/// The CPU engines declare an eighth of it and 50 steps: they hold a few float images where the model that
+/// the formula was made for holds activations. The working side is 512 up to the texture, and the texture's
+/// from there on. What they need is bounded by the texture that can be asked for, so the prior is capped
+/// at 1 GiB.
+pub fn prior(task: &Task) -> Bytes {
+    const STEPS: u32 = 50;
+    const CAP: Bytes = Bytes::gib(1);
+    /// Bytes per byte of a compressed picture: rarely more than 20 pixels of 4 bytes, and decoding holds
+    /// them about three times.
+    const DECODING: u64 = 240;
+    let side = match task.stage {
+        Stage::Preprocess | Stage::Shape => 512,
+        Stage::Texture | Stage::Export => u64::from(task.recipe.texture_px.max(512)),
+    };
+    let decoding = match task.stage {
+        Stage::Preprocess => Bytes(task.size_bytes.0.saturating_mul(DECODING)),
+        _ => Bytes::ZERO,
+    };
+    let engine = seed_formula(side * side, STEPS).scale(0.125);
+    (engine + decoding).min(CAP).max(RESERVATION_MIN)
 }
 
 /// What is known of one key.
@@ -81,8 +114,6 @@ pub struct Footprint {
     proven: u32,
     /// Largest peak per item.
     item_peak: Bytes,
-    /// Largest peak of all.
-    peak: Bytes,
     /// Size that ran out of memory, what one item had then, and until when that counts.
     out_of_memory: Option<(u32, Bytes, Timestamp)>,
     /// Milliseconds of a batch by its size: smoothed.
@@ -96,15 +127,20 @@ impl Footprint {
             return;
         }
         self.proven = self.proven.max(items);
-        self.peak = self.peak.max(peak);
+        // One item alone that ran out was the exception, not the rule.
+        self.out_of_memory = self.out_of_memory.filter(|(ran_out, ..)| *ran_out > 1);
         self.item_peak = self.item_peak.max(Bytes(peak.0.div_ceil(u64::from(items))));
         let time_ms = time.as_secs_f64() * 1000.0;
         let smoothed = self.times_ms.entry(items).or_insert(time_ms);
         *smoothed += 0.2 * (time_ms - *smoothed);
     }
 
-    /// A batch of this size ran out of this reservation.
+    /// A batch of this size ran out of this reservation. One item alone that needs more than others of its
+    /// key were measured at says nothing about them.
     pub fn ran_out(&mut self, items: u32, reservation: Bytes, now: Timestamp) {
+        if items <= 1 && self.is_measured() {
+            return;
+        }
         let each = Bytes(reservation.0 / u64::from(items.max(1)));
         self.out_of_memory = Some((items.max(1), each, now + OOM_REMEMBERED));
     }
@@ -118,17 +154,16 @@ impl Footprint {
     pub fn reservation(&self, items: u32, prior: Bytes, now: Timestamp) -> Bytes {
         let each = if self.is_measured() { self.item_peak.scale(HEADROOM) } else { prior };
         let each = match self.out_of_memory {
-            // What ran out with this much gets twice as much: recovery in as many steps as there are
-            // doublings.
+            // Half as many items in as much memory: twice as much for each.
             Some((_, had, until)) if now < until => each.max(had + had),
             _ => each,
         };
         let all = Bytes(each.0.saturating_mul(u64::from(items)));
-        (all.max(self.peak.scale(HEADROOM).min(all)) + ADDRESS_SPACE).max(RESERVATION_MIN)
+        (all + ADDRESS_SPACE).max(RESERVATION_MIN)
     }
 
-    /// Largest batch that is allowed at all: growth at most doubles over what is proven, and stays below what
-    /// ran out.
+    /// Largest batch that is allowed at all: growth at most doubles over what is proven, and what ran out is
+    /// halved.
     pub fn size_max(&self, now: Timestamp) -> u32 {
         let grown = self.proven.saturating_mul(2).max(1);
         match self.out_of_memory {
@@ -137,31 +172,30 @@ impl Footprint {
         }
     }
 
-    /// The smallest size up to `max` whose throughput is within 3 % of the best that is known, or `max` if
-    /// larger ones than those known are still worth a try.
+    /// The smallest size up to `max` whose throughput is within 3 % of the best that is known. Where the
+    /// largest known size is the one, twice that is worth a try. Never smaller for a larger `max`.
     pub fn worthwhile(&self, max: u32) -> u32 {
         let rate = |(items, ms): (&u32, &f64)| (*items, f64::from(*items) / ms.max(0.001));
         let known: Vec<(u32, f64)> = self.times_ms.range(..=max).map(rate).collect();
         let Some(best) = known.iter().map(|(_, rate)| *rate).reduce(f64::max) else { return max };
-        let smallest =
-            known.iter().find(|(_, rate)| *rate >= GOOD_ENOUGH * best).map_or(max, |(items, _)| *items);
-        let largest_known = known.last().map_or(0, |(items, _)| *items);
-        // The last doubling was worth it: try the next one.
-        if smallest == largest_known && (known.len() < 2 || largest_known > 1) {
+        let enough = known.iter().find(|(_, rate)| *rate >= GOOD_ENOUGH * best);
+        let smallest = enough.map_or(max, |(items, _)| *items);
+        let largest_known = self.times_ms.keys().next_back().copied().unwrap_or(max);
+        if smallest == largest_known {
             return max.min(largest_known.saturating_mul(2));
         }
         smallest
+    }
+
+    /// The largest batch that this key would be cut to if there were memory and tasks enough.
+    pub(crate) fn wanted(&self, batch_max: usize, now: Timestamp) -> u32 {
+        self.worthwhile(self.size_max(now).min(batch_max as u32).max(1))
     }
 
     /// Seconds of device time that one item takes in a batch of this size; one second while nothing is known.
     pub fn item_seconds(&self, items: u32) -> f64 {
         let nearest = self.times_ms.range(..=items).next_back().or_else(|| self.times_ms.iter().next());
         nearest.map_or(1.0, |(size, ms)| (ms / 1000.0 / f64::from(*size)).max(0.001))
-    }
-
-    /// What one item is known to need at least, from a batch of one that ran out.
-    pub fn needs_more_than(&self, now: Timestamp) -> Option<Bytes> {
-        self.out_of_memory.filter(|(items, _, until)| *items == 1 && now < *until).map(|(_, had, _)| had)
     }
 }
 
@@ -208,6 +242,7 @@ mod tests {
         check(&[(1, 1, 100), (2, 1, 200)], 4, 1);
         check(&[(1, 1, 100), (2, 1, 110)], 4, 4);
         check(&[(1, 1, 100), (2, 1, 110), (4, 1, 216)], 8, 2);
+        check(&[(1, 1, 100), (2, 1, 110), (4, 1, 216)], 3, 2);
     }
 
     #[test]

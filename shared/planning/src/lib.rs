@@ -1,15 +1,24 @@
 //! What we decide: which tasks run together, where, when. Pure and sans-IO: events in, decisions out, time an
 //! argument.
 //!
-//! `core` holds the state and answers events, `cut` cuts a batch for an offer, `share` says whose turn it is,
-//! `footprint` what a batch needs. The same events give the same decisions, byte for byte. The properties it
-//! keeps are lettered in the README.
+//! `event` is the conversation as data. `core` holds the state and goes through the phases, `answers` takes in
+//! what workers say, `share` and `turns` say whose turn it is, `cut` how large a batch is and where it goes,
+//! `device` what a device can give, `live` what runs, `window` how much is drawn, `footprint` what a batch
+//! needs. The same events give the same decisions, byte for byte. The properties it keeps are lettered in the
+//! README.
 #![forbid(unsafe_code)]
 
+mod answers;
 mod core;
 mod cut;
+mod device;
+mod event;
 mod footprint;
+mod live;
 mod share;
+mod turns;
+mod window;
 
-pub use crate::core::{Decision, Event, Limits, Planner};
-pub use footprint::{Footprint, FootprintKey, prior};
+pub use crate::core::Planner;
+pub use event::{Decision, Event, Limits};
+pub use footprint::{Footprint, FootprintKey, prior, seed_formula};

@@ -1,153 +1,234 @@
-//! Whose turn it is: strict classes with ageing, and inside a class deficit round robin over tenants, in
-//! device-seconds.
+//! Whose turn it is: the drawn tasks of a stage in strict classes with ageing.
+//!
+//! Inside a class the tenants take turns (`turns`). Every task has a place in the order of arrival and keeps
+//! it when it is refused, delivered again or set aside. No call here looks at more than the head of each
+//! line and the tasks that it moves.
 
-use domain::{BatchTask, Class, Stage, TenantId, Timestamp};
-use std::collections::{BTreeMap, VecDeque};
+use crate::turns::Turns;
+use domain::{AckToken, BatchTask, Class, JobId, Stage, TenantId, Timestamp};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A task that waited this long counts as one class higher.
-const AGES_AFTER: Duration = Duration::from_secs(60);
-/// Device-seconds that a tenant gets each turn.
-const QUANTUM_S: f64 = 1.0;
+pub(crate) const AGES_AFTER: Duration = Duration::from_secs(60);
+/// Most tasks of a stage that are set aside because they fit nowhere now. Further ones block their line.
+pub(crate) const ASIDE_MAX: usize = 32;
+
+/// Where a task waits.
+struct Place {
+    class: Class,
+    tenant: TenantId,
+    arrival: u64,
+}
 
 /// The drawn tasks of one stage.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub(crate) struct StageLine {
-    /// First come first served per class and tenant.
-    lines: BTreeMap<(Class, TenantId), VecDeque<BatchTask>>,
-    /// Device-seconds that a tenant may still use.
-    deficits: BTreeMap<TenantId, f64>,
-    /// Tenants in the order of their turns.
-    turns: VecDeque<TenantId>,
+    classes: BTreeMap<Class, Turns>,
+    jobs: BTreeMap<JobId, Place>,
+    /// Tasks that fit nowhere now, by arrival.
+    aside: BTreeMap<u64, BatchTask>,
+    /// When tasks were first set aside; kept while they are tried again.
+    passed: BTreeMap<JobId, Timestamp>,
+    arrivals: u64,
 }
 
 impl StageLine {
+    /// Adds a task. One that waits here already keeps its place and gets the newer token.
     pub(crate) fn push(&mut self, given: BatchTask) {
-        let tenant = given.task.tenant.clone();
-        if !self.turns.contains(&tenant) {
-            self.turns.push_back(tenant.clone());
-        }
-        self.lines.entry((given.task.class, tenant)).or_default().push_back(given);
-    }
-
-    /// Puts tasks back to the head of their lines, in their old order.
-    pub(crate) fn put_back(&mut self, given: Vec<BatchTask>) {
-        for given in given.into_iter().rev() {
-            let tenant = given.task.tenant.clone();
-            if !self.turns.contains(&tenant) {
-                self.turns.push_front(tenant.clone());
+        let job = given.task.job;
+        let known = self.jobs.get(&job).map(|place| (place.class, place.tenant.clone(), place.arrival));
+        let here = (given.task.class, &given.task.tenant);
+        match known {
+            Some((class, tenant, arrival)) if here == (class, &tenant) => self.put(arrival, given),
+            Some(_) => {
+                self.remove(job);
+                self.push(given);
             }
-            self.lines.entry((given.task.class, tenant)).or_default().push_front(given);
+            None => {
+                self.arrivals += 1;
+                self.put(self.arrivals, given);
+            }
         }
     }
 
+    /// Puts a task that was taken back to its old place.
+    pub(crate) fn put_back(&mut self, arrival: u64, given: BatchTask) {
+        self.put(arrival, given);
+    }
+
+    fn put(&mut self, arrival: u64, given: BatchTask) {
+        let (job, class, tenant) = (given.task.job, given.task.class, given.task.tenant.clone());
+        if let Some(aside) = self.aside.get_mut(&arrival) {
+            *aside = given;
+            return;
+        }
+        self.classes.entry(class).or_default().insert(arrival, given);
+        self.jobs.insert(job, Place { class, tenant, arrival });
+    }
+
+    /// Tasks that wait, without those set aside.
     pub(crate) fn len(&self) -> usize {
-        self.lines.values().map(VecDeque::len).sum()
+        self.jobs.len() - self.aside.len()
     }
 
+    /// All tasks, those set aside too.
+    pub(crate) fn held(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Tasks of a consumer that wait, without those set aside.
     pub(crate) fn len_of(&self, class: Class, tenant: &TenantId) -> usize {
-        self.lines.get(&(class, tenant.clone())).map_or(0, VecDeque::len)
+        self.classes.get(&class).map_or(0, |turns| turns.len_of(tenant))
     }
 
-    /// Takes tasks out that satisfy `leaves`.
-    pub(crate) fn take_out(&mut self, leaves: impl Fn(&BatchTask) -> bool) -> Vec<BatchTask> {
-        let mut out = Vec::new();
-        for line in self.lines.values_mut() {
-            let (gone, kept): (VecDeque<_>, VecDeque<_>) = line.drain(..).partition(|given| leaves(given));
-            *line = kept;
-            out.extend(gone);
+    /// Consumers of which something waits.
+    pub(crate) fn active(&self) -> usize {
+        self.classes.values().map(Turns::active).sum()
+    }
+
+    /// Takes a task out, wherever it waits.
+    pub(crate) fn remove(&mut self, job: JobId) -> Option<BatchTask> {
+        let Place { class, tenant, arrival } = self.jobs.remove(&job)?;
+        self.passed.remove(&job);
+        if let Some(aside) = self.aside.remove(&arrival) {
+            return Some(aside);
         }
-        out
+        self.classes.get_mut(&class)?.remove(&tenant, arrival)
+    }
+
+    /// Takes a task out if it waits under this token.
+    pub(crate) fn remove_token(&mut self, job: JobId, token: &AckToken) -> Option<BatchTask> {
+        if self.find(job)?.ack_token == *token { self.remove(job) } else { None }
+    }
+
+    /// The class that is served next, and the tenant if its turn comes by age.
+    fn next_class(&self, now: Timestamp) -> Option<(Class, Option<TenantId>)> {
+        let oldest = self.classes.iter().filter_map(|(class, turns)| Some((*class, turns.oldest()?)));
+        let next = oldest.min_by_key(|(class, (since, _))| {
+            let risen = effective(*class, *since, now);
+            // Who has risen goes before those who are at home in the class.
+            (risen, risen == *class)
+        })?;
+        let (class, (since, tenant)) = next;
+        Some((class, (effective(class, since, now) != class).then(|| tenant.clone())))
+    }
+
+    /// The class in which the next task counts now.
+    pub(crate) fn best_class(&self, now: Timestamp) -> Option<Class> {
+        let oldest = self.classes.iter().filter_map(|(class, turns)| Some((*class, turns.oldest()?.0)));
+        oldest.map(|(class, since)| effective(class, since, now)).min()
     }
 
     /// The task whose turn it is, left where it is.
-    pub(crate) fn first(&self, now: Timestamp) -> Option<&BatchTask> {
-        let class = self.best_class(now)?;
-        self.turns.iter().find_map(|tenant| self.head(class, tenant, now))
+    pub(crate) fn first(&mut self, now: Timestamp) -> Option<&BatchTask> {
+        let (class, tenant) = self.next_class(now)?;
+        self.classes.get_mut(&class)?.first(tenant.as_ref())
     }
 
-    /// Takes up to `max` tasks in the order of turns, each `fits` with the others; `seconds` is what one
-    /// costs.
+    /// Takes the task whose turn it is and up to `max - 1` more, each of which `fits` with it, in the order
+    /// of turns; `seconds` of device time is what one costs its tenant.
     pub(crate) fn take(
         &mut self,
-        max: usize,
         now: Timestamp,
+        max: usize,
         seconds: f64,
         fits: impl Fn(&BatchTask) -> bool,
-    ) -> Vec<BatchTask> {
+    ) -> Vec<(u64, BatchTask)> {
         let mut taken = Vec::new();
-        while taken.len() < max {
-            let Some(class) = self.best_fitting_class(now, &fits) else { break };
-            // Everybody gets a turn; whoever saved enough device-seconds is served.
-            for _ in 0..self.turns.len() {
-                let Some(tenant) = self.turns.pop_front() else { break };
-                let deficit = self.deficits.entry(tenant.clone()).or_default();
-                *deficit += QUANTUM_S.max(seconds);
-                let mut left = *deficit;
-                while taken.len() < max && left >= seconds {
-                    let Some(given) = self.pop(class, &tenant, now, &fits) else { break };
-                    left -= seconds;
-                    taken.push(given);
-                }
-                let waits = self.lines.iter().any(|((_, of), line)| *of == tenant && !line.is_empty());
-                // A tenant with nothing waiting saves nothing.
-                self.deficits
-                    .insert(tenant.clone(), if waits { left.min(QUANTUM_S.max(seconds)) } else { 0.0 });
-                if waits {
-                    self.turns.push_back(tenant);
-                }
-                if taken.len() >= max {
-                    break;
-                }
-            }
+        let Some((class, tenant)) = self.next_class(now) else { return taken };
+        if let Some(turns) = self.classes.get_mut(&class) {
+            taken.extend(turns.take_first(tenant.as_ref(), seconds));
+        }
+        for turns in self.classes.values_mut() {
+            turns.fill(&mut taken, max, seconds, &fits);
+        }
+        for (_, given) in &taken {
+            self.jobs.remove(&given.task.job);
+            self.passed.remove(&given.task.job);
         }
         taken
     }
 
-    fn effective(given: &BatchTask, now: Timestamp) -> Class {
-        let steps = now.since(given.drawn_at).as_secs() / AGES_AFTER.as_secs();
-        match (given.task.class, steps) {
-            (class, 0) | (class @ Class::High, _) => class,
-            (Class::Normal, _) | (Class::Low, 2..) => Class::High,
-            (Class::Low, _) => Class::Normal,
+    /// Takes one task, whatever its turn; `seconds` of device time is what it costs its tenant.
+    pub(crate) fn take_job(&mut self, job: JobId, seconds: f64) -> Vec<(u64, BatchTask)> {
+        let Some(Place { class, tenant, arrival }) = self.jobs.get(&job) else { return Vec::new() };
+        let (class, tenant, arrival) = (*class, tenant.clone(), *arrival);
+        let given = self.remove(job);
+        if let Some(turns) = self.classes.get_mut(&class) {
+            turns.charge(&tenant, seconds);
+        }
+        given.map(|given| (arrival, given)).into_iter().collect()
+    }
+
+    /// Sets the task whose turn it is aside, since it fits nowhere now. False when too many are aside.
+    pub(crate) fn set_aside(&mut self, now: Timestamp) -> bool {
+        if self.aside.len() >= ASIDE_MAX {
+            return false;
+        }
+        let Some((class, tenant)) = self.next_class(now) else { return false };
+        let taken = self.classes.get_mut(&class).and_then(|turns| turns.take_first(tenant.as_ref(), 0.0));
+        let Some((arrival, given)) = taken else { return false };
+        self.passed.entry(given.task.job).or_insert(now);
+        self.aside.insert(arrival, given);
+        true
+    }
+
+    /// Tasks that were set aside stand in their lines again.
+    pub(crate) fn try_aside_again(&mut self) {
+        for (arrival, given) in std::mem::take(&mut self.aside) {
+            self.put(arrival, given);
         }
     }
 
-    fn heads(&self) -> impl Iterator<Item = &BatchTask> {
-        self.lines.values().filter_map(VecDeque::front)
+    /// Tasks that were passed over, and since when, whether they are aside now or stand in line again.
+    pub(crate) fn passed(&self) -> impl Iterator<Item = (Timestamp, &BatchTask)> {
+        self.passed.iter().filter_map(|(job, since)| Some((*since, self.find(*job)?)))
     }
 
-    fn best_class(&self, now: Timestamp) -> Option<Class> {
-        self.heads().map(|given| Self::effective(given, now)).min()
+    /// Since when a task has been passed over.
+    pub(crate) fn passed_since(&self, job: JobId) -> Option<Timestamp> {
+        self.passed.get(&job).copied()
     }
 
-    fn best_fitting_class(&self, now: Timestamp, fits: &impl Fn(&BatchTask) -> bool) -> Option<Class> {
-        self.heads().filter(|given| fits(given)).map(|given| Self::effective(given, now)).min()
+    /// A task that waits here.
+    pub(crate) fn find(&self, job: JobId) -> Option<&BatchTask> {
+        let Place { class, tenant, arrival } = self.jobs.get(&job)?;
+        let aside = self.aside.get(arrival);
+        aside.or_else(|| self.classes.get(class)?.find(tenant, *arrival))
     }
 
-    fn head(&self, class: Class, tenant: &TenantId, now: Timestamp) -> Option<&BatchTask> {
-        let of_tenant = self.lines.iter().filter(|((_, of), _)| of == tenant);
-        let mut heads = of_tenant.filter_map(|(_, line)| line.front());
-        heads.find(|given| Self::effective(given, now) == class)
+    /// Takes out what was drawn at or before `until`, from the heads of the lines.
+    pub(crate) fn take_old(&mut self, until: Timestamp) -> Vec<BatchTask> {
+        let mut old = Vec::new();
+        for turns in self.classes.values_mut() {
+            while let Some(given) = turns.take_oldest(until) {
+                self.jobs.remove(&given.task.job);
+                self.passed.remove(&given.task.job);
+                old.push(given);
+            }
+        }
+        old
     }
 
-    fn pop(
-        &mut self,
-        class: Class,
-        tenant: &TenantId,
-        now: Timestamp,
-        fits: &impl Fn(&BatchTask) -> bool,
-    ) -> Option<BatchTask> {
-        let of_tenant = self.lines.iter_mut().filter(|((_, of), _)| of == tenant);
-        let line = of_tenant.map(|(_, line)| line).find(|line| {
-            line.front().is_some_and(|given| Self::effective(given, now) == class && fits(given))
-        })?;
-        line.pop_front()
+    /// When the oldest head of a line was drawn.
+    pub(crate) fn oldest(&self) -> Option<Timestamp> {
+        self.classes.values().filter_map(|turns| Some(turns.oldest()?.0)).min()
+    }
+}
+
+/// The class in which a task counts after its waiting.
+fn effective(class: Class, since: Timestamp, now: Timestamp) -> Class {
+    let steps = now.since(since).as_secs() / AGES_AFTER.as_secs();
+    match (class, steps) {
+        (class, 0) | (class @ Class::High, _) => class,
+        (Class::Normal, _) | (Class::Low, 2..) => Class::High,
+        (Class::Low, _) => Class::Normal,
     }
 }
 
 /// All drawn tasks.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Lines {
     stages: BTreeMap<Stage, StageLine>,
 }
@@ -155,6 +236,10 @@ pub(crate) struct Lines {
 impl Lines {
     pub(crate) fn of(&mut self, stage: Stage) -> &mut StageLine {
         self.stages.entry(stage).or_default()
+    }
+
+    pub(crate) fn get(&self, stage: Stage) -> Option<&StageLine> {
+        self.stages.get(&stage)
     }
 
     pub(crate) fn len(&self, stage: Stage) -> usize {

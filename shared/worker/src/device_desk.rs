@@ -198,6 +198,7 @@ impl Desk {
             stages: self.facts.stages.clone(),
             warm: warm.into_iter().collect(),
             valid_for_ms: if self.draining { 0 } else { valid_for.as_millis() as u64 },
+            running: self.running.keys().copied().collect(),
         }
     }
 

@@ -1,0 +1,128 @@
+//! What workers say, and what is kept of it: their words, their answers to proposals, and how batches ended.
+
+use crate::core::Planner;
+use crate::device::Standing;
+use crate::event::Decision;
+use crate::footprint::FootprintKey;
+use crate::window::StageFacts;
+use domain::{
+    BatchEnd, BatchEnded, BatchId, BatchTask, JobId, Offer, Reading, RefusedReason, Stage, Timestamp,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Tasks that are remembered as having run out of memory alone.
+const STRAINED_MAX: usize = 4096;
+
+impl Planner {
+    pub(crate) fn offer_made(&mut self, now: Timestamp, offer: Offer) {
+        if offer.valid_for_ms == 0 {
+            self.offers.remove(&offer.worker);
+            return;
+        }
+        let promises = self.live.compare(now, &offer);
+        let worker = offer.worker.clone();
+        let standing = match self.offers.get_mut(&worker) {
+            Some(standing) => {
+                standing.hear(now, offer);
+                standing
+            }
+            None => self.offers.entry(worker).or_insert_with(|| Standing::new(now, offer)),
+        };
+        standing.keep_promises(promises);
+    }
+
+    pub(crate) fn batch_accepted(&mut self, now: Timestamp, id: BatchId) {
+        if self.live.accept(now, id) {
+            self.end_live(id);
+        }
+    }
+
+    pub(crate) fn batch_refused(
+        &mut self,
+        now: Timestamp,
+        id: BatchId,
+        answer: Option<(Reading, RefusedReason)>,
+    ) {
+        let Some((live, again)) = self.live.end(id) else { return };
+        // Of a task that was delivered again meanwhile the newer token is the good one.
+        let mut again: BTreeMap<JobId, BatchTask> =
+            again.into_iter().map(|given| (given.task.job, given)).collect();
+        let line = self.lines.of(live.batch.stage);
+        for (arrival, given) in live.arrivals.into_iter().zip(live.batch.tasks) {
+            let newer = again.remove(&given.task.job);
+            line.put_back(arrival, newer.unwrap_or(given));
+        }
+        match (answer, self.offers.get_mut(&live.worker)) {
+            (Some((reading, reason)), Some(standing)) => {
+                standing.forget(id);
+                standing.refused(now, reading, reason == RefusedReason::Memory);
+            }
+            _ => drop(self.offers.remove(&live.worker)),
+        }
+    }
+
+    pub(crate) fn batch_lost(&mut self, id: BatchId) {
+        if let Some(worker) = self.live.get(id).map(|live| live.worker.clone()) {
+            self.end_live(id);
+            self.offers.remove(&worker);
+        }
+    }
+
+    /// The batch is over: its promise is void, and tasks that were kept back for it stand in line.
+    pub(crate) fn end_live(&mut self, id: BatchId) {
+        let Some((live, again)) = self.live.end(id) else { return };
+        if let Some(standing) = self.offers.get_mut(&live.worker) {
+            standing.forget(id);
+        }
+        for given in again {
+            self.lines.of(live.batch.stage).push(given);
+        }
+    }
+
+    pub(crate) fn batch_ended(&mut self, now: Timestamp, ended: &BatchEnded) {
+        self.learn(now, ended);
+        if self.live.ended(ended.batch) {
+            self.end_live(ended.batch);
+        }
+    }
+
+    fn learn(&mut self, now: Timestamp, ended: &BatchEnded) {
+        let Some(live) = self.live.get(ended.batch) else { return };
+        let Some(first) = live.batch.tasks.first() else { return };
+        let stage = live.batch.stage;
+        let key = FootprintKey::of(&first.task, &live.device_class);
+        let alone = (live.batch.tasks.len() == 1).then_some((stage, first.task.job));
+        let footprint = self.footprints.entry(key.clone()).or_default();
+        match ended.end {
+            BatchEnd::Done => {
+                footprint.observe(ended.items, ended.peak_bytes, Duration::from_millis(ended.compute_ms));
+                for given in &live.batch.tasks {
+                    self.strained.remove(&(stage, given.task.job));
+                }
+            }
+            BatchEnd::OutOfMemory { at_items } => {
+                // The second time it is the task, not its key.
+                if alone.is_none_or(|place| !self.strained.contains_key(&place)) {
+                    footprint.ran_out(at_items, ended.reserved_bytes, now);
+                }
+                if let Some(place) = alone {
+                    let had = self.strained.entry(place).or_default();
+                    *had = ended.reserved_bytes.max(*had);
+                }
+            }
+            BatchEnd::RunnerLost | BatchEnd::DeviceLost | BatchEnd::Stopped => return,
+        }
+        self.decisions.push_back(Decision::Learned(key, footprint.clone()));
+        while self.strained.len() > STRAINED_MAX {
+            self.strained.pop_first();
+        }
+        self.look_at_facts(now, stage);
+    }
+
+    /// Sums up what the footprints say of a stage.
+    pub(crate) fn look_at_facts(&mut self, now: Timestamp, stage: Stage) {
+        let facts = StageFacts::of(stage, &self.footprints, self.limits.batch_max, now);
+        self.facts.insert(stage, facts);
+    }
+}

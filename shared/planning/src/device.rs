@@ -1,0 +1,113 @@
+//! A worker with its word and what it was promised since: what its device can give now, and at best.
+
+use crate::footprint::RESERVATION_MIN;
+use domain::{BatchId, Bytes, Offer, Reading, Stage, Timestamp};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The strangers' growth counts half after this long.
+const DRIFT_HALVES: Duration = Duration::from_secs(30);
+/// A worker that refused so often since its last word is asked again only after the next one.
+const REFUSALS_MAX: u32 = 2;
+
+/// A worker's standing word.
+pub(crate) struct Standing {
+    pub(crate) offer: Offer,
+    /// When the word expires.
+    pub(crate) until: Timestamp,
+    /// Batches that the word does not know of yet.
+    promises: BTreeMap<BatchId, Bytes>,
+    /// Recent growth of the strangers: the decayed maximum.
+    drift: Bytes,
+    read_at: Timestamp,
+    refusals: u32,
+}
+
+impl Standing {
+    pub(crate) fn new(now: Timestamp, offer: Offer) -> Standing {
+        let until = now + Duration::from_millis(offer.valid_for_ms);
+        let promises = BTreeMap::new();
+        Standing { offer, until, promises, drift: Bytes::ZERO, read_at: now, refusals: 0 }
+    }
+
+    /// A newer word.
+    pub(crate) fn hear(&mut self, now: Timestamp, offer: Offer) {
+        self.read(now, offer.reading);
+        self.until = now + Duration::from_millis(offer.valid_for_ms);
+        self.refusals = 0;
+        self.offer = offer;
+    }
+
+    fn read(&mut self, now: Timestamp, reading: Reading) {
+        let growth = reading.strangers().saturating_sub(self.offer.reading.strangers());
+        let halvings = now.since(self.read_at).as_secs_f64() / DRIFT_HALVES.as_secs_f64();
+        self.drift = growth.max(self.drift.scale(0.5f64.powf(halvings)));
+        self.read_at = now;
+        self.offer.reading = reading;
+    }
+
+    /// What was promised that the word does not know of.
+    pub(crate) fn keep_promises(&mut self, promises: BTreeMap<BatchId, Bytes>) {
+        self.promises = promises;
+    }
+
+    /// A batch is promised bytes and a lane.
+    pub(crate) fn promise(&mut self, batch: BatchId, bytes: Bytes) {
+        self.promises.insert(batch, bytes);
+    }
+
+    /// The batch is over, or was never begun.
+    pub(crate) fn forget(&mut self, batch: BatchId) {
+        self.promises.remove(&batch);
+    }
+
+    /// It refused, and saw this. For lack of memory it may be asked again, for less.
+    pub(crate) fn refused(&mut self, now: Timestamp, reading: Reading, for_memory: bool) {
+        self.read(now, reading);
+        self.refusals = if for_memory { self.refusals + 1 } else { REFUSALS_MAX };
+    }
+
+    fn promised(&self) -> Bytes {
+        self.offer.reserved_bytes + self.promises.values().copied().sum()
+    }
+
+    pub(crate) fn hosts(&self, stage: Stage) -> bool {
+        self.offer.stages.contains(&stage)
+    }
+
+    pub(crate) fn lanes_free(&self) -> usize {
+        if self.refusals >= REFUSALS_MAX {
+            return 0;
+        }
+        (self.offer.lanes_free as usize).saturating_sub(self.promises.len())
+    }
+
+    /// Nothing runs there and nothing is promised.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.lanes_free() == self.offer.lanes as usize
+    }
+
+    /// What one more batch may take now.
+    pub(crate) fn to_give(&self) -> Bytes {
+        let Offer { reading, device_class, .. } = &self.offer;
+        reading.to_give(device_class, self.drift, self.promised())
+    }
+
+    /// What a batch could take if it were alone there now.
+    pub(crate) fn whole(&self) -> Bytes {
+        let Offer { reading, device_class, .. } = &self.offer;
+        reading.to_give(device_class, self.drift, Bytes::ZERO)
+    }
+
+    /// What the device could give if neither we nor strangers held anything.
+    pub(crate) fn capacity(&self) -> Bytes {
+        let Offer { reading, device_class, .. } = &self.offer;
+        let empty = Reading { total_bytes: reading.total_bytes, ..Reading::default() };
+        empty.budget(device_class, Bytes::ZERO)
+    }
+
+    /// Lanes on which a batch of the stage could ever run, as things are.
+    pub(crate) fn lanes_for(&self, stage: Stage) -> usize {
+        if self.hosts(stage) && self.whole() >= RESERVATION_MIN { self.offer.lanes as usize } else { 0 }
+    }
+}

@@ -1,0 +1,215 @@
+//! The lines of one class, one per tenant, served by deficit round robin in device-seconds.
+//!
+//! A tenant whose balance is positive is served and pays afterwards, so a balance may become a debt. When
+//! all who wait are in debt, each gets the same number of quanta. Between two tenants who both always wait,
+//! the device-seconds served therefore never differ by more than a quantum and one batch each.
+
+use domain::{BatchTask, TenantId, Timestamp};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Device-seconds that a tenant gets each turn. Small, so that a light tenant waits for little of another's
+/// work; a batch that costs more is paid over several turns.
+pub(crate) const QUANTUM_S: f64 = 0.25;
+
+/// What one tenant has waiting in a class.
+#[derive(Default)]
+struct Line {
+    /// By arrival.
+    tasks: BTreeMap<u64, BatchTask>,
+    /// Device-seconds that it may still use; below zero a debt, which outlives an empty line.
+    balance_s: f64,
+    in_ring: bool,
+}
+
+/// The lines of one class.
+#[derive(Default)]
+pub(crate) struct Turns {
+    lines: BTreeMap<TenantId, Line>,
+    /// Tenants in the order of their turns; those with nothing left drop out when their turn comes.
+    ring: VecDeque<TenantId>,
+    /// When the head of each line was drawn.
+    heads: BTreeSet<(Timestamp, TenantId)>,
+}
+
+impl Turns {
+    /// Changes a line and keeps ring and heads in step.
+    fn edit<R>(&mut self, tenant: &TenantId, change: impl FnOnce(&mut Line) -> R) -> R {
+        let line = self.lines.entry(tenant.clone()).or_default();
+        let before = line.tasks.first_key_value().map(|(_, given)| given.drawn_at);
+        let result = change(line);
+        let after = line.tasks.first_key_value().map(|(_, given)| given.drawn_at);
+        if !line.in_ring && after.is_some() {
+            line.in_ring = true;
+            self.ring.push_back(tenant.clone());
+        }
+        if before != after {
+            if let Some(before) = before {
+                self.heads.remove(&(before, tenant.clone()));
+            }
+            if let Some(after) = after {
+                self.heads.insert((after, tenant.clone()));
+            }
+        }
+        result
+    }
+
+    pub(crate) fn insert(&mut self, arrival: u64, given: BatchTask) {
+        let tenant = given.task.tenant.clone();
+        self.edit(&tenant, |line| line.tasks.insert(arrival, given));
+    }
+
+    pub(crate) fn remove(&mut self, tenant: &TenantId, arrival: u64) -> Option<BatchTask> {
+        self.edit(tenant, |line| line.tasks.remove(&arrival))
+    }
+
+    pub(crate) fn find(&self, tenant: &TenantId, arrival: u64) -> Option<&BatchTask> {
+        self.lines.get(tenant)?.tasks.get(&arrival)
+    }
+
+    /// A tenant pays for what it was served out of turn.
+    pub(crate) fn charge(&mut self, tenant: &TenantId, seconds: f64) {
+        self.edit(tenant, |line| line.balance_s -= seconds);
+    }
+
+    pub(crate) fn len_of(&self, tenant: &TenantId) -> usize {
+        self.lines.get(tenant).map_or(0, |line| line.tasks.len())
+    }
+
+    /// Tenants who wait.
+    pub(crate) fn active(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// The head that was drawn first, and whose it is.
+    pub(crate) fn oldest(&self) -> Option<(Timestamp, &TenantId)> {
+        self.heads.first().map(|(since, tenant)| (*since, tenant))
+    }
+
+    /// Takes the oldest head if it was drawn at or before `until`.
+    pub(crate) fn take_oldest(&mut self, until: Timestamp) -> Option<BatchTask> {
+        let tenant = self.oldest().filter(|(since, _)| *since <= until)?.1.clone();
+        self.edit(&tenant, |line| line.tasks.pop_first()).map(|(_, given)| given)
+    }
+
+    /// Brings the tenant whose turn it is to the front.
+    fn turn(&mut self) -> Option<TenantId> {
+        if self.heads.is_empty() {
+            return None;
+        }
+        loop {
+            for _ in 0..self.ring.len() {
+                let tenant = self.ring.front()?;
+                let line = self.lines.get_mut(tenant)?;
+                if line.tasks.is_empty() {
+                    line.in_ring = false;
+                    self.ring.pop_front();
+                } else if line.balance_s > 0.0 {
+                    return Some(tenant.clone());
+                } else {
+                    self.ring.rotate_left(1);
+                }
+            }
+            self.credit();
+        }
+    }
+
+    /// Gives everybody as many quanta as bring the first of those who wait above zero. Who does not wait is
+    /// only forgiven.
+    fn credit(&mut self) {
+        let waiting = self.lines.values().filter(|line| !line.tasks.is_empty());
+        let quanta = waiting.map(|line| (-line.balance_s / QUANTUM_S).floor().max(0.0) + 1.0);
+        let least = quanta.fold(f64::INFINITY, f64::min);
+        self.lines.retain(|_, line| {
+            let most = if line.tasks.is_empty() { 0.0 } else { QUANTUM_S };
+            line.balance_s = (line.balance_s + least * QUANTUM_S).min(most);
+            line.in_ring || !line.tasks.is_empty() || line.balance_s < 0.0
+        });
+    }
+
+    /// The task whose turn it is; of this tenant, if its turn comes by age.
+    pub(crate) fn first(&mut self, by_age: Option<&TenantId>) -> Option<&BatchTask> {
+        let tenant = by_age.cloned().or_else(|| self.turn())?;
+        self.lines.get(&tenant)?.tasks.first_key_value().map(|(_, given)| given)
+    }
+
+    /// Takes the task that [`Turns::first`] shows.
+    pub(crate) fn take_first(&mut self, by_age: Option<&TenantId>, seconds: f64) -> Option<(u64, BatchTask)> {
+        let tenant = by_age.cloned().or_else(|| self.turn())?;
+        self.edit(&tenant, |line| {
+            let taken = line.tasks.pop_first()?;
+            line.balance_s -= seconds;
+            Some(taken)
+        })
+    }
+
+    /// Fills a batch up to `max` tasks in the order of turns. Whose head does not fit keeps its turn.
+    pub(crate) fn fill(
+        &mut self,
+        taken: &mut Vec<(u64, BatchTask)>,
+        max: usize,
+        seconds: f64,
+        fits: &impl Fn(&BatchTask) -> bool,
+    ) {
+        loop {
+            let (mut kept_turn, mut fitting) = (Vec::new(), false);
+            for _ in 0..self.ring.len() {
+                if taken.len() >= max {
+                    break;
+                }
+                let Some(tenant) = self.ring.pop_front() else { break };
+                let fill = |line: &mut Line| line.fill(taken, max, seconds, fits);
+                match self.edit(&tenant, fill) {
+                    After::Empty => {
+                        if let Some(line) = self.lines.get_mut(&tenant) {
+                            line.in_ring = false;
+                        }
+                    }
+                    After::InDebt => {
+                        fitting = true;
+                        self.ring.push_back(tenant);
+                    }
+                    After::KeepsTurn => kept_turn.push(tenant),
+                }
+            }
+            for tenant in kept_turn.into_iter().rev() {
+                self.ring.push_front(tenant);
+            }
+            if taken.len() >= max || !fitting {
+                return;
+            }
+            self.credit();
+        }
+    }
+}
+
+/// What a line is like after its turn.
+enum After {
+    Empty,
+    /// Its head would fit, but it has used its share.
+    InDebt,
+    /// The batch is full, or its head does not fit.
+    KeepsTurn,
+}
+
+impl Line {
+    fn fill(
+        &mut self,
+        taken: &mut Vec<(u64, BatchTask)>,
+        max: usize,
+        seconds: f64,
+        fits: &impl Fn(&BatchTask) -> bool,
+    ) -> After {
+        while let Some(head) = self.tasks.first_entry() {
+            if taken.len() >= max || !fits(head.get()) {
+                return After::KeepsTurn;
+            }
+            if self.balance_s <= 0.0 {
+                return After::InDebt;
+            }
+            let (arrival, given) = head.remove_entry();
+            self.balance_s -= seconds;
+            taken.push((arrival, given));
+        }
+        After::Empty
+    }
+}

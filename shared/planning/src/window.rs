@@ -1,0 +1,78 @@
+//! How many tasks are drawn before their turn, and how many workers what waits is worth.
+
+use crate::footprint::{Footprint, FootprintKey};
+use domain::{Consumer, Stage, Timestamp};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Batches that may be drawn for each place: one that is being placed, and the one after it.
+const BATCHES_DRAWN: usize = 2;
+
+/// Most tasks of one consumer that are drawn and wait here. `room` is how many of the stage the live offers
+/// take in one round, `active` how many consumers share it.
+pub(crate) fn window(room: usize, active: usize) -> usize {
+    if room == 0 { 0 } else { (BATCHES_DRAWN * room).div_ceil(active.max(1)).max(1) }
+}
+
+/// What waits at the consumers, as last seen.
+#[derive(Default)]
+pub(crate) struct Backlogs {
+    waiting: BTreeMap<Consumer, u64>,
+    stages: BTreeMap<Stage, (u64, usize)>,
+}
+
+impl Backlogs {
+    pub(crate) fn see(&mut self, consumer: Consumer, waiting: u64) {
+        let Consumer::Tasks(stage, ..) = consumer else { return };
+        let before = self.waiting.insert(consumer, waiting).unwrap_or(0);
+        let (tasks, active) = self.stages.entry(stage).or_default();
+        *tasks = (*tasks + waiting).saturating_sub(before);
+        *active = (*active + usize::from(waiting > 0)).saturating_sub(usize::from(before > 0));
+    }
+
+    /// Tasks of the stage that wait.
+    pub(crate) fn tasks(&self, stage: Stage) -> u64 {
+        self.stages.get(&stage).map_or(0, |(tasks, _)| *tasks)
+    }
+
+    /// Consumers of the stage at which something waits.
+    pub(crate) fn active(&self, stage: Stage) -> usize {
+        self.stages.get(&stage).map_or(0, |(_, active)| *active)
+    }
+}
+
+/// Workers that finish `tasks` within `target`, with `lanes` each; none for nothing, and no more than tasks.
+pub(crate) fn workers(tasks: u64, item_seconds: f64, lanes: usize, target: Duration) -> u32 {
+    let seconds = tasks as f64 * item_seconds / lanes.max(1) as f64;
+    let enough = (seconds / target.as_secs_f64().max(0.001)).ceil().max(1.0);
+    (enough as u64).min(tasks).min(u64::from(u32::MAX)) as u32
+}
+
+/// What the footprints say of a stage as a whole.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct StageFacts {
+    /// The largest batch that any key wants.
+    pub(crate) batch: usize,
+    /// Mean device-seconds of an item; one while nothing is known.
+    pub(crate) item_seconds: f64,
+}
+
+impl StageFacts {
+    pub(crate) fn of(
+        stage: Stage,
+        footprints: &BTreeMap<FootprintKey, Footprint>,
+        batch_max: usize,
+        now: Timestamp,
+    ) -> StageFacts {
+        let known = footprints.iter().filter(|(key, known)| key.stage == stage && known.is_measured());
+        let (mut batch, mut seconds, mut count) = (1, 0.0, 0u32);
+        for (_, footprint) in known {
+            let wanted = footprint.wanted(batch_max, now);
+            batch = batch.max(wanted as usize);
+            seconds += footprint.item_seconds(wanted);
+            count += 1;
+        }
+        let item_seconds = if count == 0 { 1.0 } else { seconds / f64::from(count) };
+        StageFacts { batch, item_seconds }
+    }
+}
