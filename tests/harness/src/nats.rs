@@ -10,6 +10,10 @@ use tokio::net::TcpStream;
 /// How long a start may take, recovery of a large store included.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
+/// What JetStream may promise to streams. The server's own choice is a share of the disk's free space, and
+/// streams that are declared larger than it would be refused on a full machine. Nothing is taken in advance.
+const FILE_STORE_MAX: &str = "64GB";
+
 /// How the server is set up.
 #[derive(Clone, Debug, Default)]
 pub struct NatsConfig {
@@ -150,6 +154,6 @@ fn text(config: &NatsConfig, client: u16, monitor: u16, store: &Path) -> String 
     let store = store.display();
     format!(
         "listen: \"127.0.0.1:{client}\"\nhttp: \"127.0.0.1:{monitor}\"\n\
-         jetstream {{\n  store_dir: \"{store}\"\n  {sync}\n}}\n{extra}\n"
+         jetstream {{\n  store_dir: \"{store}\"\n  max_file_store: {FILE_STORE_MAX}\n  {sync}\n}}\n{extra}\n"
     )
 }

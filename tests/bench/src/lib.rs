@@ -1,2 +1,0 @@
-//! Figures: measured, printed, written to figures/*.json.
-#![forbid(unsafe_code)]

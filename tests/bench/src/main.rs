@@ -1,0 +1,108 @@
+//! Measures the figures of Meshwright, prints them as a table and writes them to `figures/<suite>.json` in
+//! the target folder. Nothing here is a test: a bar that does not hold is shown as such.
+//!
+//! Each suite is one module: it starts what it needs (real nats-server, real MinIO, the `meshwright` binary
+//! of this build, or the crates themselves in this process), measures, and gives its figures back.
+#![forbid(unsafe_code)]
+
+mod demo;
+mod figure;
+mod hop;
+mod intake;
+mod jobs;
+mod memory;
+mod memory_store;
+mod null_stage;
+mod pipeline;
+mod runner;
+mod servers;
+mod start;
+mod upload;
+mod watched;
+
+use anyhow::{Context, Result};
+use clap::{Parser, ValueEnum};
+use figure::Report;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// The argument that makes this binary a runner with null stages; its own workers start it so.
+const SERVE_RUNNER: &str = "serve-runner";
+
+/// Measures figures and writes them to figures/*.json in the target folder.
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+struct Cli {
+    /// Which suites; all when none is named.
+    suites: Vec<Suite>,
+    /// Fewer rounds: rougher figures, in about a quarter of the time.
+    #[arg(long)]
+    quick: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Suite {
+    /// Built binary to first model.
+    Demo,
+    /// Upload event to GLB.
+    Upload,
+    /// Task published to accepted, at both sync settings.
+    Hop,
+    /// Four null stages, jobs per second.
+    Jobs,
+    /// Events to queued jobs, beside what MinIO alone answers.
+    Intake,
+    /// Start to ready of each process.
+    Start,
+    /// Resident memory with many tasks queued.
+    Memory,
+    /// What the pipe to a runner and a runner's restart cost.
+    Runner,
+}
+
+fn main() -> Result<()> {
+    if std::env::args().nth(1).as_deref() == Some(SERVE_RUNNER) {
+        return worker::runner::serve(null_stage::make).context("serve as a runner");
+    }
+    let cli = Cli::parse();
+    let all = Suite::value_variants();
+    let suites = if cli.suites.is_empty() { all } else { &cli.suites };
+    tokio::runtime::Runtime::new().context("start a scheduler")?.block_on(measure(suites, cli.quick))
+}
+
+async fn measure(suites: &[Suite], quick: bool) -> Result<()> {
+    let folder = figures_folder()?;
+    let mut tables = Vec::new();
+    for suite in suites {
+        let name = suite.to_possible_value().expect("no suite is hidden");
+        let (name, began) = (name.get_name(), Instant::now());
+        eprintln!("{name} …");
+        let mut report = Report::new(name);
+        let measured = match suite {
+            Suite::Demo => demo::measure(&mut report).await,
+            Suite::Upload => upload::measure(&mut report, quick).await,
+            Suite::Hop => hop::measure(&mut report, quick).await,
+            Suite::Jobs => jobs::measure(&mut report, quick).await,
+            Suite::Intake => intake::measure(&mut report, quick).await,
+            Suite::Start => start::measure(&mut report, quick).await,
+            Suite::Memory => memory::measure(&mut report, quick).await,
+            Suite::Runner => runner::measure(&mut report, quick).await,
+        };
+        measured.with_context(|| format!("measure {name}"))?;
+        report.write(&folder)?;
+        eprintln!("{name}: {:.0} s", began.elapsed().as_secs_f64());
+        tables.push(report);
+    }
+    println!("{}", figure::table(&tables));
+    println!("written to {}", folder.display());
+    Ok(())
+}
+
+/// `figures` in the target folder: this binary lies two folders deep in it.
+fn figures_folder() -> Result<PathBuf> {
+    let binary = std::env::current_exe().context("find this binary")?;
+    let target = binary.ancestors().nth(2).context("this binary lies in no target folder")?;
+    let folder = target.join("figures");
+    std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    Ok(folder)
+}
