@@ -111,3 +111,66 @@ impl Standing {
         if self.hosts(stage) && self.whole() >= RESERVATION_MIN { self.offer.lanes as usize } else { 0 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::offer;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn standing(gib: u64) -> Standing {
+        Standing::new(NOW, offer("worker", gib, 2))
+    }
+
+    fn strangers(gib: u64, used: u64) -> Reading {
+        Reading { total_bytes: Bytes::gib(gib), used_bytes: Bytes::gib(used), ..Reading::default() }
+    }
+
+    #[test]
+    fn the_target_is_85_percent_less_the_margin_and_less_what_is_promised() {
+        let mut standing = standing(100);
+        let margin = Bytes::gib(100).scale(0.05);
+        let budget = Bytes::gib(100).scale(0.85).saturating_sub(margin);
+        assert_eq!(standing.to_give(), budget);
+        assert_eq!((standing.whole(), standing.capacity()), (budget, budget));
+        standing.promise(BatchId([1; 16]), Bytes::gib(30));
+        assert_eq!(standing.to_give(), budget.saturating_sub(Bytes::gib(30)));
+        assert_eq!((standing.whole(), standing.lanes_free(), standing.is_idle()), (budget, 1, false));
+        standing.forget(BatchId([1; 16]));
+        assert!(standing.is_idle());
+    }
+
+    #[test]
+    fn the_growth_of_strangers_is_expected_again_and_halves_in_time() {
+        let mut standing = standing(100);
+        standing.hear(NOW, Offer { reading: strangers(100, 40), ..offer("worker", 100, 2) });
+        let margin = Bytes::gib(5);
+        assert_eq!(standing.to_give(), Bytes::gib(100 - 40 - 40).saturating_sub(margin));
+        let later = NOW + DRIFT_HALVES;
+        standing.hear(later, Offer { reading: strangers(100, 40), ..offer("worker", 100, 2) });
+        assert_eq!(standing.to_give(), Bytes::gib(100 - 40 - 20).saturating_sub(margin));
+        assert_eq!(standing.capacity(), Bytes::gib(80));
+    }
+
+    #[test]
+    fn who_refuses_for_memory_is_asked_once_more_and_then_after_its_next_word() {
+        let mut standing = standing(100);
+        standing.refused(NOW, strangers(100, 50), true);
+        assert_eq!(standing.lanes_free(), 2);
+        standing.refused(NOW, strangers(100, 50), true);
+        assert_eq!(standing.lanes_free(), 0);
+        standing.hear(NOW, offer("worker", 100, 2));
+        assert_eq!(standing.lanes_free(), 2);
+        standing.refused(NOW, strangers(100, 50), false);
+        assert_eq!(standing.lanes_free(), 0);
+    }
+
+    #[test]
+    fn a_device_full_of_strangers_has_no_lanes_for_anybody() {
+        let mut standing = standing(8);
+        assert_eq!((standing.lanes_for(Stage::Shape), standing.lanes_for(Stage::Export)), (2, 0));
+        standing.hear(NOW, Offer { reading: strangers(8, 8), ..offer("worker", 8, 2) });
+        assert_eq!(standing.lanes_for(Stage::Shape), 0);
+    }
+}

@@ -233,6 +233,61 @@ mod tests {
     }
 
     #[test]
+    fn one_that_ran_out_alone_says_little_of_its_key_once_others_ran_through() {
+        let mut footprint = observed(&[(1, 100, 10)]);
+        footprint.ran_out(1, Bytes::gib(4), NOW);
+        assert_eq!(footprint, observed(&[(1, 100, 10)]));
+        let mut footprint = Footprint::default();
+        footprint.ran_out(1, Bytes::gib(4), NOW);
+        assert_eq!(footprint.reservation(1, Bytes::gib(1), NOW), Bytes::gib(8) + ADDRESS_SPACE);
+        footprint.observe(1, Bytes::mib(100), Duration::from_millis(10));
+        assert_eq!(footprint, observed(&[(1, 100, 10)]));
+    }
+
+    #[test]
+    fn recovery_from_running_out_takes_as_many_steps_as_there_are_halvings() {
+        let mut footprint = observed(&[(64, 100, 10)]);
+        let mut steps = 0;
+        while footprint.size_max(NOW) > 1 {
+            footprint.ran_out(footprint.size_max(NOW), Bytes::gib(8), NOW);
+            steps += 1;
+        }
+        assert_eq!(steps, 7, "128, 64, .. 2");
+    }
+
+    #[test]
+    fn the_prior_is_the_seeds_formula_scaled_by_what_the_engine_declares() {
+        assert_eq!(seed_formula(512 * 512, 50), Bytes::gib(2));
+        assert_eq!(seed_formula(1024 * 1024, 25), Bytes::gib(4));
+        let check = |stage: Stage, texture_px: u32, kib: u64, expect: Bytes| {
+            let mut task = crate::samples::task(0).at_stage(stage);
+            task.recipe.texture_px = texture_px;
+            task.size_bytes = Bytes::kib(kib);
+            assert_eq!(prior(&task), expect, "{stage} {texture_px} {kib}");
+        };
+        check(Stage::Shape, 4096, 0, Bytes::mib(256));
+        check(Stage::Texture, 256, 0, Bytes::mib(256));
+        check(Stage::Texture, 1024, 0, Bytes::gib(1));
+        check(Stage::Export, 4096, 0, Bytes::gib(1));
+        check(Stage::Preprocess, 1024, 1024, Bytes::mib(256 + 240));
+        check(Stage::Preprocess, 1024, u64::MAX >> 10, Bytes::gib(1));
+    }
+
+    #[test]
+    fn only_tasks_of_one_shape_are_alike_and_a_synthetic_load_has_a_footprint_of_its_own() {
+        let class = DeviceClass("host".to_owned());
+        let plain = crate::samples::task(0);
+        let mut loaded = crate::samples::task(1);
+        assert!(alike(&plain, &loaded));
+        loaded.recipe.synthetic = Synthetic::parse("stage=shape,fixed=1MiB").ok();
+        assert!(!alike(&plain, &loaded));
+        assert_ne!(FootprintKey::of(&plain, &class), FootprintKey::of(&loaded, &class));
+        assert!(alike(&plain.at_stage(Stage::Texture), &loaded.at_stage(Stage::Texture)));
+        let name = FootprintKey::of(&loaded, &class).board_key();
+        assert!(name.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c)), "{name}");
+    }
+
+    #[test]
     fn a_batch_is_no_larger_than_it_is_worth() {
         let check = |list: &[(u32, u64, u64)], max: u32, expect: u32| {
             assert_eq!(observed(list).worthwhile(max), expect, "{list:?}");

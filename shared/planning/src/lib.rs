@@ -15,7 +15,11 @@ mod device;
 mod event;
 mod footprint;
 mod live;
+#[cfg(test)]
+mod samples;
 mod share;
+#[cfg(test)]
+mod tests;
 mod turns;
 mod window;
 

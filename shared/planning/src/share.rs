@@ -107,8 +107,8 @@ impl StageLine {
         let oldest = self.classes.iter().filter_map(|(class, turns)| Some((*class, turns.oldest()?)));
         let next = oldest.min_by_key(|(class, (since, _))| {
             let risen = effective(*class, *since, now);
-            // Who has risen goes before those who are at home in the class.
-            (risen, risen == *class)
+            // Who has risen goes before those who are at home in the class, the oldest first.
+            (risen, risen == *class, *since)
         })?;
         let (class, (since, tenant)) = next;
         Some((class, (effective(class, since, now) != class).then(|| tenant.clone())))
@@ -244,5 +244,112 @@ impl Lines {
 
     pub(crate) fn len(&self, stage: Stage) -> usize {
         self.stages.get(&stage).map_or(0, StageLine::len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{given, tenant};
+    use std::cell::Cell;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    /// A line with these tasks, all drawn now: (job, tenant, class).
+    fn line(tasks: &[(u64, u8, Class)]) -> StageLine {
+        let mut line = StageLine::default();
+        for (job, of, class) in tasks {
+            line.push(given(*job, *of, *class, NOW));
+        }
+        line
+    }
+
+    fn jobs(taken: &[(u64, BatchTask)]) -> Vec<u64> {
+        taken.iter().map(|(_, given)| crate::samples::number(given.task.job)).collect()
+    }
+
+    fn served(line: &mut StageLine, now: Timestamp, seconds: f64) -> Vec<u64> {
+        let one = |_| jobs(&line.take(now, 1, seconds, |_| true)).first().copied();
+        std::iter::repeat(()).map_while(one).collect()
+    }
+
+    #[test]
+    fn classes_are_strict_and_a_line_is_first_come_first_served() {
+        use Class::{High, Low, Normal};
+        let mut line = line(&[(1, 0, Low), (2, 0, Normal), (3, 0, High), (4, 0, Normal), (5, 0, High)]);
+        assert_eq!(served(&mut line, NOW, 1.0), [3, 5, 2, 4, 1]);
+        assert_eq!((line.len(), line.held(), line.active()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_task_rises_one_class_per_minute_of_waiting_and_then_goes_before_those_at_home_there() {
+        let mut line = line(&[(1, 0, Class::Low)]);
+        line.push(given(2, 0, Class::Normal, NOW + Duration::from_secs(1)));
+        let later = NOW + AGES_AFTER * 2;
+        line.push(given(3, 0, Class::High, later));
+        assert_eq!(line.best_class(NOW), Some(Class::High));
+        assert_eq!(served(&mut line, later, 1.0), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_batch_is_filled_from_all_tenants_and_lower_classes_with_what_fits() {
+        let low = Class::Low;
+        let mut line = line(&[(1, 0, Class::High), (2, 1, Class::High), (3, 2, low), (4, 2, low)]);
+        let odd = |given: &BatchTask| given.task.job != crate::samples::job(2);
+        assert_eq!(jobs(&line.take(NOW, 3, 0.01, odd)), [1, 3, 4]);
+        assert_eq!(line.len_of(Class::High, &tenant(1)), 1);
+    }
+
+    #[test]
+    fn a_task_delivered_again_keeps_its_place_and_gets_the_newer_token() {
+        let mut line = line(&[(1, 0, Class::Normal), (2, 0, Class::Normal)]);
+        let mut again = given(1, 0, Class::Normal, NOW);
+        again.ack_token = AckToken("newer".to_owned());
+        line.push(again);
+        assert!(line.remove_token(crate::samples::job(1), &AckToken("token-1".to_owned())).is_none());
+        let taken = line.take(NOW, 9, 0.01, |_| true);
+        assert_eq!(jobs(&taken), [1, 2]);
+        assert_eq!(taken[0].1.ack_token, AckToken("newer".to_owned()));
+    }
+
+    #[test]
+    fn what_is_put_back_stands_where_it_stood() {
+        let mut line = line(&[(1, 0, Class::Normal), (2, 0, Class::Normal), (3, 0, Class::Normal)]);
+        let taken = line.take(NOW, 2, 0.01, |_| true);
+        for (arrival, given) in taken {
+            line.put_back(arrival, given);
+        }
+        assert_eq!(served(&mut line, NOW, 0.01), [1, 2, 3]);
+    }
+
+    #[test]
+    fn what_is_set_aside_does_not_block_and_comes_back_to_its_place_up_to_a_limit() {
+        let tasks: Vec<_> = (0..40).map(|job| (job, 0, Class::Normal)).collect();
+        let mut line = line(&tasks);
+        let aside = std::iter::from_fn(|| line.set_aside(NOW).then_some(())).count();
+        assert_eq!((aside, line.len(), line.held()), (ASIDE_MAX, 40 - ASIDE_MAX, 40));
+        assert_eq!(jobs(&line.take(NOW, 1, 0.0, |_| true)), [ASIDE_MAX as u64]);
+        line.try_aside_again();
+        assert_eq!(line.passed().count(), ASIDE_MAX);
+        assert_eq!(jobs(&line.take(NOW, 1, 0.0, |_| true)), [0]);
+        assert_eq!(line.passed_since(crate::samples::job(0)), None);
+        assert_eq!(line.take_old(NOW).len(), 38);
+    }
+
+    /// Property J: a decision looks at the heads of lines and at what it moves, however much waits.
+    #[test]
+    fn a_decision_looks_at_no_more_tasks_when_a_thousand_times_as_many_wait() {
+        let looked_at = |waiting: u64| {
+            let tasks: Vec<_> = (0..waiting).map(|job| (job, (job % 4) as u8, Class::Normal)).collect();
+            let (mut line, looks) = (line(&tasks), Cell::new(0));
+            for _ in 0..10 {
+                let count = |_: &BatchTask| looks.replace(looks.get() + 1) < u32::MAX;
+                assert_eq!(line.take(NOW, 5, 0.1, count).len(), 5);
+            }
+            looks.get()
+        };
+        let few = looked_at(100);
+        assert_eq!(few, looked_at(100_000));
+        assert!(few <= 10 * (5 + 2 * 4), "{few}: each batch's tasks, and each tenant's head twice");
     }
 }

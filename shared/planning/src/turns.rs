@@ -213,3 +213,87 @@ impl Line {
         After::Empty
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{given, tenant};
+    use domain::Class;
+    use proptest::prelude::*;
+
+    const NOW: Timestamp = Timestamp(0);
+
+    fn turns(tenants: u8, each: u64) -> Turns {
+        let mut turns = Turns::default();
+        for n in 0..each * u64::from(tenants) {
+            turns.insert(n, given(n, (n % u64::from(tenants)) as u8, Class::Normal, NOW));
+        }
+        turns
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            rng_seed: proptest::test_runner::RngSeed::Fixed(1),
+            ..ProptestConfig::default()
+        })]
+
+        /// Tenants who always wait get the same device-seconds, whatever one of their tasks costs.
+        #[test]
+        fn device_seconds_are_shared_alike(
+            costs in prop::collection::vec(0.01f64..5.0, 2..5),
+            rounds in 100usize..400,
+        ) {
+            let mut turns = turns(costs.len() as u8, 500);
+            let mut used = vec![0.0; costs.len()];
+            for _ in 0..rounds {
+                let whose = turns.first(None).map(|given| given.task.tenant.clone()).expect("all wait");
+                let n = (0..costs.len()).find(|n| tenant(*n as u8) == whose).expect("one of them");
+                turns.take_first(None, costs[n]).expect("all wait");
+                used[n] += costs[n];
+                if turns.active() < costs.len() {
+                    break;
+                }
+            }
+            let dearest = costs.iter().copied().fold(0.0, f64::max);
+            let (least, most) = used.iter().fold((f64::MAX, 0.0f64), |(a, b), s| (a.min(*s), b.max(*s)));
+            prop_assert!(most - least <= 2.0 * (QUANTUM_S + dearest), "{used:?} at {costs:?}");
+        }
+    }
+
+    #[test]
+    fn a_newcomer_waits_for_two_quanta_of_a_heavy_tenant_not_for_its_queue() {
+        let mut turns = Turns::default();
+        for n in 0..1_000 {
+            turns.insert(n, given(n, 0, Class::Normal, NOW));
+        }
+        turns.take_first(None, 0.01);
+        turns.insert(2_000, given(2_000, 1, Class::Normal, NOW));
+        let before = std::iter::from_fn(|| turns.take_first(None, 0.01)).take_while(|(n, _)| *n < 1_000);
+        assert!(before.count() <= 51, "two quanta of 0.25 s are 50 tasks of 0.01 s");
+    }
+
+    #[test]
+    fn an_empty_line_does_not_pay_a_debt_and_does_not_save() {
+        let mut turns = turns(2, 3);
+        turns.take_first(None, 10.0);
+        turns.remove(&tenant(0), 2);
+        turns.remove(&tenant(0), 4);
+        // The other one is served meanwhile; who owes 10 s does not come back with a full purse.
+        turns.take_first(None, 1.0);
+        turns.insert(9, given(9, 0, Class::Normal, NOW));
+        let order: Vec<u64> = std::iter::from_fn(|| turns.take_first(None, 1.0)).map(|(n, _)| n).collect();
+        assert_eq!(order, [3, 5, 9]);
+    }
+
+    #[test]
+    fn who_is_passed_over_because_it_does_not_fit_keeps_its_turn() {
+        let mut turns = turns(3, 2);
+        let mut taken = Vec::new();
+        let not_of_0 = |given: &BatchTask| given.task.tenant != tenant(0);
+        turns.credit();
+        turns.fill(&mut taken, 2, 0.1, &not_of_0);
+        assert_eq!(taken.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [1, 4]);
+        assert_eq!(turns.first(None).map(|given| given.task.tenant.clone()), Some(tenant(0)));
+    }
+}

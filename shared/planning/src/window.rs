@@ -76,3 +76,67 @@ impl StageFacts {
         StageFacts { batch, item_seconds }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::tenant;
+    use domain::{Bytes, Class, DeviceClass};
+
+    #[test]
+    fn a_window_is_two_batches_per_place_shared_by_those_who_wait() {
+        let check = |room: usize, active: usize, expect: usize| assert_eq!(window(room, active), expect);
+        check(0, 3, 0);
+        check(4, 0, 8);
+        check(4, 1, 8);
+        check(4, 3, 3);
+        check(1, 1_000, 1);
+    }
+
+    #[test]
+    fn workers_are_what_finishes_in_time_and_none_for_nothing() {
+        let minute = Duration::from_secs(60);
+        let check = |tasks: u64, seconds: f64, lanes: usize, expect: u32| {
+            assert_eq!(workers(tasks, seconds, lanes, minute), expect, "{tasks} x {seconds} s / {lanes}");
+        };
+        check(0, 1.0, 1, 0);
+        check(1, 0.01, 4, 1);
+        check(600, 1.0, 1, 10);
+        check(600, 1.0, 4, 3);
+        check(2, 3_600.0, 1, 2);
+    }
+
+    #[test]
+    fn backlogs_are_summed_by_stage_however_often_they_are_seen() {
+        let mut backlogs = Backlogs::default();
+        let of = |n: u8| Consumer::Tasks(Stage::Shape, Class::Normal, tenant(n));
+        for (consumer, waiting) in [(of(0), 5), (of(1), 7), (of(0), 2), (of(1), 0)] {
+            backlogs.see(consumer, waiting);
+        }
+        assert_eq!((backlogs.tasks(Stage::Shape), backlogs.active(Stage::Shape)), (2, 1));
+        assert_eq!((backlogs.tasks(Stage::Texture), backlogs.active(Stage::Texture)), (0, 0));
+    }
+
+    #[test]
+    fn a_stage_is_as_large_as_its_largest_batch_and_as_slow_as_its_mean() {
+        let now = Timestamp(0);
+        let unknown = StageFacts::of(Stage::Shape, &BTreeMap::new(), 64, now);
+        assert_eq!(unknown, StageFacts { batch: 1, item_seconds: 1.0 });
+        let key = |shape: &str| FootprintKey {
+            stage: Stage::Shape,
+            shape: shape.to_owned(),
+            device_class: DeviceClass("host".to_owned()),
+        };
+        let measured = |items: u32, ms: u64| {
+            let mut footprint = Footprint::default();
+            footprint.observe(items, Bytes::mib(1), Duration::from_millis(ms));
+            footprint
+        };
+        let known = BTreeMap::from([(key("a"), measured(1, 1_000)), (key("b"), measured(8, 16_000))]);
+        assert_eq!(
+            StageFacts::of(Stage::Shape, &known, 64, now),
+            StageFacts { batch: 16, item_seconds: 1.5 }
+        );
+        assert_eq!(StageFacts::of(Stage::Texture, &known, 64, now).batch, 1);
+    }
+}

@@ -1,0 +1,57 @@
+//! Tasks, offers and devices for this crate's tests.
+
+use domain::{
+    AckToken, BatchTask, Bytes, Class, DeviceClass, JobId, Offer, Reading, Recipe, Stage, Task, TenantId,
+    Timestamp, UploadId,
+};
+
+pub(crate) fn tenant(n: u8) -> TenantId {
+    format!("tenant-{n}").parse().expect("a name")
+}
+
+pub(crate) fn job(n: u64) -> JobId {
+    let mut id = [0; 16];
+    id[8..].copy_from_slice(&n.to_be_bytes());
+    JobId(id)
+}
+
+pub(crate) fn number(job: JobId) -> u64 {
+    u64::from_be_bytes(job.0[8..].try_into().expect("eight bytes"))
+}
+
+pub(crate) fn task(n: u64) -> Task {
+    Task {
+        job: job(n),
+        upload: UploadId(job(n).0),
+        stage: Stage::Shape,
+        class: Class::Normal,
+        tenant: tenant(0),
+        recipe: Recipe::default(),
+        size_bytes: Bytes::kib(500),
+        accepted_at: Timestamp(0),
+    }
+}
+
+/// A delivery of a task of the stage `shape`.
+pub(crate) fn given(n: u64, of: u8, class: Class, at: Timestamp) -> BatchTask {
+    let task = Task { class, tenant: tenant(of), ..task(n) };
+    let ack_token = AckToken(format!("token-{n}"));
+    BatchTask { task, ack_token, delivery: 1, published_at: at, drawn_at: at }
+}
+
+/// An idle host that runs `shape` and `texture`.
+pub(crate) fn offer(worker: &str, gib: u64, lanes: u32) -> Offer {
+    Offer {
+        worker: worker.parse().expect("a name"),
+        device: worker.parse().expect("a name"),
+        device_class: DeviceClass("host".to_owned()),
+        lanes_free: lanes,
+        lanes,
+        reading: Reading { total_bytes: Bytes::gib(gib), ..Reading::default() },
+        reserved_bytes: Bytes::ZERO,
+        stages: vec![Stage::Shape, Stage::Texture],
+        warm: Vec::new(),
+        valid_for_ms: 15_000,
+        running: Vec::new(),
+    }
+}

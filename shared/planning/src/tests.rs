@@ -1,0 +1,248 @@
+//! The core as a whole: one canonical case per branch that matters. Runs of a cluster are in `tests/`.
+
+use crate::samples::{given, job, offer, tenant};
+use crate::{Decision, Event, Limits, Planner};
+use domain::{
+    Batch, BatchEnd, BatchEnded, BatchTask, Bytes, Class, Consumer, Epoch, Offer, Reading, RefusedReason,
+    Stage, Timestamp, WorkerId,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const NOW: Timestamp = Timestamp(1_000_000);
+
+fn planner() -> Planner {
+    let limits = Limits {
+        batch_max: 8,
+        hold_max: Duration::from_secs(30),
+        patience: Duration::from_secs(10),
+        drain_target: Duration::from_secs(60),
+        tenants: vec![tenant(0)],
+    };
+    Planner::new(limits, Epoch(3), BTreeMap::new())
+}
+
+fn tell(planner: &mut Planner, now: Timestamp, event: Event) -> Vec<Decision> {
+    planner.handle(now, event);
+    std::iter::from_fn(|| planner.poll()).collect()
+}
+
+fn proposals(decisions: &[Decision]) -> Vec<(WorkerId, Batch)> {
+    let proposed = decisions.iter().filter_map(|decision| match decision {
+        Decision::Propose(worker, batch) => Some((worker.clone(), batch.clone())),
+        _ => None,
+    });
+    proposed.collect()
+}
+
+fn normal(n: u64) -> BatchTask {
+    given(n, 0, Class::Normal, NOW)
+}
+
+fn ended(batch: &Batch, end: BatchEnd, peak: Bytes) -> Event {
+    Event::BatchEnded(BatchEnded {
+        batch: batch.id,
+        worker: "a".parse().expect("a name"),
+        device_class: domain::DeviceClass("host".to_owned()),
+        stage: batch.stage,
+        end,
+        items: batch.tasks.len() as u32,
+        peak_bytes: peak,
+        reserved_bytes: batch.bytes,
+        compute_ms: 1_000,
+    })
+}
+
+/// Seen, proposed and accepted: one batch of one on worker `a` with one lane.
+fn running() -> (Planner, Batch) {
+    let mut planner = planner();
+    tell(&mut planner, NOW, Event::OfferMade(offer("a", 16, 1)));
+    let (_, batch) = proposals(&tell(&mut planner, NOW, Event::TaskSeen(normal(1)))).remove(0);
+    tell(&mut planner, NOW, Event::BatchAccepted(batch.id));
+    (planner, batch)
+}
+
+#[test]
+fn a_batch_says_why_it_has_its_size_and_place() {
+    let (_, batch) = running();
+    assert_eq!(batch.epoch, Epoch(3));
+    assert_eq!(
+        batch.why,
+        "1 of 1 waiting on 1 free lanes; prior footprint, 320.0 MiB of 12.80 GiB to give; \
+         at most 1 fit, 1 are worth it; cold on a"
+    );
+}
+
+#[test]
+fn draws_follow_live_offers_and_stop_with_them() {
+    let mut planner = planner();
+    assert_eq!(tell(&mut planner, NOW, Event::Tick).len(), 4, "only what is desired of each stage: nothing");
+    let draws = tell(&mut planner, NOW, Event::OfferMade(offer("a", 16, 2)));
+    let of = |class| Consumer::Tasks(Stage::Shape, class, tenant(0));
+    assert!(draws.contains(&Decision::Draw(of(Class::High), 4)), "{draws:?}");
+    assert_eq!(draws.len(), 6, "three classes of the two stages that are offered");
+    let later = NOW + Duration::from_secs(15);
+    assert!(tell(&mut planner, later, Event::Tick).is_empty());
+    assert!(
+        tell(&mut planner, later, Event::DrawEnded(of(Class::High))).is_empty(),
+        "nobody offers any more"
+    );
+    assert_eq!(planner.next_deadline(), None);
+}
+
+#[test]
+fn a_refusal_for_memory_is_cut_again_at_once_to_what_the_worker_saw() {
+    let mut planner = planner();
+    tell(&mut planner, NOW, Event::OfferMade(offer("a", 16, 1)));
+    let (_, batch) = proposals(&tell(&mut planner, NOW, Event::TaskSeen(normal(1)))).remove(0);
+    let reading = Reading { total_bytes: Bytes::gib(16), used_bytes: Bytes::gib(7), ..Reading::default() };
+    let refused = Event::BatchRefused(batch.id, Some((reading, RefusedReason::Memory)));
+    let (worker, again) = proposals(&tell(&mut planner, NOW, refused)).remove(0);
+    assert_eq!((worker.as_str(), &again.tasks), ("a", &batch.tasks));
+    assert_ne!(again.id, batch.id);
+    let refused = Event::BatchRefused(again.id, Some((reading, RefusedReason::Memory)));
+    assert!(proposals(&tell(&mut planner, NOW, refused)).is_empty(), "it waits for the worker's next word");
+    let word = Offer { reading, ..offer("a", 16, 1) };
+    assert_eq!(proposals(&tell(&mut planner, NOW, Event::OfferMade(word))).len(), 1);
+}
+
+#[test]
+fn a_silent_workers_batch_goes_to_another_and_a_lost_batch_to_nobody() {
+    let mut planner = planner();
+    tell(&mut planner, NOW, Event::OfferMade(offer("a", 16, 1)));
+    let (_, batch) = proposals(&tell(&mut planner, NOW, Event::TaskSeen(normal(1)))).remove(0);
+    tell(&mut planner, NOW, Event::OfferMade(offer("b", 16, 1)));
+    let (worker, again) = proposals(&tell(&mut planner, NOW, Event::BatchRefused(batch.id, None))).remove(0);
+    assert_eq!((worker.as_str(), again.tasks.len()), ("b", 1));
+    assert!(proposals(&tell(&mut planner, NOW, Event::BatchLost(again.id))).is_empty());
+    assert!(proposals(&tell(&mut planner, NOW, Event::OfferMade(offer("c", 16, 1)))).is_empty());
+}
+
+#[test]
+fn a_reservation_counts_until_the_workers_word_knows_of_it_and_not_twice() {
+    let (mut planner, batch) = running();
+    // A word given before the acceptance, heard after it: the lane is not free.
+    tell(&mut planner, NOW, Event::OfferMade(offer("a", 16, 1)));
+    assert!(proposals(&tell(&mut planner, NOW, Event::TaskSeen(normal(2)))).is_empty());
+    // One that knows of it and has a second lane: that one is.
+    let running = vec![batch.id];
+    let word = Offer { lanes: 2, reserved_bytes: batch.bytes, running, ..offer("a", 16, 1) };
+    assert_eq!(proposals(&tell(&mut planner, NOW, Event::OfferMade(word))).len(), 1);
+}
+
+#[test]
+fn a_task_delivered_again_while_its_batch_lives_runs_after_it() {
+    let (mut planner, batch) = running();
+    let again = BatchTask { delivery: 2, ..normal(1) };
+    tell(&mut planner, NOW, Event::OfferMade(offer("b", 16, 1)));
+    assert!(proposals(&tell(&mut planner, NOW, Event::TaskSeen(again))).is_empty(), "property B");
+    let over = tell(&mut planner, NOW, ended(&batch, BatchEnd::RunnerLost, Bytes::ZERO));
+    assert_eq!(proposals(&over)[0].1.tasks[0].delivery, 2);
+}
+
+#[test]
+fn a_batch_that_its_worker_stopped_naming_or_whose_worker_is_gone_is_over() {
+    for worker_is_gone in [true, false] {
+        let (mut planner, _batch) = running();
+        tell(&mut planner, NOW, Event::TaskSeen(BatchTask { delivery: 2, ..normal(1) }));
+        let later = NOW + Duration::from_secs(3);
+        if worker_is_gone {
+            tell(&mut planner, later, Event::OfferWithdrawn("a".parse().expect("a name")));
+            tell(&mut planner, later, Event::OfferMade(offer("b", 16, 1)));
+        } else {
+            tell(&mut planner, later, Event::OfferMade(offer("a", 16, 1)));
+        }
+        let due = planner.next_deadline().expect("a batch to be given up");
+        assert!(due <= later + Duration::from_secs(2));
+        assert_eq!(proposals(&tell(&mut planner, due, Event::Tick)).len(), 1, "gone: {worker_is_gone}");
+    }
+}
+
+#[test]
+fn measured_footprints_let_batches_grow_and_running_out_halves_them() {
+    let (mut planner, batch) = running();
+    let mut sizes = Vec::new();
+    let mut last = batch;
+    for round in 0..4u64 {
+        for n in 0..8 {
+            tell(&mut planner, NOW, Event::TaskSeen(normal(10 + round * 8 + n)));
+        }
+        let end = match last.tasks.len() as u32 {
+            at_items @ 4.. => BatchEnd::OutOfMemory { at_items },
+            _ => BatchEnd::Done,
+        };
+        let peak = Bytes::mib(100 * last.tasks.len() as u64);
+        // Larger batches are faster per item, so that they stay worth it.
+        let Event::BatchEnded(mut over) = ended(&last, end, peak) else { unreachable!("just made") };
+        over.compute_ms = 1_000;
+        let decisions = tell(&mut planner, NOW, Event::BatchEnded(over));
+        assert!(matches!(decisions[0], Decision::Learned(..)));
+        let next = proposals(&tell(&mut planner, NOW, Event::OfferMade(offer("a", 16, 1))));
+        let (_, batch) = proposals(&decisions).into_iter().chain(next).next().expect("a batch");
+        tell(&mut planner, NOW, Event::BatchAccepted(batch.id));
+        sizes.push(batch.tasks.len());
+        last = batch;
+    }
+    assert_eq!(sizes, [2, 4, 2, 2]);
+}
+
+#[test]
+fn one_that_ran_out_alone_gets_the_idle_device_and_is_rejected_when_that_was_all_there_is() {
+    let (mut planner, batch) = running();
+    tell(&mut planner, NOW, ended(&batch, BatchEnd::OutOfMemory { at_items: 1 }, batch.bytes));
+    let again = || Event::TaskSeen(BatchTask { delivery: 2, ..normal(1) });
+    let (_, all) = proposals(&tell(&mut planner, NOW, again())).remove(0);
+    assert!(all.why.starts_with("1 alone with all 12.80 GiB"), "{}", all.why);
+    tell(&mut planner, NOW, Event::BatchAccepted(all.id));
+    tell(&mut planner, NOW, ended(&all, BatchEnd::OutOfMemory { at_items: 1 }, all.bytes));
+    assert!(proposals(&tell(&mut planner, NOW, again())).is_empty(), "a larger device may come back");
+    let mut reasons = Vec::new();
+    for secs in (5..=40).step_by(5) {
+        let now = NOW + Duration::from_secs(secs);
+        for decision in tell(&mut planner, now, Event::OfferMade(offer("a", 16, 1))) {
+            if let Decision::Reject(given, reason) = decision {
+                assert_eq!((given.task.job, given.delivery), (job(1), 2));
+                reasons.push((secs, reason));
+            }
+        }
+    }
+    let reason = "one item of shape needs more than 12.80 GiB, and the largest device can give 12.80 GiB; \
+                  use a smaller picture or texture, or a larger device";
+    assert_eq!(reasons, [(30, reason.to_owned())]);
+}
+
+#[test]
+fn what_is_desired_follows_the_backlog() {
+    let mut planner = planner();
+    let of = |stage| Consumer::Tasks(stage, Class::Normal, tenant(0));
+    tell(&mut planner, NOW, Event::BacklogSeen(of(Stage::Shape), 600));
+    let desired = tell(&mut planner, NOW, Event::Tick);
+    assert!(desired.contains(&Decision::Desire { stage: Stage::Shape, workers: 10 }), "{desired:?}");
+    assert!(desired.contains(&Decision::Desire { stage: Stage::Export, workers: 0 }));
+    assert!(tell(&mut planner, NOW, Event::Tick).is_empty(), "said when it changes");
+    tell(&mut planner, NOW, Event::BacklogSeen(of(Stage::Shape), 0));
+    let desired = tell(&mut planner, NOW, Event::Tick);
+    assert_eq!(desired, [Decision::Desire { stage: Stage::Shape, workers: 0 }]);
+}
+
+#[test]
+fn a_stage_that_nobody_offers_any_more_is_given_back() {
+    let mut planner = planner();
+    tell(&mut planner, NOW, Event::TaskSeen(normal(1)));
+    let due = planner.next_deadline().expect("the task is not held for ever");
+    assert_eq!(due, NOW + Duration::from_secs(30));
+    let back = tell(&mut planner, due, Event::Tick);
+    assert!(matches!(&back[0], Decision::GiveBack(given) if given.task.job == job(1)), "{back:?}");
+}
+
+#[test]
+fn a_lost_token_is_forgotten_and_only_that_token() {
+    let mut planner = planner();
+    tell(&mut planner, NOW, Event::TaskSeen(normal(1)));
+    let other = domain::AckToken("another".to_owned());
+    tell(&mut planner, NOW, Event::TaskGone(Stage::Shape, job(1), other));
+    tell(&mut planner, NOW, Event::TaskSeen(normal(2)));
+    tell(&mut planner, NOW, Event::TaskGone(Stage::Shape, job(2), normal(2).ack_token));
+    let proposed = proposals(&tell(&mut planner, NOW, Event::OfferMade(offer("a", 16, 4))));
+    assert_eq!(proposed.iter().map(|(_, batch)| batch.tasks[0].task.job).collect::<Vec<_>>(), [job(1)]);
+}
