@@ -102,9 +102,12 @@ impl Desk {
         let reading = self.reading().await?;
         let class = self.facts.device.class();
         let fits = batch.bytes <= reading.to_give(&class, Bytes::ZERO, self.reserved());
+        let older = batch.epoch < self.epoch;
+        // Seen is seen, whatever becomes of the batch.
+        self.epoch = self.epoch.max(batch.epoch);
         let refused = match () {
             () if self.draining || self.stopped.contains(&batch.id) => Some(RefusedReason::Draining),
-            () if batch.epoch < self.epoch => Some(RefusedReason::Epoch),
+            () if older => Some(RefusedReason::Epoch),
             () if !self.facts.stages.contains(&batch.stage) => Some(RefusedReason::Stage),
             () if self.free.is_empty() || self.running.contains_key(&batch.id) => Some(RefusedReason::NoLane),
             () if !fits => Some(RefusedReason::Memory),
@@ -113,7 +116,6 @@ impl Desk {
         if let Some(reason) = refused {
             return Ok(Err((reading, reason)));
         }
-        self.epoch = batch.epoch;
         let Some(free) = self.take_lane(batch.stage) else {
             return Ok(Err((reading, RefusedReason::NoLane)));
         };
@@ -218,5 +220,130 @@ impl Desk {
 
     pub(crate) fn class(&self) -> DeviceClass {
         self.facts.device.class()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::{AckToken, BatchTask, Class, Recipe, Task, UploadId};
+
+    /// A host of 16 GiB with nothing on it.
+    struct Host;
+
+    #[async_trait::async_trait]
+    impl Device for Host {
+        fn name(&self) -> String {
+            "16 GiB".to_owned()
+        }
+
+        fn class(&self) -> DeviceClass {
+            DeviceClass("host".to_owned())
+        }
+
+        async fn reading(&self, _own_pids: &[u32]) -> PortResult<Reading> {
+            Ok(Reading { total_bytes: Bytes::gib(16), ..Reading::default() })
+        }
+    }
+
+    fn desk(lanes: usize) -> Desk {
+        let facts = DeviceFacts {
+            worker: "worker".parse().expect("a name"),
+            device_id: "device".parse().expect("a name"),
+            device: Arc::new(Host),
+            stages: vec![Stage::Shape],
+            lanes,
+        };
+        Desk::new(facts, &RunnerCommand { program: "runner".into(), args: Vec::new() })
+    }
+
+    fn batch(id: u8, epoch: u64, gib: u64) -> Batch {
+        let task = Task {
+            job: JobId([id; 16]),
+            upload: UploadId([id; 16]),
+            stage: Stage::Shape,
+            class: Class::Normal,
+            tenant: "tenant".parse().expect("a name"),
+            recipe: Recipe::default(),
+            size_bytes: Bytes::ZERO,
+            accepted_at: Timestamp(0),
+        };
+        let (ack_token, at) = (AckToken(format!("token-{id}")), Timestamp(0));
+        let tasks = vec![BatchTask { task, ack_token, delivery: 1, published_at: at, drawn_at: at }];
+        let (id, epoch, why) = (BatchId([id; 16]), Epoch(epoch), String::new());
+        Batch { id, epoch, stage: Stage::Shape, tasks, bytes: Bytes::gib(gib), why }
+    }
+
+    async fn accept(desk: &mut Desk, batch: &Batch) -> Result<Seat, RefusedReason> {
+        let answer = desk.accept(batch, Timestamp(0)).await.expect("a reading");
+        answer.map_err(|(_, reason)| reason)
+    }
+
+    async fn refusal(desk: &mut Desk, batch: &Batch) -> Option<RefusedReason> {
+        accept(desk, batch).await.err()
+    }
+
+    #[tokio::test]
+    async fn property_h_a_batch_of_an_older_epoch_than_any_seen_is_refused_even_if_that_was_refused_too() {
+        let mut desk = desk(4);
+        assert_eq!(refusal(&mut desk, &batch(1, 5, 1)).await, None);
+        assert_eq!(refusal(&mut desk, &batch(2, 4, 1)).await, Some(RefusedReason::Epoch));
+        assert_eq!(refusal(&mut desk, &batch(3, 7, 1_000)).await, Some(RefusedReason::Memory));
+        assert_eq!(refusal(&mut desk, &batch(4, 6, 1)).await, Some(RefusedReason::Epoch));
+        assert_eq!(refusal(&mut desk, &batch(5, 7, 1)).await, None);
+    }
+
+    #[tokio::test]
+    async fn property_a_reservations_never_exceed_the_budget_and_are_free_again_when_the_lane_is() {
+        let mut desk = desk(4);
+        // 16 GiB x 0.85 less 5 % are 12.8.
+        let seat = accept(&mut desk, &batch(1, 1, 8)).await.ok().expect("8 of 12.8 GiB");
+        assert_eq!(refusal(&mut desk, &batch(2, 1, 5)).await, Some(RefusedReason::Memory));
+        assert_eq!(refusal(&mut desk, &batch(3, 1, 4)).await, None);
+        desk.release(BatchId([1; 16]), seat.lane, Stage::Shape);
+        assert_eq!(refusal(&mut desk, &batch(4, 1, 8)).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_refused_without_a_lane_for_another_stage_and_twice() {
+        let mut desk = desk(1);
+        let other = Batch { stage: Stage::Export, ..batch(1, 1, 1) };
+        assert_eq!(refusal(&mut desk, &other).await, Some(RefusedReason::Stage));
+        assert_eq!(refusal(&mut desk, &batch(2, 1, 1)).await, None);
+        assert_eq!(refusal(&mut desk, &batch(2, 1, 1)).await, Some(RefusedReason::NoLane));
+    }
+
+    #[tokio::test]
+    async fn a_stopped_batch_is_refused_if_it_comes_late_and_stopped_if_it_runs() {
+        let mut desk = desk(2);
+        desk.stop(BatchId([1; 16]));
+        assert_eq!(refusal(&mut desk, &batch(1, 1, 1)).await, Some(RefusedReason::Draining));
+        let seat = accept(&mut desk, &batch(2, 1, 1)).await.ok().expect("room");
+        desk.stop(BatchId([2; 16]));
+        assert!(seat.stopped.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn an_offer_names_what_runs_and_a_drain_withdraws_it() {
+        let mut desk = desk(2);
+        let _seat = accept(&mut desk, &batch(1, 1, 3)).await.ok().expect("room");
+        let reading = desk.reading().await.expect("a reading");
+        let offer = desk.offer(reading, Duration::from_secs(15));
+        assert_eq!((offer.running, offer.reserved_bytes), (vec![BatchId([1; 16])], Bytes::gib(3)));
+        assert_eq!((offer.lanes_free, offer.lanes, offer.valid_for_ms), (1, 2, 15_000));
+        desk.draining = true;
+        let offer = desk.offer(reading, Duration::from_secs(15));
+        assert_eq!((offer.lanes_free, offer.valid_for_ms), (0, 0));
+        assert_eq!(refusal(&mut desk, &batch(2, 1, 1)).await, Some(RefusedReason::Draining));
+    }
+
+    #[tokio::test]
+    async fn a_cancel_reaches_the_place_of_its_job_only() {
+        let mut desk = desk(2);
+        let one = accept(&mut desk, &batch(1, 1, 1)).await.ok().expect("room");
+        let two = accept(&mut desk, &batch(2, 1, 1)).await.ok().expect("room");
+        desk.cancel(JobId([2; 16]));
+        assert!(one.cancelled.borrow().is_empty());
+        assert_eq!(*two.cancelled.borrow(), BTreeSet::from([0]));
     }
 }

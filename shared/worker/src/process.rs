@@ -4,13 +4,14 @@ use crate::frames::{self, Say};
 use domain::{Bytes, Stage};
 use stage::{File, Input};
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
-use tokio::io::{BufReader, BufWriter};
+use tokio::io::{AsyncRead, AsyncReadExt, BufReader, BufWriter};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
 
 /// How to start a runner: this binary with the argument `runner`.
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ pub struct RunnerCommand {
 /// What the end of a runner means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Death {
-    /// A failed allocation aborted it.
+    /// A failed allocation ended it.
     OutOfMemory,
     /// It said that the device is broken.
     DeviceBroken,
@@ -35,13 +36,21 @@ pub enum Death {
 /// Longest start of a runner: it loads nothing before its first batch.
 const READY_MAX: Duration = Duration::from_secs(30);
 
-/// `SIGABRT`: how a failed allocation ends a Rust process.
+/// `SIGABRT`: how a failed allocation ends a Rust process, and a full stack, and a panic inside a panic.
 const SIGABRT: i32 = 6;
+/// What Rust says when an allocation has failed, right before it aborts. Any other abort is no lack of memory:
+/// more of it would not help.
+const LAST_WORDS: &[u8] = b"memory allocation of ";
+/// How much of a runner's last words is looked at.
+const LAST_BYTES: usize = 512;
+/// Longest wait for the last words of a runner that is gone: something that it started may hold the pipe.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
 impl Death {
-    fn of(status: io::Result<ExitStatus>) -> Death {
+    fn of(status: io::Result<ExitStatus>, last_words: &[u8]) -> Death {
+        let ran_out = last_words.windows(LAST_WORDS.len()).any(|words| words == LAST_WORDS);
         match status {
-            Ok(status) if status.signal() == Some(SIGABRT) => Death::OutOfMemory,
+            Ok(status) if status.signal() == Some(SIGABRT) && ran_out => Death::OutOfMemory,
             Ok(status) if status.code() == Some(crate::runner::EXIT_DEVICE_BROKEN) => Death::DeviceBroken,
             Ok(status) => Death::Crashed(format!("the runner ended: {status}")),
             Err(error) => Death::Crashed(format!("the runner was lost: {error}")),
@@ -54,6 +63,8 @@ pub(crate) struct RunnerProcess {
     child: Child,
     stdin: BufWriter<ChildStdin>,
     stdout: BufReader<ChildStdout>,
+    /// Passes on what it writes to its standard error, and ends with the last of it.
+    last_words: JoinHandle<Vec<u8>>,
 }
 
 impl RunnerProcess {
@@ -65,12 +76,14 @@ impl RunnerProcess {
             .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
         let gone = || io::Error::other("the runner has no pipes");
         let stdin = BufWriter::new(child.stdin.take().ok_or_else(gone)?);
         let stdout = BufReader::with_capacity(1 << 16, child.stdout.take().ok_or_else(gone)?);
-        let mut runner = RunnerProcess { child, stdin, stdout };
+        let last_words = tokio::spawn(pass_on(child.stderr.take().ok_or_else(gone)?));
+        let mut runner = RunnerProcess { child, stdin, stdout, last_words };
         match tokio::time::timeout(READY_MAX, runner.hear()).await {
             Ok(Ok(Some((Say::Ready, _)))) => Ok(runner),
             Ok(heard) => {
@@ -99,7 +112,9 @@ impl RunnerProcess {
     /// Waits for its end, which was seen on the pipe, and says what it means.
     pub(crate) async fn death(mut self) -> Death {
         drop(self.stdin);
-        Death::of(self.child.wait().await)
+        let status = self.child.wait().await;
+        let said = tokio::time::timeout(LAST_WORDS_MAX, self.last_words).await;
+        Death::of(status, &said.ok().and_then(Result::ok).unwrap_or_default())
     }
 
     /// Kills it and waits until it is gone, so that its memory is free again.
@@ -109,19 +124,41 @@ impl RunnerProcess {
     }
 }
 
+/// Writes what comes to our standard error; gives the end of it.
+async fn pass_on(mut from: impl AsyncRead + Unpin) -> Vec<u8> {
+    let (mut last, mut chunk) = (Vec::new(), vec![0; 4096]);
+    while let Ok(n @ 1..) = from.read(&mut chunk).await {
+        let _nobody_reads = io::stderr().write_all(&chunk[..n]);
+        last.extend_from_slice(&chunk[..n]);
+        last.drain(..last.len().saturating_sub(LAST_BYTES));
+    }
+    last
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_a_runner_is_read_from_its_status() {
-        let check = |raw: i32, expect: fn(&Death) -> bool| {
-            let death = Death::of(Ok(ExitStatus::from_raw(raw)));
+    fn the_end_of_a_runner_is_read_from_its_status_and_its_last_words() {
+        let check = |raw: i32, said: &str, expect: fn(&Death) -> bool| {
+            let death = Death::of(Ok(ExitStatus::from_raw(raw)), said.as_bytes());
             assert!(expect(&death), "{raw} gave {death:?}");
         };
-        check(SIGABRT, |death| *death == Death::OutOfMemory);
-        check(70 << 8, |death| *death == Death::DeviceBroken);
-        check(9, |death| matches!(death, Death::Crashed(text) if text.contains("signal: 9")));
-        check(101 << 8, |death| matches!(death, Death::Crashed(_)));
+        let failed = "runner: ready\nmemory allocation of 68719476736 bytes failed\n";
+        check(SIGABRT, failed, |death| *death == Death::OutOfMemory);
+        check(SIGABRT, "thread 'main' has overflowed its stack\n", |d| matches!(d, Death::Crashed(_)));
+        check(SIGABRT, "", |death| matches!(death, Death::Crashed(text) if text.contains("signal: 6")));
+        check(70 << 8, "", |death| *death == Death::DeviceBroken);
+        check(9, failed, |death| matches!(death, Death::Crashed(text) if text.contains("signal: 9")));
+        check(101 << 8, "", |death| matches!(death, Death::Crashed(_)));
+    }
+
+    #[tokio::test]
+    async fn of_all_that_a_runner_writes_the_end_is_kept() {
+        let mut said = vec![b' '; 3 * LAST_BYTES];
+        said.extend_from_slice(b"memory allocation of 8 bytes failed\n");
+        let last = pass_on(said.as_slice()).await;
+        assert_eq!(last, said[said.len() - LAST_BYTES..]);
     }
 }
