@@ -1,7 +1,7 @@
 //! Drives `planning`: tasks and offers in, batches out; holds the lease. It decides nothing itself.
 //!
-//! `lease` says who leads, `lead` is one term of leadership, `calls` what it asks of others, `tokens` keeps the
-//! drawn tasks ours meanwhile, `learned` keeps what was learned.
+//! `lease` says who leads, `lead` is one term of leadership, `calls` what it asks of others, `tokens` keeps
+//! the drawn tasks ours meanwhile, `learned` keeps what was learned.
 #![forbid(unsafe_code)]
 
 mod calls;

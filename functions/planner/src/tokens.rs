@@ -92,3 +92,104 @@ impl Tokens {
         lost.map(|(token, held)| (held.stage, held.job, token)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_trait::async_trait;
+    use bytes::Bytes as Payload;
+    use domain::{Bytes, Class, Consumer, Recipe, Task, Timestamp, UploadId};
+    use ports::{Backlog, Delivery, PortError, PortResult, Put};
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    /// Counts what is done with tokens; extends only those that begin with `good`.
+    #[derive(Default)]
+    struct Counter(Mutex<Vec<String>>);
+
+    impl Counter {
+        fn said(&self) -> Vec<String> {
+            std::mem::take(&mut self.0.lock().expect("a plain list"))
+        }
+    }
+
+    #[async_trait]
+    impl Queue for Counter {
+        async fn put_if_absent(&self, _: &str, _: Payload) -> PortResult<Put> {
+            unreachable!("tokens only")
+        }
+        async fn take(&self, _: &Consumer, _: usize, _: Duration) -> PortResult<Vec<Delivery>> {
+            unreachable!("tokens only")
+        }
+        async fn extend(&self, token: &AckToken) -> PortResult<()> {
+            let good = token.0.starts_with("good");
+            if good { Ok(()) } else { Err(PortError::Unavailable("nobody answers".to_owned())) }
+        }
+        async fn done(&self, _: &AckToken) -> PortResult<()> {
+            unreachable!("the planner finishes nothing that it holds")
+        }
+        async fn give_back(&self, token: &AckToken) -> PortResult<()> {
+            self.0.lock().expect("a plain list").push(token.0.clone());
+            Ok(())
+        }
+        async fn backlog(&self, _: &Consumer) -> PortResult<Backlog> {
+            unreachable!("tokens only")
+        }
+    }
+
+    fn given(token: &str) -> BatchTask {
+        let task = Task {
+            job: JobId([1; 16]),
+            upload: UploadId([1; 16]),
+            stage: Stage::Shape,
+            class: Class::Normal,
+            tenant: "tenant".parse().expect("a name"),
+            recipe: Recipe::default(),
+            size_bytes: Bytes::ZERO,
+            accepted_at: Timestamp(0),
+        };
+        let (ack_token, at) = (AckToken(token.to_owned()), Timestamp(0));
+        BatchTask { task, ack_token, delivery: 1, published_at: at, drawn_at: at }
+    }
+
+    fn holding(tokens: &[&str]) -> (Arc<Counter>, Tokens) {
+        let queue = Arc::new(Counter::default());
+        let mut held = Tokens::new(queue.clone(), Times::PRODUCTION);
+        tokens.iter().for_each(|token| held.hold(&given(token)));
+        (queue, held)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_was_not_extended_for_an_ack_wait_is_dropped_and_never_given_back() {
+        let (queue, mut held) = holding(&["good", "bad"]);
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            assert!(held.extend().await.is_empty());
+        }
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let lost = held.extend().await;
+        assert_eq!(lost, [(Stage::Shape, JobId([1; 16]), AckToken("bad".to_owned()))]);
+        held.give_all_back().await;
+        assert_eq!(queue.said(), ["good"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_shown_to_a_worker_is_not_given_back_until_it_declines() {
+        let (queue, mut held) = holding(&["good-1", "good-2", "good-3"]);
+        for token in ["good-1", "good-2"] {
+            held.show(&AckToken(token.to_owned()), true);
+        }
+        held.show(&AckToken("good-2".to_owned()), false);
+        held.release(&AckToken("good-3".to_owned()));
+        held.give_all_back().await;
+        assert_eq!(queue.said(), ["good-2"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stale_token_is_not_given_back() {
+        let (queue, mut held) = holding(&["good"]);
+        tokio::time::sleep(Times::PRODUCTION.ack_wait).await;
+        held.give_all_back().await;
+        assert!(queue.said().is_empty());
+    }
+}

@@ -273,7 +273,7 @@ impl Planner {
         self.lines.of(given.task.stage).remove(given.task.job)
     }
 
-    /// Promises a place to a batch whose tasks `take` takes out of their line, at so many device-seconds each.
+    /// Promises a place to a batch; `take` takes its tasks out of their line, at so many device-seconds each.
     fn propose(
         &mut self,
         worker: WorkerId,

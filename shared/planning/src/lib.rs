@@ -1,11 +1,11 @@
 //! What we decide: which tasks run together, where, when. Pure and sans-IO: events in, decisions out, time an
 //! argument.
 //!
-//! `event` is the conversation as data. `core` holds the state and goes through the phases, `answers` takes in
-//! what workers say, `share` and `turns` say whose turn it is, `cut` how large a batch is and where it goes,
-//! `device` what a device can give, `live` what runs, `window` how much is drawn, `footprint` what a batch
-//! needs. The same events give the same decisions, byte for byte. The properties it keeps are lettered in the
-//! README.
+//! `event` is the conversation as data. `core` holds the state and goes through the phases, `answers` takes
+//! in what workers say, `share` and `turns` say whose turn it is, `cut` how large a batch is and where it
+//! goes, `device` what a device can give, `live` what runs, `window` how much is drawn, `footprint` what a
+//! batch needs. The same events give the same decisions, byte for byte. The properties it keeps are lettered
+//! in the README.
 #![forbid(unsafe_code)]
 
 mod answers;

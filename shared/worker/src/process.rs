@@ -38,8 +38,8 @@ const READY_MAX: Duration = Duration::from_secs(30);
 
 /// `SIGABRT`: how a failed allocation ends a Rust process, and a full stack, and a panic inside a panic.
 const SIGABRT: i32 = 6;
-/// What Rust says when an allocation has failed, right before it aborts. Any other abort is no lack of memory:
-/// more of it would not help.
+/// What Rust says when an allocation has failed, right before it aborts. Any other abort is no lack of
+/// memory: more of it would not help.
 const LAST_WORDS: &[u8] = b"memory allocation of ";
 /// How much of a runner's last words is looked at.
 const LAST_BYTES: usize = 512;
