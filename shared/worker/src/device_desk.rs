@@ -279,6 +279,11 @@ mod tests {
         answer.map_err(|(_, reason)| reason)
     }
 
+    async fn seat(desk: &mut Desk, batch: &Batch) -> Seat {
+        let Ok(seat) = accept(desk, batch).await else { panic!("there is room for {}", batch.id) };
+        seat
+    }
+
     async fn refusal(desk: &mut Desk, batch: &Batch) -> Option<RefusedReason> {
         accept(desk, batch).await.err()
     }
@@ -297,7 +302,7 @@ mod tests {
     async fn property_a_reservations_never_exceed_the_budget_and_are_free_again_when_the_lane_is() {
         let mut desk = desk(4);
         // 16 GiB x 0.85 less 5 % are 12.8.
-        let seat = accept(&mut desk, &batch(1, 1, 8)).await.ok().expect("8 of 12.8 GiB");
+        let seat = seat(&mut desk, &batch(1, 1, 8)).await;
         assert_eq!(refusal(&mut desk, &batch(2, 1, 5)).await, Some(RefusedReason::Memory));
         assert_eq!(refusal(&mut desk, &batch(3, 1, 4)).await, None);
         desk.release(BatchId([1; 16]), seat.lane, Stage::Shape);
@@ -318,7 +323,7 @@ mod tests {
         let mut desk = desk(2);
         desk.stop(BatchId([1; 16]));
         assert_eq!(refusal(&mut desk, &batch(1, 1, 1)).await, Some(RefusedReason::Draining));
-        let seat = accept(&mut desk, &batch(2, 1, 1)).await.ok().expect("room");
+        let seat = seat(&mut desk, &batch(2, 1, 1)).await;
         desk.stop(BatchId([2; 16]));
         assert!(seat.stopped.is_cancelled());
     }
@@ -326,7 +331,7 @@ mod tests {
     #[tokio::test]
     async fn an_offer_names_what_runs_and_a_drain_withdraws_it() {
         let mut desk = desk(2);
-        let _seat = accept(&mut desk, &batch(1, 1, 3)).await.ok().expect("room");
+        let _seat = seat(&mut desk, &batch(1, 1, 3)).await;
         let reading = desk.reading().await.expect("a reading");
         let offer = desk.offer(reading, Duration::from_secs(15));
         assert_eq!((offer.running, offer.reserved_bytes), (vec![BatchId([1; 16])], Bytes::gib(3)));
@@ -340,8 +345,8 @@ mod tests {
     #[tokio::test]
     async fn a_cancel_reaches_the_place_of_its_job_only() {
         let mut desk = desk(2);
-        let one = accept(&mut desk, &batch(1, 1, 1)).await.ok().expect("room");
-        let two = accept(&mut desk, &batch(2, 1, 1)).await.ok().expect("room");
+        let one = seat(&mut desk, &batch(1, 1, 1)).await;
+        let two = seat(&mut desk, &batch(2, 1, 1)).await;
         desk.cancel(JobId([2; 16]));
         assert!(one.cancelled.borrow().is_empty());
         assert_eq!(*two.cancelled.borrow(), BTreeSet::from([0]));

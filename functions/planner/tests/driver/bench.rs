@@ -10,8 +10,9 @@ use domain::{
 use embedded::MemoryBroker;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use ports::{Backlog, Clock, GetOptions, Got, Message, ObjectInfo, Page, PortResult, Ports, PutOptions};
-use ports::{Put, Store, Stored};
+use ports::{
+    Backlog, Clock, GetOptions, Got, Message, ObjectInfo, Page, PortResult, Ports, PutOptions, Store, Stored,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
