@@ -12,7 +12,7 @@ use ports::lives::{self, Wish};
 use ports::{Answer, PortError};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// Longest sweep that a caller waits for.
@@ -44,7 +44,11 @@ pub(crate) async fn cancel(State(gateway): State<Arc<Gateway>>, Path(id): Path<S
 pub(crate) async fn redrive(State(gateway): State<Arc<Gateway>>, Path(id): Path<String>) -> Done {
     let job = job_id(&id)?;
     let record = record(&gateway, job).await?;
-    answer(job, lives::redrive(&gateway.ports, &gateway.ledger, &record).await?)
+    let wish = lives::redrive(&gateway.ports, &gateway.ledger, &record).await?;
+    if let Wish::Granted(life) = wish {
+        gateway.index.write().unwrap_or_else(PoisonError::into_inner).begin(job, life);
+    }
+    answer(job, wish)
 }
 
 /// The letters whose life is still the dead one.

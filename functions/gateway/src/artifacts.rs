@@ -8,9 +8,14 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use domain::{Artifact, Stage};
-use ports::{GetOptions, Got};
+use futures::stream::{StreamExt, once, unfold};
+use ports::{GetOptions, Got, PortResult};
 use std::sync::Arc;
+
+/// How much of a file is fetched at once.
+const PIECE_BYTES: u64 = 4 << 20;
 
 /// What a browser may show of an upload: its own word for the type is not believed.
 fn picture_type(bytes: &[u8]) -> &'static str {
@@ -59,19 +64,20 @@ pub(crate) async fn artifact(
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
     let size = artifact.size_bytes.0;
-    let range = match text(header::RANGE) {
+    // A range of another file is of no use: such a client gets the whole one.
+    let same = text(header::IF_RANGE).is_none_or(|said| said == etag);
+    let range = match text(header::RANGE).filter(|_| same) {
         None => None,
         Some(said) => parse_range(said, size)?,
     };
-    let options = GetOptions { range, ..GetOptions::default() };
-    let got = gateway.ports.store.get(gateway.ledger.bucket(), &artifact.key, &options).await?;
-    let Got::Found(object) = got else {
-        return Err(Problem::missing("such file any more; it was collected after its time"));
-    };
-    let mut response = Body::from(object.body).into_response();
+    let (first, last) = range.unwrap_or((0, size.saturating_sub(1)));
+    let pieces = Pieces { gateway: gateway.clone(), key: artifact.key, next: first, last };
+    let body = pieces.body(size).await?;
+    let mut response = Response::new(body);
     let set = response.headers_mut();
     let value = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("invalid"));
     set.insert(header::CONTENT_TYPE, value(&artifact.content_type));
+    set.insert(header::CONTENT_LENGTH, HeaderValue::from(if size == 0 { 0 } else { last - first + 1 }));
     set.insert(header::ETAG, value(&etag));
     set.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     // What a manifest names never changes.
@@ -79,11 +85,58 @@ pub(crate) async fn artifact(
     if name.starts_with("model.") {
         set.insert(header::CONTENT_DISPOSITION, value(&format!("attachment; filename=\"{name}\"")));
     }
-    if let Some((first, last)) = range {
+    if range.is_some() {
         set.insert(header::CONTENT_RANGE, value(&format!("bytes {first}-{last}/{size}")));
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
     Ok(response)
+}
+
+/// What is still to be sent of a file. It is fetched piece by piece, so that a slow client holds one piece
+/// and no more.
+struct Pieces {
+    gateway: Arc<Gateway>,
+    key: String,
+    next: u64,
+    last: u64,
+}
+
+impl Pieces {
+    /// The first piece is fetched before anything is said; later ones break the answer off if they fail.
+    async fn body(mut self, size: u64) -> Result<Body, Problem> {
+        if size == 0 {
+            return Ok(Body::empty());
+        }
+        let Some(first) = self.fetch().await? else {
+            return Err(Problem::missing("such file any more; it was collected after its time"));
+        };
+        if self.next > self.last {
+            return Ok(Body::from(first));
+        }
+        let rest = unfold(self, |mut pieces| async move {
+            if pieces.next > pieces.last {
+                return None;
+            }
+            let piece = match pieces.fetch().await {
+                Ok(Some(piece)) => Ok(piece),
+                Ok(None) => Err(std::io::Error::other("the file was collected")),
+                Err(error) => Err(std::io::Error::other(error)),
+            };
+            Some((piece, pieces))
+        });
+        Ok(Body::from_stream(once(std::future::ready(Ok(first))).chain(rest)))
+    }
+
+    async fn fetch(&mut self) -> PortResult<Option<Bytes>> {
+        let to = self.last.min(self.next + PIECE_BYTES - 1);
+        let options = GetOptions { range: Some((self.next, to)), ..GetOptions::default() };
+        let got = self.gateway.ports.store.get(self.gateway.ledger.bucket(), &self.key, &options).await?;
+        self.next = to + 1;
+        Ok(match got {
+            Got::Found(object) => Some(object.body),
+            Got::Absent | Got::Changed => None,
+        })
+    }
 }
 
 async fn find(gateway: &Gateway, job: domain::JobId, name: &str) -> Result<Option<Artifact>, Problem> {
@@ -109,10 +162,10 @@ fn parse_range(said: &str, size: u64) -> Result<Option<(u64, u64)>, Problem> {
         (None, Some(length)) if first.is_empty() && length > 0 => {
             (size.saturating_sub(length), size.saturating_sub(1))
         }
-        (None, Some(0)) if first.is_empty() => return Err(Problem::range()),
+        (None, Some(0)) if first.is_empty() => return Err(Problem::range(size)),
         _ => return Ok(None),
     };
-    if range.0 >= size { Err(Problem::range()) } else { Ok(Some(range)) }
+    if range.0 >= size { Err(Problem::range(size)) } else { Ok(Some(range)) }
 }
 
 #[cfg(test)]

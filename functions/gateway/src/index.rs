@@ -3,8 +3,8 @@
 
 use crate::Gateway;
 use domain::{
-    EVENTS, Event, EventKind, JOBS_PREFIX, JobId, MANIFESTS_PREFIX, Stage, StateKey, Timestamp, UploadId,
-    parse_state_key,
+    EVENTS, Ending, Event, EventKind, JOBS_PREFIX, JobId, JobRecord, Life, MANIFESTS_PREFIX, Outcome, Stage,
+    StateKey, Timestamp, UploadId, parse_state_key,
 };
 use futures::StreamExt;
 use ports::{JobState, list_all};
@@ -39,11 +39,35 @@ impl Known {
     pub(crate) fn state(&self) -> &'static str {
         match (&self.end, self.has_outcome, &self.running) {
             (Some((word, _)), _, _) => word,
+            // Only until somebody asks how; no answer says it.
             (None, true, _) => "ended",
             (None, false, Some(_)) => "running",
             (None, false, None) => "queued",
         }
     }
+
+    /// Whether the bucket knows something that a list shows and nobody has read yet.
+    pub(crate) fn is_unread(&self) -> bool {
+        let end = self.has_outcome && self.end.is_none();
+        end || (self.key.is_none() && self.upload.is_some())
+    }
+
+    /// Forgets the moment of an older life.
+    fn begin(&mut self, life: u32) {
+        if life > self.life {
+            (self.life, self.end, self.has_outcome, self.running) = (life, None, false, None);
+        }
+    }
+}
+
+/// As the API says how a job ended: the word, and the reason if there is one.
+pub(crate) fn end_of(ending: &Ending) -> (&'static str, Option<String>) {
+    let reason = match ending {
+        Ending::Done { unpublished, .. } => unpublished.clone(),
+        Ending::Rejected { reason } | Ending::Cancelled { reason } => Some(reason.clone()),
+        Ending::Dead { stage, error } => Some(format!("{stage}: {error}")),
+    };
+    (ending.as_str(), reason)
 }
 
 /// All jobs in view.
@@ -58,27 +82,21 @@ impl Index {
     /// Takes an event in.
     pub(crate) fn hear(&mut self, event: &Event) {
         let known = self.jobs.entry(event.job).or_default();
-        if event.life.0 > known.life {
-            *known = Known {
-                life: event.life.0,
-                upload: known.upload,
-                key: known.key.take(),
-                committed: std::mem::take(&mut known.committed),
-                ..Known::default()
-            };
-        }
+        known.begin(event.life.0);
         if known.seen_at == Timestamp(0) {
             known.seen_at = event.at;
         }
         match &event.kind {
             EventKind::Accepted { key, .. } => known.key = Some(key.clone()),
-            EventKind::Started { stage } => known.running = Some((*stage, 0.0, "started".to_owned())),
-            EventKind::Progress { stage, fraction, phase } => {
-                known.running = Some((*stage, *fraction, phase.clone()));
-            }
             EventKind::StageDone { stage } => {
                 known.committed.insert(*stage);
                 known.running = None;
+            }
+            // The log is read from its beginning: an old life's end is none.
+            _ if event.life.0 < known.life => {}
+            EventKind::Started { stage } => known.running = Some((*stage, 0.0, "started".to_owned())),
+            EventKind::Progress { stage, fraction, phase } => {
+                known.running = Some((*stage, *fraction, phase.clone()));
             }
             EventKind::Finished => known.end = Some(("done", None)),
             EventKind::Rejected { reason } => known.end = Some(("rejected", Some(reason.clone()))),
@@ -110,16 +128,61 @@ impl Index {
             if known.seen_at == Timestamp(0) {
                 known.seen_at = *at;
             }
-            if state.life.0 >= known.life {
-                if state.life.0 > known.life {
-                    known.end = None;
-                }
-                known.life = state.life.0;
-                known.has_outcome = state.has_outcome;
-                known.committed.extend(state.committed);
+            known.begin(state.life.0);
+            known.committed.extend(state.committed);
+            if state.life.0 == known.life {
+                known.has_outcome |= state.has_outcome;
             }
         }
         self.trim();
+    }
+
+    /// Takes in what this gateway did itself, before any event tells it.
+    pub(crate) fn learn(&mut self, record: &JobRecord) {
+        let known = self.jobs.entry(record.job_id()).or_default();
+        known.upload = Some(record.upload.id());
+        known.key = Some(record.upload.key.clone());
+        if known.seen_at == Timestamp(0) {
+            known.seen_at = record.accepted_at;
+        }
+        self.trim();
+    }
+
+    /// A next life has begun.
+    pub(crate) fn begin(&mut self, job: JobId, life: Life) {
+        self.jobs.entry(job).or_default().begin(life.0);
+    }
+
+    /// Takes in what was read of a job: its key, and how this life ended. What is gone is not asked for
+    /// again.
+    pub(crate) fn read(&mut self, job: JobId, life: u32, key: Option<String>, outcome: Option<Outcome>) {
+        let Some(known) = self.jobs.get_mut(&job) else { return };
+        known.key.get_or_insert(key.unwrap_or_default());
+        if known.life == life && known.end.is_none() {
+            known.end = outcome.map(|outcome| end_of(&outcome.ending));
+            known.has_outcome = known.end.is_some();
+        }
+    }
+
+    /// Jobs behind a place, newest first, and whether there are more. One whose end is not read yet counts
+    /// as every kind of end.
+    pub(crate) fn page(
+        &self,
+        after: Option<(u64, JobId)>,
+        state: Option<&str>,
+        limit: usize,
+    ) -> (Vec<(JobId, Known)>, bool) {
+        let wanted = |(job, known): &(&JobId, &Known)| {
+            let is = known.state();
+            after.is_none_or(|after| (known.seen_at.0, **job) < after)
+                && state.is_none_or(|state| {
+                    is == state || (is == "ended" && !matches!(state, "queued" | "running"))
+                })
+        };
+        let mut found: Vec<(&JobId, &Known)> = self.jobs.iter().filter(wanted).collect();
+        found.sort_by_key(|(job, known)| std::cmp::Reverse((known.seen_at.0, **job)));
+        let more = found.len() > limit;
+        (found.into_iter().take(limit).map(|(job, known)| (*job, known.clone())).collect(), more)
     }
 
     fn trim(&mut self) {
@@ -179,7 +242,7 @@ async fn look_once(gateway: &Gateway) -> ports::PortResult<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::{Life, job_record_key, manifest_key, outcome_key};
+    use domain::{job_record_key, manifest_key, outcome_key};
 
     fn event(life: u32, kind: EventKind) -> Event {
         Event { job: JobId([1; 16]), life: Life(life), at: Timestamp(9), kind }
@@ -201,6 +264,20 @@ mod tests {
         check(event(1, EventKind::Started { stage }), "running");
         check(event(1, EventKind::Finished), "done");
         assert_eq!(index.jobs[&job].key.as_deref(), Some("k"));
+        // A log that is read again, or late.
+        index.hear(&event(0, EventKind::Dead { stage, error: "e".into() }));
+        assert_eq!(index.jobs[&job].state(), "done");
+    }
+
+    #[test]
+    fn an_old_end_in_the_log_does_not_end_the_life_that_the_bucket_tells() {
+        let (upload, job, stage) = (UploadId([2; 16]), JobId([1; 16]), Stage::Shape);
+        let record = parse_state_key(&job_record_key(upload, job)).expect("our own key");
+        let mut index = Index::default();
+        let states = [outcome_key(job, Life(0)), domain::life_key(job, Life(1))];
+        index.look(&[(record, Timestamp(5))], &states);
+        index.hear(&event(0, EventKind::Dead { stage, error: "e".into() }));
+        assert_eq!(index.jobs[&job].state(), "queued");
     }
 
     #[test]

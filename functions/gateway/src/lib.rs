@@ -1,7 +1,7 @@
 //! HTTP: jobs, progress, artifacts, metrics, one page.
 //!
-//! `index` folds the bucket and the events into what is known of all jobs; `jobs`, `artifacts`, `actions`,
-//! `stream` and `system` answer the routes; `problem` says what is wrong as RFC 9457 JSON. Status comes from
+//! `index` folds the bucket and the events into what is known of all jobs; `create`, `jobs`, `artifacts`,
+//! `actions`, `stream` and `system` answer the routes; `problem` says what is wrong as RFC 9457 JSON. Status comes from
 //! the bucket and the events alone: any number of gateways give the same answers, and one that restarts knows
 //! all again.
 #![forbid(unsafe_code)]
@@ -9,6 +9,7 @@
 mod access;
 mod actions;
 mod artifacts;
+mod create;
 mod index;
 mod jobs;
 mod openapi;
@@ -22,9 +23,9 @@ pub use access::Token;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
-use domain::{Site, Times};
+use domain::{JobRecord, Site, Times};
 use ports::{Ledger, Ports};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +51,13 @@ pub(crate) struct Gateway {
     pub(crate) settings: Settings,
     pub(crate) index: index::SharedIndex,
     pub(crate) shutdown: CancellationToken,
+}
+
+impl Gateway {
+    /// Shows a job at once that this gateway made itself.
+    pub(crate) fn learn(&self, record: &JobRecord) {
+        self.index.write().unwrap_or_else(PoisonError::into_inner).learn(record);
+    }
 }
 
 /// Multipart wraps an upload in this much text at most.
@@ -78,7 +86,7 @@ pub async fn serve(
 fn router(gateway: Arc<Gateway>) -> Router {
     let body_max = gateway.settings.site.upload_bytes_max.0 as usize + FORM_BYTES_MAX;
     let api = Router::new()
-        .route("/api/jobs", post(jobs::create).get(jobs::list))
+        .route("/api/jobs", post(create::create).get(jobs::list))
         .route("/api/jobs/{id}", get(jobs::show))
         .route("/api/jobs/{id}/upload", get(artifacts::upload))
         .route("/api/jobs/{id}/artifacts/{name}", get(artifacts::artifact))
@@ -88,6 +96,7 @@ fn router(gateway: Arc<Gateway>) -> Router {
         .route("/api/jobs/{id}/redrive", post(actions::redrive))
         .route("/api/jobs/{id}/retry", post(actions::redrive))
         .route("/api/dead-letters", get(actions::dead_letters))
+        .route("/api/dead-letters/{id}/redrive", post(actions::redrive))
         .route("/api/sweep", post(actions::sweep))
         .route("/metrics", get(system::metrics))
         .layer(axum::middleware::from_fn_with_state(gateway.clone(), access::check));
@@ -104,6 +113,7 @@ fn router(gateway: Arc<Gateway>) -> Router {
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::wrong_method)
         .layer(DefaultBodyLimit::max(body_max))
+        .layer(axum::middleware::from_fn(problem::dress))
         .layer(axum::middleware::from_fn(access::headers))
         .with_state(gateway)
 }

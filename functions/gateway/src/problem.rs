@@ -1,9 +1,15 @@
 //! What is wrong, as RFC 9457 problem JSON with a stable type.
 
+use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use ports::PortError;
 use serde_json::json;
+
+const PROBLEM_JSON: &str = "application/problem+json";
+/// Longest text of somebody else's refusal that is passed on.
+const TEXT_BYTES_MAX: usize = 4 << 10;
 
 /// A problem: the stable end of its type, its status, and one sentence.
 #[derive(Clone, Debug)]
@@ -11,11 +17,13 @@ pub(crate) struct Problem {
     kind: &'static str,
     status: StatusCode,
     detail: String,
+    // Of the file, where a range of it is refused.
+    size: Option<u64>,
 }
 
 impl Problem {
     fn new(kind: &'static str, status: StatusCode, detail: impl Into<String>) -> Problem {
-        Problem { kind, status, detail: detail.into() }
+        Problem { kind, status, detail: detail.into(), size: None }
     }
 
     pub(crate) fn missing(what: &str) -> Problem {
@@ -38,8 +46,14 @@ impl Problem {
         Problem::new("conflict", StatusCode::CONFLICT, detail)
     }
 
-    pub(crate) fn range() -> Problem {
-        Problem::new("bad-range", StatusCode::RANGE_NOT_SATISFIABLE, "the range lies outside the file")
+    pub(crate) fn range(size: u64) -> Problem {
+        let detail = format!("the range lies outside the file, which has {size} bytes");
+        Problem { size: Some(size), ..Problem::new("bad-range", StatusCode::RANGE_NOT_SATISFIABLE, detail) }
+    }
+
+    pub(crate) fn key_reused() -> Problem {
+        let detail = "this Idempotency-Key was used for another picture, name or recipe; use a new one";
+        Problem::new("idempotency-key-reused", StatusCode::UNPROCESSABLE_ENTITY, detail)
     }
 
     pub(crate) fn unauthorized() -> Problem {
@@ -71,8 +85,11 @@ impl IntoResponse for Problem {
             "detail": self.detail,
         });
         let mut response = (self.status, body.to_string()).into_response();
-        let kind = HeaderValue::from_static("application/problem+json");
+        let kind = HeaderValue::from_static(PROBLEM_JSON);
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if let Some(size) = self.size.and_then(|size| HeaderValue::try_from(format!("bytes */{size}")).ok()) {
+            response.headers_mut().insert(header::CONTENT_RANGE, size);
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -81,6 +98,24 @@ impl IntoResponse for Problem {
         }
         response
     }
+}
+
+/// Whatever refuses a call before a handler does (a query that cannot be read, a body that is too long)
+/// speaks as we do.
+pub(crate) async fn dress(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    let ours = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == PROBLEM_JSON);
+    if ours || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let text = axum::body::to_bytes(response.into_body(), TEXT_BYTES_MAX).await.unwrap_or_default();
+    let kind = match status {
+        StatusCode::BAD_REQUEST => "bad-request",
+        StatusCode::PAYLOAD_TOO_LARGE => "too-large",
+        _ => "refused",
+    };
+    Problem::new(kind, status, String::from_utf8_lossy(&text)).into_response()
 }
 
 pub(crate) async fn not_found() -> Problem {

@@ -1,0 +1,172 @@
+//! Server-sent events of one job and of all.
+
+use crate::world::{PATIENCE, World, problem, sent};
+use domain::{Ending, EventKind, JobId, Stage};
+use futures::StreamExt;
+use reqwest::{Method, Response, StatusCode};
+use serde_json::Value;
+use tokio::time::timeout;
+
+/// One event as it came: its id, its kind, its data.
+type Told = (String, String, Value);
+
+/// What one client hears.
+struct Client {
+    body: futures::stream::BoxStream<'static, reqwest::Result<bytes::Bytes>>,
+    text: String,
+}
+
+impl Client {
+    fn new(response: Response) -> Client {
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Client { body: response.bytes_stream().boxed(), text: String::new() }
+    }
+
+    /// The next event; none when the stream has ended.
+    async fn next(&mut self) -> Option<Told> {
+        loop {
+            if let Some((block, rest)) = self.text.split_once("\n\n") {
+                let field = |name: &str| {
+                    let lines = block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+                    lines.unwrap_or_default().to_owned()
+                };
+                let told = (field("id"), field("event"), field("data"));
+                self.text = rest.to_owned();
+                if !told.1.is_empty() {
+                    return Some((told.0, told.1, serde_json::from_str(&told.2).expect("JSON")));
+                }
+                continue;
+            }
+            let chunk = timeout(PATIENCE, self.body.next()).await.expect("an event or an end in time")?;
+            self.text += std::str::from_utf8(&chunk.expect("a whole answer")).expect("text");
+        }
+    }
+
+    /// The kinds of all that comes until the end, and the last id.
+    async fn rest(mut self) -> (Vec<String>, String) {
+        let (mut kinds, mut last) = (Vec::new(), String::new());
+        while let Some((id, kind, _)) = self.next().await {
+            kinds.push(kind);
+            last = id;
+        }
+        (kinds, last)
+    }
+}
+
+async fn follow(world: &World, path: &str, last: Option<&str>) -> Response {
+    let call = world.call(Method::GET, path);
+    let call = last.into_iter().fold(call, |call, last| call.header("last-event-id", last));
+    call.send().await.expect("an answer")
+}
+
+fn path(job: JobId) -> String {
+    format!("/api/jobs/{job}/events")
+}
+
+async fn finish(world: &World, job: JobId) {
+    world.decide(job, 0, Ending::Done { files: vec![], unpublished: None }).await;
+    world.tell(job, 0, EventKind::Finished).await;
+}
+
+#[tokio::test]
+async fn events_come_from_the_beginning_then_live_and_end_with_the_outcome() {
+    let world = World::new().await;
+    let job = world.job("/api/jobs", b"picture").await.job_id();
+    let stage = Stage::Shape;
+    world.tell(job, 0, EventKind::Started { stage }).await;
+    let mut client = Client::new(follow(&world, &path(job), None).await);
+    assert_eq!(client.next().await.expect("an event").1, "started");
+    world.tell(job, 0, EventKind::Progress { stage, fraction: 0.5, phase: "mesh".into() }).await;
+    let (_, kind, data) = client.next().await.expect("an event");
+    assert_eq!(
+        (kind.as_str(), &data["fraction"], &data["stage"]),
+        ("progress", &0.5.into(), &"shape".into())
+    );
+    finish(&world, job).await;
+    assert_eq!(client.rest().await.0, ["finished"]);
+}
+
+#[tokio::test]
+async fn a_client_that_was_cut_off_hears_what_it_missed_and_nothing_twice() {
+    let world = World::new().await;
+    let job = world.job("/api/jobs", b"picture").await.job_id();
+    for stage in Stage::ALL {
+        world.tell(job, 0, EventKind::Started { stage }).await;
+    }
+    let mut client = Client::new(follow(&world, &path(job), None).await);
+    client.next().await.expect("an event");
+    let (id, _, data) = client.next().await.expect("an event");
+    assert_eq!(data["stage"], "shape");
+    drop(client);
+    finish(&world, job).await;
+    let client = Client::new(follow(&world, &path(job), Some(&id)).await);
+    assert_eq!(client.rest().await.0, ["started", "started", "finished"]);
+}
+
+#[tokio::test]
+async fn an_end_is_told_once_and_who_comes_back_after_it_is_told_to_stay_away() {
+    let world = World::new().await;
+    let job = world.job("/api/jobs", b"picture").await.job_id();
+    finish(&world, job).await;
+    let (kinds, last) = Client::new(follow(&world, &path(job), None).await).rest().await;
+    assert_eq!(kinds, ["finished"]);
+    assert_eq!(follow(&world, &path(job), Some(&last)).await.status(), StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn an_end_that_the_log_forgot_is_told_from_the_bucket() {
+    let mut world = World::new().await;
+    let job = world.job("/api/jobs", b"picture").await.job_id();
+    world.decide(job, 0, Ending::Rejected { reason: "no picture".into() }).await;
+    world.forgetful_gateway().await;
+    let mut client = Client::new(follow(&world, &path(job), Some("41")).await);
+    let (id, kind, data) = client.next().await.expect("an event");
+    assert_eq!((kind.as_str(), &data["reason"]), ("rejected", &"no picture".into()));
+    assert!(client.next().await.is_none());
+    assert_eq!(follow(&world, &path(job), Some(&id)).await.status(), StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn the_end_of_an_older_life_does_not_end_the_stream() {
+    let world = World::new().await;
+    let record = world.job("/api/jobs", b"picture").await;
+    let job = record.job_id();
+    world.die(&record, Stage::Shape).await;
+    let (_, last) = Client::new(follow(&world, &path(job), None).await).rest().await;
+    let redriven = world.post(&format!("/api/jobs/{job}/redrive"), "").await;
+    assert_eq!(redriven.status(), StatusCode::ACCEPTED);
+    let mut client = Client::new(follow(&world, &path(job), None).await);
+    assert_eq!(client.next().await.expect("an event").1, "dead");
+    let resumed = Client::new(follow(&world, &path(job), Some(&last)).await);
+    world.decide(job, 1, Ending::Done { files: vec![], unpublished: None }).await;
+    world.tell(job, 1, EventKind::Finished).await;
+    assert_eq!(client.rest().await.0, ["finished"]);
+    assert_eq!(resumed.rest().await.0, ["finished"]);
+}
+
+#[tokio::test]
+async fn all_jobs_are_followed_from_now_on_or_from_where_one_was() {
+    let world = World::new().await;
+    let a = world.job("/api/jobs?name=a", b"a").await.job_id();
+    let b = world.job("/api/jobs?name=b", b"b").await.job_id();
+    world.tell(a, 0, EventKind::Started { stage: Stage::Shape }).await;
+    let mut live = Client::new(follow(&world, "/api/events", None).await);
+    finish(&world, b).await;
+    let (id, kind, data) = live.next().await.expect("an event");
+    assert_eq!((kind.as_str(), &data["job"]), ("finished", &b.to_string().into()));
+    // The end of one job is not the end of all.
+    finish(&world, a).await;
+    assert_eq!(live.next().await.expect("an event").2["job"], a.to_string());
+    let mut resumed = Client::new(follow(&world, "/api/events", Some(&id)).await);
+    assert_eq!(resumed.next().await.expect("an event").2["job"], a.to_string());
+    let mut all = Client::new(follow(&world, "/api/events", Some("0")).await);
+    assert_eq!(all.next().await.expect("an event").1, "started");
+}
+
+#[tokio::test]
+async fn nobody_waits_for_events_of_what_is_no_job() {
+    let world = World::new().await;
+    let unknown = world.call(Method::GET, "/api/jobs/0123456789abcdef0123456789abcdef/events");
+    problem(sent(unknown).await, 404, "not-found").await;
+}

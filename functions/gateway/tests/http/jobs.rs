@@ -1,0 +1,115 @@
+//! Jobs listed and shown.
+
+use crate::world::{World, json, problem};
+use domain::{Ending, EventKind, Stage};
+use reqwest::StatusCode;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+fn ids(page: &Value) -> Vec<String> {
+    let rows = page["jobs"].as_array().expect("rows");
+    rows.iter().map(|row| row["id"].as_str().expect("an id").to_owned()).collect()
+}
+
+#[tokio::test]
+async fn the_list_goes_by_pages_from_new_to_old_and_names_each_job_once() {
+    let world = World::new().await;
+    let mut made = BTreeSet::new();
+    for n in 0..7 {
+        made.insert(world.job(&format!("/api/jobs?name={n}.png"), b"picture").await.job_id().to_string());
+    }
+    let (mut found, mut times, mut query) = (Vec::new(), Vec::new(), "limit=3".to_owned());
+    for rows in [3, 3, 1] {
+        let page = json(world.get(&format!("/api/jobs?{query}")).await, StatusCode::OK).await;
+        assert_eq!(ids(&page).len(), rows, "{page}");
+        found.extend(ids(&page));
+        times.extend(page["jobs"].as_array().expect("rows").iter().map(|row| row["seen_at_ms"].as_u64()));
+        match page["next"].as_str() {
+            Some(next) => query = format!("limit=3&cursor={next}"),
+            None => assert_eq!(rows, 1),
+        }
+    }
+    assert_eq!((found.len(), found.into_iter().collect::<BTreeSet<_>>()), (7, made));
+    assert!(times.is_sorted_by(|a, b| a >= b), "{times:?}");
+}
+
+#[tokio::test]
+async fn the_list_is_filtered_by_state_and_refuses_what_it_does_not_know() {
+    let world = World::new().await;
+    let queued = world.job("/api/jobs?name=queued.png", b"1").await.job_id();
+    let running = world.job("/api/jobs?name=running.png", b"2").await.job_id();
+    let done = world.job("/api/jobs?name=done.png", b"3").await.job_id();
+    world.tell(running, 0, EventKind::Started { stage: Stage::Shape }).await;
+    world.decide(done, 0, Ending::Done { files: vec![], unpublished: None }).await;
+    world.tell(done, 0, EventKind::Finished).await;
+    for (job, state) in [(queued, "queued"), (running, "running"), (done, "done")] {
+        world.until_listed(job, state).await;
+        let page = json(world.get(&format!("/api/jobs?state={state}")).await, StatusCode::OK).await;
+        assert_eq!(ids(&page), [job.to_string()], "{state}");
+    }
+    for bad in ["state=great", "cursor=x", "cursor=1-x", "limit=many", "colour=red"] {
+        problem(world.get(&format!("/api/jobs?{bad}")).await, 400, "bad-request").await;
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_heard_no_event_tells_the_same_of_every_job() {
+    let mut world = World::new().await;
+    let done = world.job("/api/jobs?name=done.png", b"1").await.job_id();
+    let rejected = world.job("/api/jobs?name=rejected.png", b"2").await.job_id();
+    let half = world.job("/api/jobs?name=half.png", b"3").await.job_id();
+    let reason = "no picture".to_owned();
+    world.decide(done, 0, Ending::Done { files: vec![], unpublished: None }).await;
+    world.decide(rejected, 0, Ending::Rejected { reason: reason.clone() }).await;
+    world.commit(half, Stage::Preprocess, &[]).await;
+    world.forgetful_gateway().await;
+
+    world.until_listed(rejected, "rejected").await;
+    let page = json(world.get("/api/jobs").await, StatusCode::OK).await;
+    let row = |job: domain::JobId| {
+        let rows = page["jobs"].as_array().expect("rows");
+        rows.iter().find(|row| row["id"] == job.to_string()).expect("a row").clone()
+    };
+    assert_eq!(row(done)["state"], "done");
+    assert_eq!(row(rejected)["reason"], reason);
+    assert_eq!((&row(half)["state"], &row(half)["stages"][0]["state"]), (&"queued".into(), &"done".into()));
+    assert!(row(half)["key"].as_str().is_some_and(|key| key.ends_with("/half.png")), "{page}");
+    let page = json(world.get("/api/jobs?state=done&limit=1").await, StatusCode::OK).await;
+    assert_eq!((ids(&page), &page["next"]), (vec![done.to_string()], &Value::Null));
+}
+
+#[tokio::test]
+async fn one_job_is_shown_with_its_files_and_its_end() {
+    let world = World::new().await;
+    let job = world.job("/api/jobs?name=a.png&quality=draft", b"picture").await.job_id();
+    world.commit(job, Stage::Preprocess, &[("cutout.png", "image/png", b"cut")]).await;
+    world.commit(job, Stage::Shape, &[("mesh.glb", "model/gltf-binary", b"mesh")]).await;
+    let shown = json(world.get(&format!("/api/jobs/{job}")).await, StatusCode::OK).await;
+    let states: Vec<&Value> =
+        shown["stages"].as_array().expect("stages").iter().map(|stage| &stage["state"]).collect();
+    assert_eq!(states, ["done", "done", "waiting", "waiting"]);
+    assert_eq!(shown["artifacts"][1]["url"], format!("/api/jobs/{job}/artifacts/mesh.glb"));
+    assert_eq!((&shown["state"], &shown["tenant"]), (&"queued".into(), &"default".into()));
+
+    let error = "it broke".to_owned();
+    world.decide(job, 0, Ending::Dead { stage: Stage::Texture, error }).await;
+    let shown = json(world.get(&format!("/api/jobs/{job}")).await, StatusCode::OK).await;
+    assert_eq!((&shown["state"], &shown["reason"]), (&"dead".into(), &"texture: it broke".into()));
+    assert!(shown["decided_at_ms"].is_u64(), "{shown}");
+}
+
+#[tokio::test]
+async fn what_is_no_job_is_a_problem_and_never_a_page() {
+    let world = World::new().await;
+    let unknown = "0123456789abcdef0123456789abcdef";
+    for id in [unknown, "x", "%ff", "..%2f..%2fetc%2fpasswd", "%3Cscript%3E"] {
+        for rest in ["", "/upload", "/events", "/artifacts/model.glb"] {
+            let answer = world.get(&format!("/api/jobs/{id}{rest}")).await;
+            let kind = if id == "%ff" { (400, "bad-request") } else { (404, "not-found") };
+            problem(answer, kind.0, kind.1).await;
+        }
+    }
+    for action in ["cancel", "redrive", "retry"] {
+        problem(world.post(&format!("/api/jobs/{unknown}/{action}"), "").await, 404, "not-found").await;
+    }
+}

@@ -1,0 +1,12 @@
+//! The promises of the HTTP API, each kept by a real gateway on a real socket, with the embedded store and
+//! broker. No worker runs: what one would write and say, `world` writes and says.
+
+mod actions;
+mod artifacts;
+mod create;
+mod events;
+mod jobs;
+mod openapi;
+mod outages;
+mod system;
+mod world;

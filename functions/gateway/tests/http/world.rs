@@ -1,0 +1,288 @@
+//! What every test needs: buckets on a loopback store, a broker, a gateway, a caller; and a worker's words.
+
+use async_trait::async_trait;
+use bytes::Bytes as Payload;
+use domain::{
+    Artifact, AttemptId, Bytes, Class, Consumer, DeadLetter, Ending, EngineVersion, Event, EventKind,
+    INTERMEDIATES_KEPT, JobId, JobRecord, Life, Manifest, Marks, Outcome, Sha256, Site, Stage, StreamSpec,
+    Task, Times, Timestamp, artifact_key, dead_subject, event_subject,
+};
+use embedded::MemoryBroker;
+use embedded::s3_server::{RunningS3, S3ServerConfig, start};
+use futures::stream::BoxStream;
+use harness::until;
+use ports::{
+    Answer, Condition, Decided, Ledger, Logged, Message, PortError, PortResult, Ports, PutOptions,
+    SystemClock, Wire,
+};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// No wait in a test is longer.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Largest upload of these sites.
+pub const UPLOAD_BYTES_MAX: usize = 1000;
+
+pub struct World {
+    pub ports: Ports,
+    pub site: Site,
+    s3: Option<RunningS3>,
+    pub broker_is_away: Arc<AtomicBool>,
+    http: reqwest::Client,
+    base: String,
+    _stop: DropGuard,
+    _data: TempDir,
+}
+
+impl World {
+    pub async fn new() -> World {
+        World::with_token(None).await
+    }
+
+    pub async fn with_token(token: Option<&str>) -> World {
+        let mut site = Site::simple("test".parse().expect("a store name"));
+        site.upload_bytes_max = Bytes(UPLOAD_BYTES_MAX as u64);
+        let data = tempfile::tempdir().expect("a folder");
+        let buckets = site.buckets().iter().map(|bucket| (*bucket).to_owned()).collect();
+        let (access_key, secret_key) = ("access".to_owned(), "secret".to_owned());
+        let data_dir = data.path().to_owned();
+        let s3 = start(S3ServerConfig { data_dir, access_key, secret_key, buckets, ..Default::default() });
+        let s3 = s3.await.expect("a store");
+        let broker = MemoryBroker::new(Times::PRODUCTION, Arc::new(SystemClock));
+        let broker_is_away = Arc::new(AtomicBool::new(false));
+        let wire = Arc::new(AwayWire { inner: broker.wire(), is_away: broker_is_away.clone() });
+        let ports = Ports {
+            queue: broker.queue(),
+            boards: broker.boards(),
+            wire,
+            store: s3::connect(s3::Config {
+                endpoint: Some(s3.endpoint.clone()),
+                region: "us-east-1".to_owned(),
+                access_key: "access".to_owned(),
+                secret_key: s3::Secret::new("secret".to_owned()),
+                session_token: None,
+                path_style: true,
+            }),
+            clock: Arc::new(SystemClock),
+        };
+        let (base, stop) = serve(&ports, &site, token).await;
+        let http = reqwest::Client::new();
+        World { ports, site, s3: Some(s3), broker_is_away, http, base, _stop: stop, _data: data }
+    }
+
+    /// Another gateway, on the same buckets, that has heard no event.
+    pub async fn forgetful_gateway(&mut self) {
+        let broker = MemoryBroker::new(Times::PRODUCTION, Arc::new(SystemClock));
+        (self.ports.queue, self.ports.boards, self.ports.wire) =
+            (broker.queue(), broker.boards(), broker.wire());
+        (self.base, self._stop) = serve(&self.ports, &self.site, None).await;
+    }
+
+    /// From now on nobody answers there.
+    pub async fn lose_store(&mut self) {
+        self.s3.take().expect("it is lost once").shutdown().await;
+    }
+
+    pub fn call(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base))
+    }
+
+    pub async fn get(&self, path: &str) -> Response {
+        sent(self.call(Method::GET, path)).await
+    }
+
+    pub async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Response {
+        sent(self.call(Method::POST, path).body(body)).await
+    }
+
+    pub fn ledger(&self) -> Ledger {
+        Ledger::new(self.ports.store.clone(), &self.site.state)
+    }
+
+    /// Puts an object into the input bucket, past the gateway.
+    pub async fn put(&self, key: &str, content: &'static [u8]) {
+        let options = PutOptions::of("image/png", Condition::Always);
+        self.ports.store.put("uploads", key, content.into(), &options).await.expect("a put");
+    }
+
+    /// A job made by a call.
+    pub async fn job(&self, path: &str, content: &'static [u8]) -> JobRecord {
+        let made = json(self.post(path, content).await, StatusCode::ACCEPTED).await;
+        let id = |name: &str| made[name].as_str().expect("an id").to_owned();
+        let (upload, job) = (id("upload_id").parse().expect("an id"), id("id").parse().expect("an id"));
+        self.ledger().record(upload, job).await.expect("a read").expect("a record")
+    }
+
+    /// Tasks that wait at a stage; they stay there.
+    pub async fn tasks(&self, stage: Stage) -> Vec<Task> {
+        let consumer = Consumer::Tasks(stage, Class::Normal, self.site.inputs[0].tenant.clone());
+        let taken = self.ports.queue.take(&consumer, 100, Duration::ZERO).await.expect("a take");
+        for delivery in &taken {
+            self.ports.queue.give_back(&delivery.token).await.expect("give it back");
+        }
+        taken.iter().map(|delivery| serde_json::from_slice(&delivery.payload).expect("a task")).collect()
+    }
+
+    /// Commits a stage with these files, as a worker does, and says so.
+    pub async fn commit(&self, job: JobId, stage: Stage, files: &[(&str, &str, &[u8])]) {
+        let (attempt, mut artifacts) = (AttemptId([stage as u8; 16]), Vec::new());
+        for (name, content_type, content) in files {
+            let key = artifact_key(job, stage, attempt, name);
+            let options = PutOptions::of(content_type, Condition::Always);
+            let body = Payload::copy_from_slice(content);
+            self.ports.store.put(&self.site.state, &key, body, &options).await.expect("a put");
+            artifacts.push(Artifact {
+                name: (*name).to_owned(),
+                key,
+                // Any word that stands for the content alone.
+                sha256: Sha256(blake3::hash(content).to_hex().to_string()),
+                size_bytes: Bytes(content.len() as u64),
+                content_type: (*content_type).to_owned(),
+            });
+        }
+        let engine = EngineVersion { name: "none".to_owned(), version: "1".to_owned() };
+        let (life, inputs, marks) = (Life(0), vec![], Marks::default());
+        let traceparent = None;
+        let manifest = Manifest { job, stage, life, attempt, inputs, artifacts, engine, marks, traceparent };
+        assert_eq!(self.ledger().commit(&manifest).await, Ok(Decided::Mine));
+        self.tell(job, 0, EventKind::StageDone { stage }).await;
+    }
+
+    /// Decides a life, as a worker does; nobody is told.
+    pub async fn decide(&self, job: JobId, life: u32, ending: Ending) {
+        let decided_at = now();
+        let intermediates_expire_at = decided_at + INTERMEDIATES_KEPT;
+        let outcome = Outcome { job, life: Life(life), ending, decided_at, intermediates_expire_at };
+        assert_eq!(self.ledger().decide(&outcome).await, Ok(Decided::Mine));
+    }
+
+    /// A job that has died at a stage, with its letter and its event.
+    pub async fn die(&self, record: &JobRecord, stage: Stage) {
+        let (job, error) = (record.job_id(), "it broke".to_owned());
+        let ending = Ending::Dead { stage, error: error.clone() };
+        let task = record.task(stage);
+        let at = now();
+        let letter = DeadLetter { task, life: Life(0), attempts: 3, error: error.clone(), at };
+        let letter = serde_json::to_vec(&letter).expect("JSON");
+        self.ports.wire.append(&dead_subject(stage, job), letter.into()).await.expect("stored");
+        self.decide(job, 0, ending).await;
+        self.tell(job, 0, EventKind::Dead { stage, error }).await;
+    }
+
+    /// Says that something happened.
+    pub async fn tell(&self, job: JobId, life: u32, kind: EventKind) {
+        let subject = event_subject(job, &kind);
+        let event = Event { job, life: Life(life), at: now(), kind };
+        let event = serde_json::to_vec(&event).expect("JSON");
+        self.ports.wire.append(&subject, event.into()).await.expect("stored");
+    }
+
+    /// Waits until a job's state in the list is this.
+    pub async fn until_listed(&self, job: JobId, state: &str) {
+        let what = format!("job {job} to be listed as {state}");
+        let listed = until(&what, PATIENCE, async || {
+            let list = json(self.get("/api/jobs").await, StatusCode::OK).await;
+            let rows = list["jobs"].as_array().expect("rows").clone();
+            let found = rows.iter().any(|row| row["id"] == job.to_string() && row["state"] == state);
+            Ok(found.then_some(()))
+        });
+        listed.await.expect("in time");
+    }
+}
+
+fn now() -> Timestamp {
+    ports::Clock::now(&SystemClock)
+}
+
+async fn serve(ports: &Ports, site: &Site, token: Option<&str>) -> (String, DropGuard) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let base = format!("http://{}", listener.local_addr().expect("an address"));
+    let settings = gateway::Settings {
+        site: site.clone(),
+        times: Times::PRODUCTION,
+        token: token.map(|text| gateway::Token::new(text.to_owned())),
+        metrics: Arc::new(|| "meshwright_test_total 1\n".to_owned()),
+        version: "1.2.3".to_owned(),
+    };
+    let shutdown = CancellationToken::new();
+    tokio::spawn(gateway::serve(listener, ports.clone(), settings, shutdown.clone()));
+    (base, shutdown.drop_guard())
+}
+
+pub async fn sent(request: RequestBuilder) -> Response {
+    request.timeout(PATIENCE).send().await.expect("an answer")
+}
+
+/// The JSON of an answer with this status.
+pub async fn json(response: Response, status: StatusCode) -> Value {
+    let found = response.status();
+    let text = response.text().await.expect("a body");
+    assert_eq!(found, status, "{text}");
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// Asserts that an answer is a problem of this kind, as RFC 9457 has it; returns its detail.
+pub async fn problem(response: Response, status: u16, kind: &str) -> String {
+    let content_type = response.headers().get("content-type").cloned();
+    let status = StatusCode::from_u16(status).expect("a status");
+    let body = json(response, status).await;
+    assert_eq!(content_type.expect("a type"), "application/problem+json", "{body}");
+    assert_eq!(body["type"], format!("urn:meshwright:problem:{kind}"), "{body}");
+    assert_eq!((&body["status"], body["title"].is_string()), (&Value::from(status.as_u16()), true));
+    let detail = body["detail"].as_str().expect("a sentence").to_owned();
+    assert!(!detail.is_empty());
+    detail
+}
+
+/// A wire that is away when told to.
+struct AwayWire {
+    inner: Arc<dyn Wire>,
+    is_away: Arc<AtomicBool>,
+}
+
+impl AwayWire {
+    fn inner(&self) -> PortResult<&dyn Wire> {
+        match self.is_away.load(Ordering::Relaxed) {
+            true => Err(PortError::Unavailable("a fault of the test".to_owned())),
+            false => Ok(&*self.inner),
+        }
+    }
+}
+
+#[async_trait]
+impl Wire for AwayWire {
+    async fn publish(&self, subject: &str, payload: Payload) -> PortResult<()> {
+        self.inner()?.publish(subject, payload).await
+    }
+
+    async fn append(&self, subject: &str, payload: Payload) -> PortResult<u64> {
+        self.inner()?.append(subject, payload).await
+    }
+
+    async fn request(&self, subject: &str, payload: Payload, wait: Duration) -> PortResult<Answer> {
+        self.inner()?.request(subject, payload, wait).await
+    }
+
+    async fn subscribe(&self, filter: &str) -> PortResult<BoxStream<'static, Message>> {
+        self.inner()?.subscribe(filter).await
+    }
+
+    async fn follow(
+        &self,
+        log: &StreamSpec,
+        filter: &str,
+        from_sequence: u64,
+    ) -> PortResult<BoxStream<'static, PortResult<Logged>>> {
+        self.inner()?.follow(log, filter, from_sequence).await
+    }
+
+    async fn last_sequence(&self, log: &StreamSpec) -> PortResult<u64> {
+        self.inner()?.last_sequence(log).await
+    }
+}
