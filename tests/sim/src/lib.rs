@@ -1,2 +1,10 @@
-//! The protocol as a model, and clusters simulated from one seed.
+//! The protocol as models whose every state is visited: `protocol` is the way of an upload to its one outcome,
+//! `copies` the friendly copies of a key that is overwritten meanwhile, `check` walks through them.
+//!
+//! No code of the system runs here: the steps are those of crates ingest, worker and ports, retold. The README
+//! says which is which.
 #![forbid(unsafe_code)]
+
+pub mod check;
+pub mod copies;
+pub mod protocol;
