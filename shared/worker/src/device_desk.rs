@@ -20,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 /// Stopped batches that are remembered, so that a late `run` of one is refused.
 const STOPPED_MAX: usize = 1024;
 
+/// Thousands of short batches a second each change the offer, and a reading costs more than such a batch.
+const OFFER_READING_AGE_MAX: Duration = Duration::from_millis(20);
+
 /// What does not change about a device.
 #[derive(Clone)]
 pub(crate) struct DeviceFacts {
@@ -54,6 +57,8 @@ pub(crate) struct Desk {
     running: BTreeMap<BatchId, Running>,
     stopped: VecDeque<BatchId>,
     epoch: Epoch,
+    /// The memory as it was last read.
+    read: Reading,
     pub(crate) draining: bool,
 }
 
@@ -74,19 +79,33 @@ impl Desk {
             running: BTreeMap::new(),
             stopped: VecDeque::new(),
             epoch: Epoch::default(),
+            read: Reading::default(),
             draining: false,
         }
     }
 
     /// The device's memory at this moment. Ours is this process and its runners; idle runners could give
     /// theirs back at once.
-    pub(crate) async fn reading(&self) -> PortResult<Reading> {
+    pub(crate) async fn reading(&mut self) -> PortResult<Reading> {
         let idle: Vec<u32> = self.free.iter().filter_map(|free| free.lane.pid()).collect();
         let busy = self.pids.values().filter_map(|pid| *pid.lock().expect("a plain number"));
         let own: Vec<u32> = busy.chain(idle.iter().copied()).chain([std::process::id()]).collect();
         let reading = self.facts.device.reading(&own).await?;
-        let reclaimable_bytes = self.facts.device.reading(&idle).await?.own_bytes;
-        Ok(Reading { reclaimable_bytes, ..reading })
+        let reclaimable_bytes = match idle.as_slice() {
+            [] => Bytes::ZERO,
+            idle => self.facts.device.reading(idle).await?.own_bytes,
+        };
+        self.read = Reading { reclaimable_bytes, ..reading };
+        Ok(self.read)
+    }
+
+    /// The device's memory at about this moment: read again only if the last reading is older than an offer
+    /// minds. What is accepted on it is judged by a reading of its own.
+    pub(crate) async fn recent_reading(&mut self, now: Timestamp) -> PortResult<Reading> {
+        if now.since(self.read.read_at) < OFFER_READING_AGE_MAX && self.read.read_at <= now {
+            return Ok(self.read);
+        }
+        self.reading().await
     }
 
     fn reserved(&self) -> Bytes {
@@ -204,8 +223,9 @@ impl Desk {
         }
     }
 
-    /// The entry on board `devices`.
-    pub(crate) fn entry(&self, reading: Reading) -> DeviceEntry {
+    /// The entry on board `devices`, with the memory as it was last read.
+    pub(crate) fn entry(&self) -> DeviceEntry {
+        let reading = self.read;
         DeviceEntry {
             worker: self.facts.worker.clone(),
             device: self.facts.device_id.clone(),

@@ -6,11 +6,12 @@ use crate::process::RunnerCommand;
 use crate::steps::Steps;
 use bytes::Bytes as Payload;
 use domain::{
-    Batch, BatchReply, CALL_SUBJECT, Control, DEVICES, DeviceId, OFFER_SUBJECT, Site, Stage, Stop, Times,
-    WorkerId, run_subject, stop_subject, subject_job,
+    Batch, BatchId, BatchReply, CALL_SUBJECT, Control, DEVICES, DeviceEntry, DeviceId, OFFER_SUBJECT, Site,
+    Stage, Stop, Times, WorkerId, run_subject, stop_subject, subject_job,
 };
 use futures::StreamExt;
 use ports::{Device, Expect, Ledger, Message, PortResult, Ports};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Notify, watch};
@@ -50,6 +51,9 @@ struct Worker {
     ports: Ports,
     steps: Steps,
     desk: Mutex<Desk>,
+    /// The batches that stand in the device's entry as it was last written. Held while it is written, so that
+    /// an older entry never comes after a newer one.
+    written: Mutex<BTreeSet<BatchId>>,
     changed: Notify,
 }
 
@@ -62,12 +66,11 @@ pub async fn run(ports: Ports, settings: Settings, shutdown: CancellationToken) 
     let mut runs = ports.wire.subscribe(&run_subject(name)).await?;
     let mut stops = ports.wire.subscribe(&stop_subject(name)).await?;
     let mut controls = ports.wire.subscribe("control.*").await?;
-    let mut calls = ports.wire.subscribe(CALL_SUBJECT).await?;
+    let calls = ports.wire.subscribe(CALL_SUBJECT).await?;
     let worker = Arc::new(Worker::new(ports, settings));
     let mut batches = JoinSet::new();
-    let mut offers = tokio::time::interval(worker.settings.times.offer_every);
-    let mut entries = tokio::time::interval(worker.settings.times.renew_every);
-    let mut idle = tokio::time::interval(IDLE_LOOK.min(worker.settings.runner_idle));
+    let mut telling = JoinSet::new();
+    telling.spawn(worker.clone().tell(calls));
     tracing::info!(worker = %worker.settings.worker, stages = ?worker.settings.stages, "ready");
     loop {
         tokio::select! {
@@ -75,14 +78,11 @@ pub async fn run(ports: Ports, settings: Settings, shutdown: CancellationToken) 
             Some(message) = runs.next() => worker.answer_run(message, &mut batches).await,
             Some(message) = stops.next() => worker.answer_stop(message).await,
             Some(message) = controls.next() => worker.hear_control(message).await,
-            Some(_call) = calls.next() => worker.make_offer().await,
-            () = worker.changed.notified() => worker.make_offer().await,
-            _ = offers.tick() => worker.make_offer().await,
-            _ = entries.tick() => worker.write_entry().await,
-            _ = idle.tick() => worker.rest_idle_runners().await,
             Some(_ended) = batches.join_next() => {}
         }
     }
+    // Before the offer is withdrawn: nothing may repeat it afterwards.
+    telling.shutdown().await;
     worker.drain(batches, runs, stops, controls).await;
     Ok(())
 }
@@ -104,10 +104,27 @@ impl Worker {
             ports: ports.clone(),
         };
         let desk = Mutex::new(Desk::new(facts, &settings.runner));
-        Worker { settings, ports, steps, desk, changed: Notify::new() }
+        Worker { settings, ports, steps, desk, written: Mutex::default(), changed: Notify::new() }
     }
 
-    /// Reads memory at this moment, writes the board entry, and only then accepts.
+    /// Keeps the planner and the board informed, beside the answers: on change, on call, and in between.
+    async fn tell(self: Arc<Worker>, mut calls: impl futures::Stream<Item = Message> + Unpin) {
+        let mut offers = tokio::time::interval(self.settings.times.offer_every);
+        let mut entries = tokio::time::interval(self.settings.times.renew_every);
+        let mut idle = tokio::time::interval(IDLE_LOOK.min(self.settings.runner_idle));
+        loop {
+            tokio::select! {
+                Some(_call) = calls.next() => self.make_offer().await,
+                () = self.changed.notified() => self.make_offer().await,
+                _ = offers.tick() => self.make_offer().await,
+                _ = entries.tick() => self.refresh_entry().await,
+                _ = idle.tick() => self.rest_idle_runners().await,
+            }
+        }
+    }
+
+    /// Reads memory at this moment, writes the board entry, and only then accepts. The next answer does not
+    /// wait for the board.
     async fn answer_run(self: &Arc<Worker>, message: Message, batches: &mut JoinSet<()>) {
         let Ok(batch) = serde_json::from_slice::<Batch>(&message.payload) else {
             tracing::warn!("a batch that cannot be read is ignored");
@@ -127,8 +144,6 @@ impl Worker {
                 return;
             }
         };
-        self.write_entry().await;
-        self.reply(&message, &BatchReply::Accepted).await;
         let (tasks, why) = (batch.tasks.len(), &batch.why);
         tracing::debug!(batch = %batch.id, stage = %batch.stage, tasks, %why, "accepted");
         let run = Arc::new(BatchRun {
@@ -150,8 +165,11 @@ impl Worker {
                 });
             }
         };
-        batches.spawn(batch::run(run, seat, release));
-        worker.changed.notify_one();
+        batches.spawn(async move {
+            worker.enter(run.batch.id).await;
+            worker.reply(&message, &BatchReply::Accepted).await;
+            batch::run(run, seat, release).await;
+        });
     }
 
     async fn answer_stop(&self, message: Message) {
@@ -180,8 +198,8 @@ impl Worker {
     }
 
     async fn make_offer(&self) {
-        let desk = self.desk.lock().await;
-        let Ok(reading) = desk.reading().await else { return };
+        let mut desk = self.desk.lock().await;
+        let Ok(reading) = desk.recent_reading(self.ports.clock.now()).await else { return };
         let offer = desk.offer(reading, self.settings.times.offer_every * 3);
         drop(desk);
         if let Ok(body) = serde_json::to_vec(&offer) {
@@ -189,15 +207,34 @@ impl Worker {
         }
     }
 
-    async fn write_entry(&self) {
-        let desk = self.desk.lock().await;
-        let Ok(reading) = desk.reading().await else { return };
-        let entry = desk.entry(reading);
-        drop(desk);
+    /// Writes the device's entry with a batch in it, unless one that was written meanwhile for another batch
+    /// has it already.
+    async fn enter(&self, batch: BatchId) {
+        let mut written = self.written.lock().await;
+        if !written.contains(&batch) {
+            let entry = self.desk.lock().await.entry();
+            self.write_entry(&mut written, entry).await;
+        }
+    }
+
+    /// Writes the device's entry with its memory at this moment.
+    async fn refresh_entry(&self) {
+        let mut written = self.written.lock().await;
+        let mut desk = self.desk.lock().await;
+        if desk.reading().await.is_ok() {
+            let entry = desk.entry();
+            drop(desk);
+            self.write_entry(&mut written, entry).await;
+        }
+    }
+
+    async fn write_entry(&self, written: &mut BTreeSet<BatchId>, entry: DeviceEntry) {
         let Ok(body) = serde_json::to_vec(&entry) else { return };
         let key = self.settings.device_id.as_str();
+        *written = entry.running.into_iter().map(|running| running.id).collect();
         if let Err(error) = self.ports.boards.write(&DEVICES, key, body.into(), Expect::Anything).await {
             tracing::debug!(%error, "write the device's entry");
+            written.clear();
         }
     }
 
