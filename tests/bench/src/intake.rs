@@ -56,11 +56,14 @@ pub(crate) async fn measure(report: &mut Report, quick: bool) -> Result<()> {
     let after = pairs_alone(&store, &site, ("after", count)).await?;
     report.add("MinIO alone: HEAD and conditional PUT, after", after, "pairs/s", Bar::None);
     // The machine may be another's meanwhile: the mean of before and after is what it is held against.
-    let alone = (before + after) / 2.0;
-    for (what, rate) in [
-        ("ingest on nats-server at sync always", durable),
-        ("ingest, queue in memory", come),
-        ("ingest, queue in memory, just restarted (records are listed first)", listed),
+    let pairs = (before + after) / 2.0;
+    put_uploads(&store, &site, ("triple", count)).await?;
+    let triples = alone(&store, &site, ("triple", count, true)).await?;
+    report.add("MinIO alone: HEAD, LIST and conditional PUT", triples, "triples/s", Bar::None);
+    for (what, rate, alone) in [
+        ("ingest on nats-server at sync always", durable, pairs),
+        ("ingest, queue in memory", come, pairs),
+        ("ingest just restarted (records are listed first), queue in memory", listed, triples),
     ] {
         report.add(what, rate, "events/s", Bar::AtLeast(600.0));
         report.add(format!("{what}: share of MinIO alone"), 100.0 * rate / alone, "%", Bar::AtLeast(80.0));
@@ -101,6 +104,15 @@ async fn heads_alone(store: &Arc<dyn Store>, site: &Site, count: usize) -> Resul
 }
 
 async fn pairs_alone(store: &Arc<dyn Store>, site: &Site, (folder, count): (&str, usize)) -> Result<f64> {
+    alone(store, site, (folder, count, false)).await
+}
+
+/// What ingest asks of the store for each upload, and nothing else.
+async fn alone(
+    store: &Arc<dyn Store>,
+    site: &Site,
+    (folder, count, listed): (&str, usize, bool),
+) -> Result<f64> {
     let begun = Instant::now();
     each(0..count, |n| {
         let (store, bucket, state) = (store.clone(), site.inputs[0].bucket.clone(), site.state.clone());
@@ -108,6 +120,9 @@ async fn pairs_alone(store: &Arc<dyn Store>, site: &Site, (folder, count): (&str
         async move {
             store.head(&bucket, &format!("{folder}/{n}.png")).await?.context("the upload")?;
             let (key, body) = (format!("{folder}/{n}.json"), Bytes::from(vec![b' '; 700]));
+            if listed {
+                store.list(&state, &format!("{folder}/{n}/"), None).await?;
+            }
             store.put(&state, &key, body, &PutOptions::json_if_absent()).await?;
             Ok(())
         }

@@ -16,7 +16,7 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 
 pub(crate) async fn measure(report: &mut Report, quick: bool) -> Result<()> {
     let count = if quick { 10_000 } else { 100_000 };
-    let servers = Servers::start(NatsConfig::default()).await?;
+    let servers = Servers::start(NatsConfig::default(), true).await?;
     let ports = servers.ports().await?;
     let (mut idle, mut full) = (Vec::new(), Vec::new());
     for function in ["planner", "ingest", "gateway"] {

@@ -117,14 +117,14 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// Starts both and writes the configuration.
+    /// Starts both and writes the configuration. `event_folder` as in [`StackConfig`].
     ///
     /// # Errors
     /// Something does not start.
-    pub(crate) async fn start(nats: NatsConfig) -> Result<Servers> {
+    pub(crate) async fn start(nats: NatsConfig, event_folder: bool) -> Result<Servers> {
         let (site, scratch) = (site(), Scratch::new("bench")?);
         let buckets = vec![site.state.clone(), site.models.clone()];
-        let config = StackConfig { nats, buckets, ..StackConfig::default() };
+        let config = StackConfig { nats, buckets, event_folder, ..StackConfig::default() };
         let declare = async |url| Ok(broker(url, "bench").await?.ensure().await?);
         let stack = Stack::start(config, declare).await?;
         let servers = Servers { stack, site, scratch };

@@ -8,7 +8,7 @@ use domain::Stage;
 use harness::NatsConfig;
 
 pub(crate) async fn measure(report: &mut Report, quick: bool) -> Result<()> {
-    let servers = Servers::start(NatsConfig::durable()).await?;
+    let servers = Servers::start(NatsConfig::durable(), true).await?;
     let rounds = if quick { 3 } else { 9 };
     let stages = Stage::ALL.map(Stage::as_str);
     let processes: [(&str, &[&str], Bar); 4] = [

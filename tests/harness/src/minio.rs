@@ -23,6 +23,9 @@ pub struct NotifyNats {
     pub subject: String,
     /// User and password, if the server asks for them.
     pub user: Option<(String, String)>,
+    /// Whether events go through a folder first: none is lost while the broker is away, and each is up to 3 s
+    /// late, since MinIO looks into the folder that often.
+    pub folder: bool,
 }
 
 /// How the server is set up.
@@ -169,8 +172,10 @@ fn notify(spec: Spec, to: &NotifyNats, folder: &Path) -> Spec {
         .env(name("ENABLE"), "on")
         .env(name("ADDRESS"), &to.address)
         .env(name("SUBJECT"), &to.subject)
-        .env(name("JETSTREAM"), "on")
-        .env(name("QUEUE_DIR"), folder.join("events"));
+        .env(name("JETSTREAM"), "on");
+    if to.folder {
+        spec = spec.env(name("QUEUE_DIR"), folder.join("events"));
+    }
     if let Some((user, password)) = &to.user {
         spec = spec.env(name("USERNAME"), user).env(name("PASSWORD"), password);
     }

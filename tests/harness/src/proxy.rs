@@ -17,7 +17,7 @@ struct Rules {
     /// What a piece from the client must contain to be held.
     hold: Mutex<Option<String>>,
     /// Replaced in pieces from the server.
-    rewrite: Mutex<Option<(String, String)>>,
+    rewrite: Mutex<Vec<(String, String)>>,
     /// How many connections are held.
     held: watch::Sender<usize>,
     /// Raised by every release and every cut.
@@ -79,9 +79,10 @@ impl Proxy {
         self.rules.released.send_modify(|times| *times += 1);
     }
 
-    /// From now on replaces `from` by `to` in what the server says.
+    /// From now on replaces the first `from` of each piece by `to` in what the server says, besides what is
+    /// replaced already.
     pub fn rewrite(&self, from: &str, to: &str) {
-        *locked(&self.rules.rewrite) = Some((from.to_owned(), to.to_owned()));
+        locked(&self.rules.rewrite).push((from.to_owned(), to.to_owned()));
     }
 
     /// Cuts every open connection. New ones are forwarded.
@@ -145,9 +146,12 @@ fn contains(piece: &[u8], pattern: &str) -> bool {
 }
 
 fn rewritten(piece: &[u8], rules: &Rules) -> Vec<u8> {
-    let Some((from, to)) = locked(&rules.rewrite).clone() else { return piece.to_vec() };
-    let Some(at) = piece.windows(from.len().max(1)).position(|window| window == from.as_bytes()) else {
-        return piece.to_vec();
-    };
-    [&piece[..at], to.as_bytes(), &piece[at + from.len()..]].concat()
+    let mut piece = piece.to_vec();
+    for (from, to) in locked(&rules.rewrite).iter() {
+        let at = piece.windows(from.len().max(1)).position(|window| window == from.as_bytes());
+        if let Some(at) = at {
+            piece.splice(at..at + from.len(), to.bytes());
+        }
+    }
+    piece
 }

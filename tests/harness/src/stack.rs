@@ -12,6 +12,8 @@ pub struct StackConfig {
     pub store_user: Option<(String, String)>,
     /// The subject of bucket events.
     pub subject: String,
+    /// Whether events go through a folder of the store first, as [`NotifyNats::folder`] says.
+    pub event_folder: bool,
     /// Buckets whose uploads are events.
     pub event_buckets: Vec<String>,
     /// Buckets without events.
@@ -25,6 +27,7 @@ impl Default for StackConfig {
             nats: NatsConfig::default(),
             store_user: None,
             subject: "s3ev.minio".to_owned(),
+            event_folder: true,
             event_buckets: vec!["uploads".to_owned()],
             buckets: Vec::new(),
         }
@@ -52,7 +55,12 @@ impl Stack {
     ) -> Result<Stack> {
         let nats = NatsServer::start(config.nats).await?;
         create_streams(nats.url()).await.context("create the streams")?;
-        let notify = NotifyNats { address: nats.address(), subject: config.subject, user: config.store_user };
+        let notify = NotifyNats {
+            address: nats.address(),
+            subject: config.subject,
+            user: config.store_user,
+            folder: config.event_folder,
+        };
         let minio = Minio::start(MinioConfig { notify_nats: Some(notify), ..MinioConfig::default() }).await?;
         for bucket in config.event_buckets.iter().chain(&config.buckets) {
             minio.create_bucket(bucket).await?;

@@ -1,0 +1,169 @@
+//! The embedded form as a person uses it: two commands, the lines that it prints, ctrl-C, kill -9, and a
+//! second start.
+
+use anyhow::{Context, Result, ensure};
+use e2e::picture;
+use harness::{Child, S3Endpoint, Scratch, Signal, meshwright, output, tool, until};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::process::Command;
+
+const WITHIN: Duration = Duration::from_secs(90);
+
+fn up(scratch: &Scratch, more: &[&str]) -> Result<Child> {
+    let data = scratch.path().join("data");
+    let fixed = ["up", "--s3", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--data"];
+    let args = fixed.iter().map(|arg| (*arg).to_owned()).chain([data.display().to_string()]);
+    let args: Vec<String> = args.chain(more.iter().map(|arg| (*arg).to_owned())).collect();
+    Child::spawn(meshwright("up", args)?.folder(scratch.path()))
+}
+
+/// Everything that the newest start has printed, once it has printed all of it.
+async fn printed(child: &mut Child) -> Result<String> {
+    let last = |line: &str| line.starts_with("Ctrl-C");
+    child.wait_for_line("its last line", WITHIN, last).await?;
+    let said = child.stdout();
+    Ok(said[said.rfind("Page and HTTP API").context("its first line")?..].to_owned())
+}
+
+fn value<'a>(said: &'a str, what: &str) -> Result<&'a str> {
+    let line = said.lines().find_map(|line| line.strip_prefix(what));
+    line.map(str::trim).with_context(|| format!("no {what} in {said}"))
+}
+
+fn glbs(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    let below = paths.iter().filter(|path| path.is_dir()).flat_map(|folder| glbs(folder));
+    let here = paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "glb"));
+    here.cloned().chain(below).collect()
+}
+
+async fn models(out: &Path, count: usize) -> Result<Vec<PathBuf>> {
+    until("models in the folder", WITHIN, async || {
+        let found = glbs(out);
+        Ok((found.len() >= count).then_some(found))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_of_pictures_becomes_a_folder_of_models_through_kill_9_and_a_second_start() {
+    let scratch = Scratch::new("folders").expect("a folder");
+    let (images, out) = (scratch.path().join("in"), scratch.path().join("out"));
+    std::fs::create_dir(&images).expect("a folder");
+    for n in 0..12 {
+        std::fs::write(images.join(format!("größe {n}.png")), picture(n)).expect("a picture");
+    }
+    std::fs::write(images.join("notes.txt"), "not a picture").expect("a file");
+    let (from, to) = (images.display().to_string(), out.display().to_string());
+    let mut child = up(&scratch, &["--images", &from, "--out", &to]).expect("a start");
+    models(&out, 1).await.expect("a first model");
+    child.kill().expect("kill -9");
+    child.restart().expect("a second start");
+    let found = models(&out, 12).await.expect("all models");
+    for path in found {
+        let mut validator = Command::new(tool("gltf-validator").expect("the validator"));
+        validator.arg(&path);
+        output(validator, WITHIN).await.unwrap_or_else(|error| panic!("{}: {error:#}", path.display()));
+    }
+    // Ctrl-C ends it in order; a third start has nothing to do and leaves what is there untouched.
+    printed(&mut child).await.expect("its lines");
+    child.signal(Signal::INT).expect("ctrl-C");
+    assert!(child.wait(WITHIN).await.expect("an end").success());
+    let before: Vec<_> = glbs(&out).iter().map(|path| path.metadata().and_then(|m| m.modified()).ok()).collect();
+    child.restart().expect("a third start");
+    let said = printed(&mut child).await.expect("its lines");
+    let page = value(&said, "Page and HTTP API").expect("a page").to_owned();
+    let jobs = until("the list of jobs", WITHIN, async || {
+        let listed: serde_json::Value = reqwest::get(format!("{page}/api/jobs")).await?.json().await?;
+        Ok(listed["jobs"].as_array().filter(|jobs| jobs.len() == 13).cloned())
+    });
+    let jobs = jobs.await.expect("thirteen jobs");
+    let ended = |what: &str| jobs.iter().filter(|job| job["state"] == what).count();
+    assert_eq!((ended("done"), ended("rejected")), (12, 1), "{jobs:?}");
+    let after: Vec<_> = glbs(&out).iter().map(|path| path.metadata().and_then(|m| m.modified()).ok()).collect();
+    assert_eq!(before, after);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lines_that_up_prints_work_when_they_are_pasted() {
+    let scratch = Scratch::new("pasted").expect("a folder");
+    let mut child = up(&scratch, &[]).expect("a start");
+    let said = printed(&mut child).await.expect("its lines");
+    std::fs::write(scratch.path().join("chair.png"), picture(3)).expect("a picture");
+    let pasted: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+    let script = pasted.join("\n").replace("meshwright submit", "\"$MESHWRIGHT\" submit");
+    for tool in ["aws ", "mc cp", "submit"] {
+        assert!(script.contains(tool), "{script}");
+    }
+    let shell = paste(&scratch, &script).expect("a shell");
+    let answered = output(shell, WITHIN).await.expect("the pasted lines");
+    assert!(answered.contains("done"), "{answered}");
+    let endpoint = endpoint(&scratch, &said).expect("keys");
+    let listed = until("the model in the bucket", WITHIN, async || {
+        let mut aws = endpoint.aws()?;
+        aws.args(["s3", "ls", "--recursive", "s3://models/"]);
+        // It fails when nothing is there.
+        let listed = output(aws, WITHIN).await.unwrap_or_default();
+        Ok(listed.contains("chair.png/chair.glb").then_some(listed))
+    });
+    listed.await.expect("a model");
+    refuses_a_way_out(&scratch, &endpoint).await.expect("a refusal");
+}
+
+/// The pasted text in a shell of its own, with the pinned tools on its path.
+fn paste(scratch: &Scratch, script: &str) -> Result<Command> {
+    let tools = scratch.path().join("tools");
+    std::fs::create_dir(&tools)?;
+    for name in ["aws", "mc"] {
+        std::os::unix::fs::symlink(tool(name)?, tools.join(name))?;
+    }
+    let program = meshwright("meshwright", Vec::<String>::new())?;
+    let mut shell = Command::new("sh");
+    let path = format!("{}:{}", tools.display(), std::env::var("PATH")?);
+    shell.args(["-e", "-c", script]).env("PATH", path).env("HOME", scratch.path());
+    shell.env("MESHWRIGHT", program.program()).current_dir(scratch.path());
+    Ok(shell)
+}
+
+fn endpoint(scratch: &Scratch, said: &str) -> Result<S3Endpoint> {
+    let keys: serde_json::Value = serde_json::from_slice(&std::fs::read(value(said, "Keys")?)?)?;
+    let key = |name: &str| keys[name].as_str().map(str::to_owned).with_context(|| format!("no {name}"));
+    Ok(S3Endpoint {
+        url: value(said, "S3 endpoint")?.to_owned(),
+        access_key: key("access_key")?,
+        secret_key: key("secret_key")?,
+        folder: scratch.path().to_owned(),
+    })
+}
+
+/// A key that climbs out of its bucket is refused, and no file appears outside.
+async fn refuses_a_way_out(scratch: &Scratch, endpoint: &S3Endpoint) -> Result<()> {
+    for key in ["a/../b.png", "../../b.png", "a/./b.png"] {
+        let mut aws = endpoint.aws()?;
+        aws.args(["s3api", "put-object", "--bucket", "uploads", "--key", key, "--body", "chair.png"]);
+        let refused = output(aws, WITHIN).await;
+        ensure!(refused.is_err(), "{key:?} was taken");
+    }
+    let outside = |folder: &Path| folder.join("b.png").exists();
+    let data = scratch.path().join("data");
+    ensure!(!outside(scratch.path()) && !outside(&data) && !outside(&data.join("buckets")), "a file outside");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_ends_with_five_models_and_one_rejection() {
+    let scratch = Scratch::new("demo").expect("a folder");
+    let data = scratch.path().join("data").display().to_string();
+    for start in ["first", "second"] {
+        let spec = meshwright(start, ["demo", "--json", "--data", &data]).expect("the binary");
+        let mut child = Child::spawn(spec.folder(scratch.path())).expect("a start");
+        assert!(child.wait(WITHIN).await.expect("an end").success(), "{}", child.stderr());
+        let said = child.stdout();
+        let rows = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let rows: Vec<_> = rows.filter(|row| row["outcome"].is_string()).collect();
+        let done = rows.iter().filter(|row| row["outcome"] == "done").count();
+        assert_eq!((rows.len(), done), (6, 5), "the {start} start: {said}");
+    }
+}
