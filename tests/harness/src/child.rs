@@ -21,6 +21,11 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// What it runs.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// A program; `name` appears in messages and names its log files.
     pub fn new(name: &str, program: impl Into<PathBuf>) -> Spec {
         let (args, env) = (Vec::new(), Vec::new());
