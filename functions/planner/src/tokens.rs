@@ -75,8 +75,10 @@ impl Tokens {
         futures::future::join_all(giving).await;
     }
 
-    /// Extends all; returns those that were lost.
+    /// Extends all that are still surely ours; returns those that were lost. What is lost is never extended
+    /// again: its delivery may be another's by now.
     pub(crate) async fn extend(&mut self) -> Vec<(Stage, JobId, AckToken)> {
+        let mut lost = self.take_lost();
         let asked = Instant::now();
         let extensions = self.held.keys().cloned().map(|token| {
             let queue = self.queue.clone();
@@ -87,6 +89,11 @@ impl Tokens {
                 held.extended = asked;
             }
         }
+        lost.append(&mut self.take_lost());
+        lost
+    }
+
+    fn take_lost(&mut self) -> Vec<(Stage, JobId, AckToken)> {
         let ack_wait = self.times.ack_wait;
         let lost = self.held.extract_if(.., |_, held| held.extended.elapsed() >= ack_wait);
         lost.map(|(token, held)| (held.stage, held.job, token)).collect()
@@ -122,6 +129,7 @@ mod tests {
             unreachable!("tokens only")
         }
         async fn extend(&self, token: &AckToken) -> PortResult<()> {
+            self.0.lock().expect("a plain list").push(format!("extend {}", token.0));
             let good = token.0.starts_with("good");
             if good { Ok(()) } else { Err(PortError::Unavailable("nobody answers".to_owned())) }
         }
@@ -169,6 +177,7 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(3)).await;
         let lost = held.extend().await;
         assert_eq!(lost, [(Stage::Shape, JobId([1; 16]), AckToken("bad".to_owned()))]);
+        queue.said();
         held.give_all_back().await;
         assert_eq!(queue.said(), ["good"]);
     }
@@ -183,6 +192,14 @@ mod tests {
         held.release(&AckToken("good-3".to_owned()));
         held.give_all_back().await;
         assert_eq!(queue.said(), ["good-2"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_is_already_too_old_is_not_extended_again() {
+        let (queue, mut held) = holding(&["good"]);
+        tokio::time::sleep(Times::PRODUCTION.ack_wait).await;
+        assert_eq!(held.extend().await.len(), 1);
+        assert!(queue.said().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
