@@ -41,7 +41,7 @@ pub struct InputHash {
 }
 
 /// Which code made it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct EngineVersion {
     /// As `inflate`.
     pub name: String,
@@ -50,13 +50,20 @@ pub struct EngineVersion {
 }
 
 /// Absolute marks of a task, all from the worker's clock named in `clock`, except `published_at` (the
-/// broker's).
+/// broker's) and `drawn_at` (the planner's).
+///
+/// A manifest cannot know its own commit. The next stage's `published_at` closes it: a task is published
+/// once its predecessor is committed, and the predecessor's acknowledgement follows. The outcome's
+/// `decided_at` closes export.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Marks {
     /// Whose clock: the worker's id.
     pub clock: String,
-    /// When the task entered the queue, by the broker.
+    /// When the task entered the queue, by the broker: by then its predecessor had been committed.
     pub published_at: Timestamp,
+    /// When the planner drew it.
+    #[serde(default)]
+    pub drawn_at: Timestamp,
     /// When the worker accepted its batch.
     pub accepted_at: Timestamp,
     /// When all inputs had been fetched.
@@ -88,7 +95,7 @@ pub struct Manifest {
     pub engine: EngineVersion,
     /// When what happened; the commit itself is not in it.
     pub marks: Marks,
-    /// The predecessor's task: published and acknowledged, which its own manifest cannot know.
+    /// W3C trace context of the attempt, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
 }

@@ -141,7 +141,8 @@ pub enum BatchReply {
 pub enum RefusedReason {
     /// Less memory than the reservation.
     Memory,
-    /// No lane is free.
+    /// No lane is free, or none may be used now: its device has to prove itself, or its entry cannot be
+    /// written.
     NoLane,
     /// It has seen a higher epoch.
     Epoch,

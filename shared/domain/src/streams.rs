@@ -202,8 +202,10 @@ pub struct Times {
     pub sweep_every_min: Duration,
     /// Compute without progress for this long is a stall.
     pub stall_min: Duration,
-    /// Longest fetch or load of a task.
+    /// Longest fetch, load, store or commit of a task, and with it the longest PUT.
     pub phase_max: Duration,
+    /// Longest wait of a fetched task behind its neighbours in a batch.
+    pub wait_max: Duration,
 }
 
 impl Times {
@@ -218,6 +220,7 @@ impl Times {
         sweep_every_min: Duration::from_secs(60),
         stall_min: Duration::from_secs(60),
         phase_max: Duration::from_secs(120),
+        wait_max: Duration::from_secs(3600),
     };
 
     /// All times divided by `factor`, for tests; the planner's patience for an answer stays, since machines
@@ -233,15 +236,23 @@ impl Times {
             sweep_every_min: self.sweep_every_min / factor,
             stall_min: self.stall_min / factor,
             phase_max: self.phase_max / factor,
+            wait_max: self.wait_max / factor,
         };
         times.check();
         times
     }
 
     /// How old an attempt must be before the collector may take its objects: no manifest can name it any
-    /// more.
+    /// more. An attempt's age counts from its first artifact.
     pub fn grace(&self) -> Duration {
         2 * (self.phase_max * 2 + self.stall_min * 4 + self.ack_wait * 3)
+    }
+
+    /// How long after its attempt's first artifact the PUT of a manifest may begin (A4). It then takes at
+    /// most `phase_max`, which ends in the first half of the grace; the other half is for a request that
+    /// outlives the one who sent it.
+    pub fn commit_begins_max(&self) -> Duration {
+        (self.grace() / 2).saturating_sub(self.phase_max)
     }
 
     /// The relations that the protocol rests on.
@@ -251,6 +262,9 @@ impl Times {
     pub fn check(&self) {
         assert!(self.extend_every * 3 <= self.ack_wait, "two extensions may be lost");
         assert!(self.sweep_age_min >= self.ack_wait * 2, "a sweep must not race a healthy job");
+        assert!(self.phase_max >= self.ack_wait, "a phase may outlast one extension that was lost");
+        assert!(self.commit_begins_max() > self.phase_max, "who stores for as long as allowed may commit");
+        assert!(self.wait_max >= self.phase_max + self.stall_min, "one neighbour may load and stall");
     }
 }
 
@@ -269,6 +283,14 @@ mod tests {
         Times::PRODUCTION.check();
         Times::PRODUCTION.scaled(5).check();
         assert!(Times::PRODUCTION.grace() > Times::PRODUCTION.sweep_age_min);
+        Times::PRODUCTION.scaled(100).check();
+    }
+
+    #[test]
+    fn a_manifest_lands_in_the_first_half_of_the_grace_or_is_not_sent() {
+        let times = Times::PRODUCTION;
+        assert!(times.commit_begins_max() + times.phase_max <= times.grace() / 2);
+        assert_eq!(times.commit_begins_max(), Duration::from_secs(390));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! How long each phase of a task took: published on `timing.<stage>` after its acknowledgement.
+//! How long each phase of a task took: published on `timing.<stage>` once the task is out of its worker's
+//! hands, however it ended.
 
 use crate::{BatchId, Bytes, DeviceClass, EngineVersion, JobId, Life, Stage, Timestamp, WorkerId};
 use schemars::JsonSchema;
@@ -13,25 +14,28 @@ pub enum Phase {
     Queued,
     /// With the planner, until the worker accepted it.
     Planned,
-    /// Reading manifests and inputs.
+    /// Looking at the job, reading manifests and inputs.
     Fetch,
-    /// Waiting for a runner, and starting it.
+    /// Starting a runner, handing the batch over, building the stage function.
     Load,
+    /// Waiting for the neighbours in its batch: until all are fetched, then until it is its turn.
+    Wait,
     /// In the runner.
     Compute,
     /// Writing artifacts.
     Store,
-    /// The manifest, the next task, the copies, the outcome, the acknowledgement.
+    /// The manifest, the next task, the copies, the outcome, the acknowledgement or the way back.
     Commit,
 }
 
 impl Phase {
     /// In their order.
-    pub const ALL: [Phase; 7] = [
+    pub const ALL: [Phase; 8] = [
         Phase::Queued,
         Phase::Planned,
         Phase::Fetch,
         Phase::Load,
+        Phase::Wait,
         Phase::Compute,
         Phase::Store,
         Phase::Commit,
@@ -44,6 +48,7 @@ impl Phase {
             Phase::Planned => "planned",
             Phase::Fetch => "fetch",
             Phase::Load => "load",
+            Phase::Wait => "wait",
             Phase::Compute => "compute",
             Phase::Store => "store",
             Phase::Commit => "commit",
@@ -59,10 +64,18 @@ pub enum TaskEnd {
     Committed,
     /// Its job was rejected.
     Rejected,
-    /// Its job has an outcome or a newer upload.
+    /// Its job has an outcome already.
     Cancelled,
+    /// Its upload is gone or was replaced.
+    Superseded,
+    /// An earlier delivery had committed it; this one only went on from there.
+    Redelivered,
     /// It failed and goes back to the queue.
     Failed,
+    /// It does not fit its reservation even alone, and goes back to the queue.
+    OutOfMemory,
+    /// It was not computed and goes back to the queue uncharged: the batch was stopped, or the device failed.
+    NotRun,
     /// Its attempts are used up.
     Dead,
 }
@@ -74,7 +87,11 @@ impl TaskEnd {
             TaskEnd::Committed => "committed",
             TaskEnd::Rejected => "rejected",
             TaskEnd::Cancelled => "cancelled",
+            TaskEnd::Superseded => "superseded",
+            TaskEnd::Redelivered => "redelivered",
             TaskEnd::Failed => "failed",
+            TaskEnd::OutOfMemory => "out_of_memory",
+            TaskEnd::NotRun => "not_run",
             TaskEnd::Dead => "dead",
         }
     }
@@ -91,6 +108,9 @@ pub struct PhaseTimes {
     pub fetch_us: u64,
     /// See [`Phase::Load`].
     pub load_us: u64,
+    /// See [`Phase::Wait`].
+    #[serde(default)]
+    pub wait_us: u64,
     /// See [`Phase::Compute`].
     pub compute_us: u64,
     /// See [`Phase::Store`].
@@ -122,6 +142,7 @@ impl PhaseTimes {
             Phase::Planned => &mut self.planned_us,
             Phase::Fetch => &mut self.fetch_us,
             Phase::Load => &mut self.load_us,
+            Phase::Wait => &mut self.wait_us,
             Phase::Compute => &mut self.compute_us,
             Phase::Store => &mut self.store_us,
             Phase::Commit => &mut self.commit_us,
@@ -159,13 +180,13 @@ pub struct Timing {
     pub worker: WorkerId,
     /// On what kind of device.
     pub device_class: DeviceClass,
-    /// By which code.
+    /// By which code; empty names if it was not computed.
     pub engine: EngineVersion,
-    /// Numeric precision, as `f32`.
+    /// Numeric precision that the engine computes in, as `f32`; empty if it was not computed.
     pub precision: String,
     /// The phases.
     pub phases: PhaseTimes,
-    /// Wall time from publication to acknowledgement.
+    /// Wall time from publication to acknowledgement, or until it was given up.
     pub wall_us: u64,
     /// Wall time that no phase accounts for.
     pub unaccounted_us: u64,
@@ -173,6 +194,6 @@ pub struct Timing {
     pub spans: Vec<SpanTime>,
     /// The runner's peak in this batch, above its warm size.
     pub peak_bytes: Bytes,
-    /// When the task was acknowledged.
+    /// When the task was acknowledged or given up.
     pub at: Timestamp,
 }
