@@ -31,6 +31,10 @@ impl StageFunction for Loaded {
         self.real.engine(recipe)
     }
 
+    fn precision(&self, recipe: &Recipe) -> &'static str {
+        self.real.precision(recipe)
+    }
+
     fn memory_hint(&self, recipe: &Recipe) -> f64 {
         self.real.memory_hint(recipe)
     }

@@ -114,6 +114,11 @@ pub trait StageFunction {
     /// Which code this is. The version changes whenever results may change.
     fn engine(&self, recipe: &Recipe) -> EngineVersion;
 
+    /// Numeric precision of its computation, as `f32` or `f16`; timings are compared within one.
+    fn precision(&self, _recipe: &Recipe) -> &'static str {
+        "f32"
+    }
+
     /// Share of the prior memory estimate (2 GiB at 512², 50 steps) that one item of this stage takes,
     /// guessed.
     fn memory_hint(&self, recipe: &Recipe) -> f64;
