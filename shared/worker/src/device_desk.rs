@@ -3,7 +3,7 @@
 //! Acceptance reads the memory again, at this moment, and judges by the same formula as the planner
 //! (`Reading::to_give`).
 
-use crate::lane::Lane;
+use crate::lane::{Lane, LaneReport};
 use crate::process::RunnerCommand;
 use domain::{
     Batch, BatchId, Bytes, DeviceClass, DeviceEntry, DeviceId, Epoch, JobId, Offer, Reading, RefusedReason,
@@ -23,6 +23,12 @@ const STOPPED_MAX: usize = 1024;
 /// Thousands of short batches a second each change the offer, and a reading costs more than such a batch.
 const OFFER_READING_AGE_MAX: Duration = Duration::from_millis(20);
 
+/// The worker's own size changes slowly, and is read again after this long.
+const WORKER_READING_AGE_MAX: Duration = Duration::from_secs(1);
+
+/// Doublings of the pause after which a device that failed has to prove itself.
+const TROUBLES_MAX: u32 = 6;
+
 /// What does not change about a device.
 #[derive(Clone)]
 pub(crate) struct DeviceFacts {
@@ -36,6 +42,8 @@ pub(crate) struct DeviceFacts {
 /// A batch that holds a lane.
 pub(crate) struct Running {
     pub(crate) entry: RunningBatch,
+    /// What its runner holds besides the reservation, as last measured for the stage.
+    warm: Bytes,
     /// Which jobs stand where, for cancellation.
     pub(crate) cancelled: watch::Sender<BTreeSet<usize>>,
     /// The planner took it back.
@@ -59,6 +67,14 @@ pub(crate) struct Desk {
     epoch: Epoch,
     /// The memory as it was last read.
     read: Reading,
+    /// What this process itself holds of it, and when that was read.
+    own: Option<(Instant, Bytes)>,
+    /// A runner's size before its last batch of each stage.
+    warm: BTreeMap<Stage, Bytes>,
+    /// Lanes whose device has to prove itself: until it has, nothing is offered or accepted.
+    unproven: usize,
+    /// Batches in a row that ended so.
+    troubles: u32,
     pub(crate) draining: bool,
 }
 
@@ -80,6 +96,10 @@ impl Desk {
             stopped: VecDeque::new(),
             epoch: Epoch::default(),
             read: Reading::default(),
+            own: None,
+            warm: BTreeMap::new(),
+            unproven: 0,
+            troubles: 0,
             draining: false,
         }
     }
@@ -95,6 +115,10 @@ impl Desk {
             [] => Bytes::ZERO,
             idle => self.facts.device.reading(idle).await?.own_bytes,
         };
+        if self.own.is_none_or(|(read, _)| read.elapsed() >= WORKER_READING_AGE_MAX) {
+            let own_bytes = self.facts.device.reading(&[std::process::id()]).await?.own_bytes;
+            self.own = Some((Instant::now(), own_bytes));
+        }
         self.read = Reading { reclaimable_bytes, ..reading };
         Ok(self.read)
     }
@@ -108,8 +132,12 @@ impl Desk {
         self.reading().await
     }
 
+    /// What of the device is spoken for, besides idle runners (property A): this process, and what each
+    /// running batch was promised above its runner's warm size; or what all of them hold, if that is more.
     fn reserved(&self) -> Bytes {
-        self.running.values().map(|running| running.entry.bytes).sum()
+        let own = self.own.map_or(Bytes::ZERO, |(_, bytes)| bytes);
+        let promised: Bytes = self.running.values().map(|running| running.entry.bytes + running.warm).sum();
+        (own + promised).max(self.read.own_bytes.saturating_sub(self.read.reclaimable_bytes))
     }
 
     /// Takes a batch in, or says why not.
@@ -128,6 +156,7 @@ impl Desk {
             () if self.draining || self.stopped.contains(&batch.id) => Some(RefusedReason::Draining),
             () if older => Some(RefusedReason::Epoch),
             () if !self.facts.stages.contains(&batch.stage) => Some(RefusedReason::Stage),
+            () if self.unproven > 0 => Some(RefusedReason::NoLane),
             () if self.free.is_empty() || self.running.contains_key(&batch.id) => Some(RefusedReason::NoLane),
             () if !fits => Some(RefusedReason::Memory),
             () => None,
@@ -144,7 +173,8 @@ impl Desk {
         let (id, stage, bytes) = (batch.id, batch.stage, batch.bytes);
         let entry = RunningBatch { id, stage, jobs, bytes, since: now };
         self.pids.insert(id, free.lane.pid_cell());
-        self.running.insert(id, Running { entry, cancelled, stopped: stopped.clone() });
+        let warm = self.warm.get(&stage).copied().unwrap_or_default();
+        self.running.insert(id, Running { entry, warm, cancelled, stopped: stopped.clone() });
         Ok(Ok(Seat { lane: free.lane, cancelled: receiver, stopped }))
     }
 
@@ -156,10 +186,31 @@ impl Desk {
         Some(self.free.remove(place))
     }
 
-    /// The batch's computing is over: its lane and its reservation are free.
-    pub(crate) fn release(&mut self, batch: BatchId, lane: Lane, stage: Stage) {
+    /// The batch's computing is over: its reservation is free. If no runner could start, or the device is
+    /// broken, its lane must prove itself before anything is offered again, after so many doublings of the
+    /// shortest pause.
+    pub(crate) fn over(&mut self, batch: BatchId, stage: Stage, report: &LaneReport) -> Option<u32> {
         self.running.remove(&batch);
         self.pids.remove(&batch);
+        if report.warm > Bytes::ZERO {
+            self.warm.insert(stage, report.warm);
+        }
+        if !report.is_unusable() {
+            self.troubles = 0;
+            return None;
+        }
+        self.unproven += 1;
+        self.troubles += 1;
+        Some((self.troubles - 1).min(TROUBLES_MAX))
+    }
+
+    /// A runner has started on that lane again.
+    pub(crate) fn proven(&mut self) {
+        self.unproven = self.unproven.saturating_sub(1);
+    }
+
+    /// The lane is free. `stage` is what its runner ran last.
+    pub(crate) fn release(&mut self, lane: Lane, stage: Stage) {
         let warm = lane.pid().map(|_| stage);
         self.free.push(FreeLane { lane, since: Instant::now(), warm });
     }
@@ -208,19 +259,27 @@ impl Desk {
     /// The standing word to the planner.
     pub(crate) fn offer(&self, reading: Reading, valid_for: Duration) -> Offer {
         let warm: BTreeSet<Stage> = self.free.iter().filter_map(|free| free.warm).collect();
+        let (unproven, running) = (self.unproven > 0, self.running.keys().copied().collect());
+        // Batches on other lanes go on, and the word that names them stands.
+        let withdrawn = self.draining || (unproven && self.is_idle());
         Offer {
             worker: self.facts.worker.clone(),
             device: self.facts.device_id.clone(),
             device_class: self.class(),
-            lanes_free: if self.draining { 0 } else { self.free.len() as u32 },
-            lanes: self.facts.lanes as u32,
+            lanes_free: if self.draining || unproven { 0 } else { self.free.len() as u32 },
+            lanes: if unproven { 0 } else { self.facts.lanes as u32 },
             reading,
             reserved_bytes: self.reserved(),
             stages: self.facts.stages.clone(),
             warm: warm.into_iter().collect(),
-            valid_for_ms: if self.draining { 0 } else { valid_for.as_millis() as u64 },
-            running: self.running.keys().copied().collect(),
+            valid_for_ms: if withdrawn { 0 } else { valid_for.as_millis() as u64 },
+            running,
         }
+    }
+
+    /// The memory as it was last read.
+    pub(crate) fn last_reading(&self) -> Reading {
+        self.read
     }
 
     /// The entry on board `devices`, with the memory as it was last read.
@@ -248,8 +307,10 @@ mod tests {
     use super::*;
     use domain::{AckToken, BatchTask, Class, Recipe, Task, UploadId};
 
-    /// A host of 16 GiB with nothing on it.
-    struct Host;
+    /// A host of 16 GiB with nothing on it but what is ours: each process holds so much.
+    struct Host {
+        own: Bytes,
+    }
 
     #[async_trait::async_trait]
     impl Device for Host {
@@ -261,8 +322,10 @@ mod tests {
             DeviceClass("host".to_owned())
         }
 
-        async fn reading(&self, _own_pids: &[u32]) -> PortResult<Reading> {
-            Ok(Reading { total_bytes: Bytes::gib(16), ..Reading::default() })
+        async fn reading(&self, own_pids: &[u32]) -> PortResult<Reading> {
+            let own_bytes = own_pids.iter().map(|_| self.own).sum();
+            let (total_bytes, used_bytes) = (Bytes::gib(16), own_bytes);
+            Ok(Reading { total_bytes, used_bytes, own_bytes, ..Reading::default() })
         }
     }
 
@@ -270,7 +333,7 @@ mod tests {
         let facts = DeviceFacts {
             worker: "worker".parse().expect("a name"),
             device_id: "device".parse().expect("a name"),
-            device: Arc::new(Host),
+            device: Arc::new(Host { own: Bytes::ZERO }),
             stages: vec![Stage::Shape],
             lanes,
         };
@@ -325,8 +388,56 @@ mod tests {
         let seat = seat(&mut desk, &batch(1, 1, 8)).await;
         assert_eq!(refusal(&mut desk, &batch(2, 1, 5)).await, Some(RefusedReason::Memory));
         assert_eq!(refusal(&mut desk, &batch(3, 1, 4)).await, None);
-        desk.release(BatchId([1; 16]), seat.lane, Stage::Shape);
+        desk.over(BatchId([1; 16]), Stage::Shape, &LaneReport::default());
+        desk.release(seat.lane, Stage::Shape);
         assert_eq!(refusal(&mut desk, &batch(4, 1, 8)).await, None);
+    }
+
+    #[tokio::test]
+    async fn property_a_what_a_runner_holds_when_it_is_warm_comes_on_top_of_its_reservation() {
+        let mut desk = desk(4);
+        let first = seat(&mut desk, &batch(1, 1, 1)).await;
+        let report = LaneReport { warm: Bytes::gib(2), ..LaneReport::default() };
+        desk.over(BatchId([1; 16]), Stage::Shape, &report);
+        desk.release(first.lane, Stage::Shape);
+        // 12.8 less 8 + 2 are 2.8; less what the next one is warm with as well, 0.8.
+        assert_eq!(refusal(&mut desk, &batch(2, 1, 8)).await, None);
+        assert_eq!(refusal(&mut desk, &batch(3, 1, 3)).await, Some(RefusedReason::Memory));
+        assert_eq!(refusal(&mut desk, &batch(4, 1, 2)).await, None);
+    }
+
+    #[tokio::test]
+    async fn property_a_what_we_hold_counts_if_it_is_more_than_what_was_promised() {
+        let facts = DeviceFacts { device: Arc::new(Host { own: Bytes::gib(3) }), ..desk(2).facts };
+        let mut desk = Desk::new(facts, &RunnerCommand { program: "runner".into(), args: Vec::new() });
+        assert_eq!(refusal(&mut desk, &batch(1, 1, 10)).await, Some(RefusedReason::Memory));
+        assert_eq!(refusal(&mut desk, &batch(2, 1, 9)).await, None);
+        let reading = desk.reading().await.expect("a reading");
+        assert_eq!(desk.offer(reading, Duration::from_secs(15)).reserved_bytes, Bytes::gib(12));
+    }
+
+    #[tokio::test]
+    async fn a_device_that_failed_offers_nothing_until_it_has_proved_itself_and_waits_longer_each_time() {
+        let mut desk = desk(2);
+        let reading = desk.reading().await.expect("a reading");
+        let broken = LaneReport { device_broken: true, ..LaneReport::default() };
+        let neighbour = seat(&mut desk, &batch(9, 1, 1)).await;
+        for doublings in 0..3 {
+            let seat = seat(&mut desk, &batch(1, 1, 1)).await;
+            assert_eq!(desk.over(BatchId([1; 16]), Stage::Shape, &broken), Some(doublings));
+            let offer = desk.offer(reading, Duration::from_secs(15));
+            assert_eq!((offer.lanes_free, offer.lanes, offer.valid_for_ms), (0, 0, 15_000));
+            assert_eq!(refusal(&mut desk, &batch(2, 1, 1)).await, Some(RefusedReason::NoLane));
+            desk.proven();
+            desk.release(seat.lane, Stage::Shape);
+        }
+        desk.over(BatchId([9; 16]), Stage::Shape, &broken);
+        assert_eq!(desk.offer(reading, Duration::from_secs(15)).valid_for_ms, 0, "nothing runs: withdrawn");
+        desk.proven();
+        desk.release(neighbour.lane, Stage::Shape);
+        let _seat = seat(&mut desk, &batch(3, 1, 1)).await;
+        desk.over(BatchId([3; 16]), Stage::Shape, &LaneReport::default());
+        assert_eq!(desk.over(BatchId([4; 16]), Stage::Shape, &broken), Some(0), "a good batch in between");
     }
 
     #[tokio::test]

@@ -78,6 +78,9 @@ pub enum Say {
         spans: Vec<SpanTime>,
         /// By which code.
         engine: EngineVersion,
+        /// In which numeric precision, as `f32`.
+        #[serde(default)]
+        precision: String,
     },
     /// The batch is finished.
     BatchDone {
@@ -279,7 +282,8 @@ mod tests {
         let mut answer = Vec::new();
         let (result, files) = finish_of(Ok(input().files)).expect("no broken device");
         let engine = EngineVersion { name: "e".to_owned(), version: "1".to_owned() };
-        let word = Say::Finished { item: 0, result, spans: vec![], engine };
+        let precision = "f32".to_owned();
+        let word = Say::Finished { item: 0, result, spans: vec![], engine, precision };
         say(&mut answer, &word, &files).expect("a vector");
         let heard = hear(&mut answer.as_slice()).await.expect("a whole frame").expect("one word");
         assert_eq!(heard, (word, files));

@@ -2,21 +2,21 @@
 //! death.
 //!
 //! Whatever kills a runner, the lane keeps everything: it halves the batch on out-of-memory, isolates the
-//! item that was being
-//! computed on any other death, and goes on with what is not finished. Finished items are never computed
-//! again.
+//! item that was being computed on any other death, and goes on with what is not finished. Finished items are
+//! never computed again, and only an item that was being computed is charged for what happened.
 
-use crate::frames::{Finish, Say};
-use crate::process::{Death, RunnerCommand, RunnerProcess};
-use domain::{Bytes, EngineVersion, SpanTime, Stage};
+use crate::items::Items;
+use crate::listen::{self, Stop};
+use crate::process::{RunnerCommand, RunnerProcess};
+use domain::{Bytes, EngineVersion, PhaseTimes, SpanTime, Stage};
 use stage::{File, Input};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
-/// Starts of a runner that dies before it begins an item, in a row, before the batch gives up.
-const FRUITLESS_STARTS_MAX: u32 = 3;
+/// Starts of a runner that fail in a row before the batch gives up: nothing is known of its items then.
+const FAILED_STARTS_MAX: u32 = 3;
 
 /// What a lane says of one item.
 #[derive(Clone, Debug)]
@@ -30,8 +30,23 @@ pub enum ItemSay {
         /// What it does now.
         phase: String,
     },
+    /// How its time on the lane was spent; said right before its end.
+    Spent(Spent),
     /// It is over.
     Ended(ItemEnd),
+}
+
+/// An item's time on its lane, and what its runner said of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Load, wait and compute; each measured by its own scope.
+    pub phases: PhaseTimes,
+    /// Time in nested spans inside compute.
+    pub spans: Vec<SpanTime>,
+    /// By which code; empty if it did not come to an end there.
+    pub engine: EngineVersion,
+    /// In which numeric precision; empty likewise.
+    pub precision: String,
 }
 
 /// How an item ended on its lane.
@@ -41,12 +56,6 @@ pub enum ItemEnd {
     Files {
         /// What the stage function wrote.
         files: Vec<File>,
-        /// Time in nested spans.
-        spans: Vec<SpanTime>,
-        /// By which code.
-        engine: EngineVersion,
-        /// When its computation began and ended.
-        computed: (Instant, Instant),
     },
     /// The job is to be rejected, for this reason.
     Rejected(String),
@@ -56,6 +65,8 @@ pub enum ItemEnd {
     OutOfMemory,
     /// It was cancelled before it ended.
     Cancelled,
+    /// The lane became unusable before it was computed: nothing speaks against the item.
+    NotRun,
 }
 
 /// How the batch went.
@@ -63,14 +74,25 @@ pub enum ItemEnd {
 pub struct LaneReport {
     /// The runner's peak above its warm size; the reservation itself when it ran out of it.
     pub peak: Bytes,
+    /// The runner's size before its last batch; zero when it did not come to an end.
+    pub warm: Bytes,
     /// Out-of-memory deaths: the number of unfinished items at the first.
     pub out_of_memory_at: Option<u32>,
     /// Other deaths.
     pub deaths: u32,
     /// Said by the runner: the device is broken.
     pub device_broken: bool,
+    /// No runner could be started.
+    pub no_runner: bool,
     /// Time spent starting runners.
     pub load: Duration,
+}
+
+impl LaneReport {
+    /// Nothing may run here before a runner has started again.
+    pub fn is_unusable(&self) -> bool {
+        self.device_broken || self.no_runner
+    }
 }
 
 /// A batch on its lane.
@@ -81,7 +103,7 @@ pub struct Work {
     pub reservation: Bytes,
     /// The items.
     pub inputs: Vec<Input>,
-    /// Compute without a word for this long is a stall.
+    /// A runner that takes nothing and says nothing for this long is stalled.
     pub stall: Duration,
     /// Items cancelled so far, grown by the worker.
     pub cancelled: watch::Receiver<BTreeSet<usize>>,
@@ -131,91 +153,70 @@ impl Lane {
         self.set_pid(None);
     }
 
-    /// Runs a batch to the end of every item, or until the device breaks. `heard` gets each item's place and
-    /// what became of it.
+    /// Runs a batch to the end of every item, or until no runner may run here. `heard` gets each item's place
+    /// and what became of it.
     pub async fn run(&mut self, mut work: Work, heard: &mpsc::Sender<(usize, ItemSay)>) -> LaneReport {
         let mut report = LaneReport::default();
-        let mut open: Vec<usize> = (0..work.inputs.len()).collect();
-        let (mut group_max, mut fruitless) = (open.len().max(1), 0);
-        while !open.is_empty() && !report.device_broken {
-            drop_cancelled(&mut open, &work, heard).await;
-            let group: Vec<usize> = open.iter().copied().take(group_max).collect();
-            let mut run = Group::new(group, heard);
-            let stop = self.run_group(&mut run, &mut work, &mut report).await;
-            match stop {
-                Stop::Done | Stop::Cancel => fruitless = 0,
-                Stop::Stall => {
-                    let secs = work.stall.as_secs_f32();
-                    let text = format!("no progress for {secs} s; its runner was killed");
-                    run.end(run.current.or(run.first_open()), ItemEnd::Failed(text)).await;
-                }
-                Stop::Death(Death::OutOfMemory) => {
-                    let left = run.open().count();
-                    report.out_of_memory_at.get_or_insert(left as u32);
-                    report.peak = report.peak.max(work.reservation);
-                    if left == 1 {
-                        run.end(run.first_open(), ItemEnd::OutOfMemory).await;
-                    }
-                    group_max = (left / 2).max(1);
-                }
-                Stop::Death(Death::DeviceBroken) => report.device_broken = true,
-                Stop::Death(Death::Crashed(error)) => {
-                    report.deaths += 1;
-                    fruitless = if run.current.is_some() { 0 } else { fruitless + 1 };
-                    let guilty: Vec<usize> = if fruitless < FRUITLESS_STARTS_MAX {
-                        run.current.into_iter().collect()
-                    } else {
-                        run.open().collect()
-                    };
-                    for item in guilty {
-                        run.end(Some(item), ItemEnd::Failed(error.clone())).await;
-                    }
-                }
+        let mut items = Items::new(work.inputs.len(), heard);
+        let (mut group_max, mut failed_starts) = (work.inputs.len().max(1), 0);
+        loop {
+            let cancelled = work.cancelled.borrow_and_update().clone();
+            items.end_all(|item| cancelled.contains(&item), &ItemEnd::Cancelled).await;
+            if items.is_empty() || report.is_unusable() {
+                break;
             }
-            open.retain(|item| !run.ended.contains(item));
+            items.begin_group(group_max);
+            let stop = self.run_group(&mut items, &mut work, &mut report).await;
+            items.leave_group();
+            failed_starts = if matches!(stop, Stop::NoRunner(_)) { failed_starts + 1 } else { 0 };
+            report.no_runner = failed_starts >= FAILED_STARTS_MAX;
+            group_max = judge(stop, &mut items, &work, &mut report).await.unwrap_or(group_max);
         }
-        let mut rest = Group::new(open.clone(), heard);
-        for item in open {
-            rest.end(Some(item), ItemEnd::Failed("the device is broken".to_owned())).await;
-        }
+        items.end_all(|_| true, &ItemEnd::NotRun).await;
         report
     }
 
     /// Sends a group to the runner and listens until it is done, dead, stalled, or one of its items is
     /// cancelled.
-    async fn run_group(&mut self, run: &mut Group<'_>, work: &mut Work, report: &mut LaneReport) -> Stop {
-        if run.items.is_empty() {
-            return Stop::Done;
-        }
+    async fn run_group(&mut self, items: &mut Items<'_>, work: &mut Work, report: &mut LaneReport) -> Stop {
         let since = Instant::now();
-        let started = match self.runner.take() {
+        let idle = self.runner.take();
+        let was_idle = idle.is_some();
+        let started = match idle {
             Some(runner) => Ok(runner),
             None => RunnerProcess::start(&self.command).await,
         };
         report.load += since.elapsed();
         let mut runner = match started {
             Ok(runner) => runner,
-            Err(error) => return Stop::Death(Death::Crashed(format!("start a runner: {error}"))),
+            Err(error) => return Stop::NoRunner(format!("start a runner: {error}")),
         };
         self.set_pid(runner.pid());
-        let inputs: Vec<&Input> = run.items.iter().map(|item| &work.inputs[*item]).collect();
-        let stop = match runner.send(work.stage, work.reservation, &inputs).await {
-            Ok(()) => listen(&mut runner, run, work, report).await,
-            Err(error) => Stop::Death(Death::Crashed(error.to_string())),
+        let stop = match listen::send(&mut runner, items, work).await {
+            Ok(()) => listen::listen(&mut runner, items, work, report).await,
+            Err(stop) => stop,
         };
         let stop = match stop {
             Stop::Done => {
                 self.runner = Some(runner);
                 return Stop::Done;
             }
-            Stop::Death(_) => Stop::Death(runner.death().await),
+            Stop::Gone => Stop::of(runner.death().await),
+            Stop::Garbled(error) => match Stop::of(runner.put_down().await) {
+                Stop::Crash(end) => Stop::Crash(format!("{error}; {end}")),
+                stop => stop,
+            },
             stop => {
                 runner.kill().await;
                 stop
             }
         };
         self.set_pid(None);
-        stop
+        match stop {
+            // It may have died while it was idle: that says nothing about this batch.
+            Stop::Crash(_) if was_idle && !items.any_started() => Stop::Stale,
+            stop => stop,
+        }
     }
 
     fn set_pid(&self, pid: Option<u32>) {
@@ -223,126 +224,46 @@ impl Lane {
     }
 }
 
-/// Takes items out whose jobs were cancelled before their turn.
-async fn drop_cancelled(open: &mut Vec<usize>, work: &Work, heard: &mpsc::Sender<(usize, ItemSay)>) {
-    let cancelled = work.cancelled.borrow().clone();
-    let mut run = Group::new(open.clone(), heard);
-    for item in open.iter().copied().filter(|item| cancelled.contains(item)) {
-        run.end(Some(item), ItemEnd::Cancelled).await;
-    }
-    open.retain(|item| !cancelled.contains(item));
-}
-
-/// Why listening to a runner stopped.
-enum Stop {
-    Done,
-    Cancel,
-    Stall,
-    Death(Death),
-}
-
-/// Items that are with a runner together.
-struct Group<'a> {
-    items: Vec<usize>,
-    ended: BTreeSet<usize>,
-    /// The item being computed, and since when.
-    current: Option<usize>,
-    since: Instant,
-    heard: &'a mpsc::Sender<(usize, ItemSay)>,
-}
-
-impl<'a> Group<'a> {
-    fn new(items: Vec<usize>, heard: &'a mpsc::Sender<(usize, ItemSay)>) -> Group<'a> {
-        Group { items, ended: BTreeSet::new(), current: None, since: Instant::now(), heard }
-    }
-
-    fn open(&self) -> impl Iterator<Item = usize> {
-        self.items.iter().copied().filter(|item| !self.ended.contains(item))
-    }
-
-    fn first_open(&self) -> Option<usize> {
-        self.open().next()
-    }
-
-    async fn say(&self, item: usize, say: ItemSay) {
-        // The listener outlives the lane; if it is gone nobody waits for the item.
-        let _nobody_listens = self.heard.send((item, say)).await;
-    }
-
-    async fn end(&mut self, item: Option<usize>, how: ItemEnd) {
-        if let Some(item) = item.filter(|item| !self.ended.contains(item)) {
-            self.ended.insert(item);
-            self.say(item, ItemSay::Ended(how)).await;
+/// Whom the end of a group is charged to. Gives the size of the next group if it changes.
+async fn judge(stop: Stop, items: &mut Items<'_>, work: &Work, report: &mut LaneReport) -> Option<usize> {
+    match stop {
+        Stop::Done => {
+            let silent = ItemEnd::Failed("its stage function never said what became of it".to_owned());
+            items.end_group(&silent).await;
         }
-    }
-}
-
-/// Listens to a runner until its batch is over, one way or another.
-async fn listen(
-    runner: &mut RunnerProcess,
-    run: &mut Group<'_>,
-    work: &mut Work,
-    report: &mut LaneReport,
-) -> Stop {
-    loop {
-        let heard = {
-            // Not cancel-safe: once begun, a frame is heard to its end.
-            let mut hear = std::pin::pin!(tokio::time::timeout(work.stall, runner.hear()));
-            loop {
-                tokio::select! {
-                    heard = &mut hear => break heard,
-                    Ok(()) = work.cancelled.changed() => {
-                        let cancelled = work.cancelled.borrow_and_update();
-                        if run.open().any(|item| cancelled.contains(&item)) {
-                            return Stop::Cancel;
-                        }
-                    }
-                }
+        Stop::Cancel | Stop::Stale | Stop::Gone => {}
+        Stop::Stall => {
+            let secs = work.stall.as_secs_f32();
+            return charge(items, format!("no progress for {secs} s; its runner was killed")).await;
+        }
+        Stop::OutOfMemory => {
+            let left = items.left();
+            report.out_of_memory_at.get_or_insert(left as u32);
+            report.peak = report.peak.max(work.reservation);
+            if items.is_alone() {
+                items.end(items.first(), ItemEnd::OutOfMemory).await;
             }
-        };
-        match heard {
-            Err(_elapsed) => return Stop::Stall,
-            Ok(Ok(None)) => return Stop::Death(Death::Crashed("its pipe closed".to_owned())),
-            Ok(Err(error)) => return Stop::Death(Death::Crashed(error.to_string())),
-            Ok(Ok(Some((Say::BatchDone { peak, .. }, _)))) => {
-                report.peak = report.peak.max(peak);
-                return Stop::Done;
-            }
-            Ok(Ok(Some((say, files)))) => take_word(run, say, files, report).await,
+            return Some((left / 2).max(1));
+        }
+        Stop::Broken => {
+            report.device_broken = true;
+            let text = "the device broke while it was computed".to_owned();
+            items.end(items.current(), ItemEnd::Failed(text)).await;
+        }
+        Stop::NoRunner(error) => tracing::warn!(%error, "no runner"),
+        Stop::Crash(error) | Stop::Garbled(error) => {
+            report.deaths += 1;
+            return charge(items, error).await;
         }
     }
+    None
 }
 
-/// Passes on what the runner said of one item. A place that the group does not have is ignored.
-async fn take_word(run: &mut Group<'_>, say: Say, files: Vec<File>, report: &mut LaneReport) {
-    match say {
-        Say::Started { item } => {
-            run.current = run.items.get(item).copied();
-            run.since = Instant::now();
-            if let Some(item) = run.current {
-                run.say(item, ItemSay::Started).await;
-            }
-        }
-        Say::Progress { item, fraction, phase } => {
-            if let Some(item) = run.items.get(item).copied() {
-                run.say(item, ItemSay::Progress { fraction, phase }).await;
-            }
-        }
-        Say::Finished { item, result, spans, engine } => {
-            let computed = (run.since, Instant::now());
-            let how = match result {
-                Finish::Files { .. } => ItemEnd::Files { files, spans, engine, computed },
-                Finish::Rejected { reason } => ItemEnd::Rejected(reason),
-                Finish::Failed { error } => ItemEnd::Failed(error),
-                Finish::OutOfMemory { .. } => {
-                    report.out_of_memory_at.get_or_insert(run.open().count() as u32);
-                    ItemEnd::OutOfMemory
-                }
-            };
-            run.current = None;
-            let item = run.items.get(item).copied();
-            run.end(item, how).await;
-        }
-        Say::Ready | Say::BatchDone { .. } => {}
-    }
+/// Charges the item that was being computed. If none was, nobody knows which of the group it is: the next
+/// group is half as large, until one item is alone with its runner.
+async fn charge(items: &mut Items<'_>, error: String) -> Option<usize> {
+    let alone = items.first().filter(|_| items.is_alone());
+    let Some(item) = items.current().or(alone) else { return Some((items.left() / 2).max(1)) };
+    items.end(Some(item), ItemEnd::Failed(error)).await;
+    None
 }

@@ -8,18 +8,23 @@
 
 mod batch;
 mod device_desk;
+mod finish;
 pub mod frames;
+mod items;
 mod lane;
+mod listen;
+mod markers;
 mod process;
 mod publish;
 pub mod runner;
 mod runner_memory;
+mod stall;
 mod steps;
 pub mod telemetry;
 mod timing;
 mod token;
 mod worker;
 
-pub use lane::{ItemEnd, ItemSay, Lane, LaneReport, Work};
+pub use lane::{ItemEnd, ItemSay, Lane, LaneReport, Spent, Work};
 pub use process::{Death, RunnerCommand};
 pub use worker::{Settings, run};

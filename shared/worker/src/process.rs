@@ -43,6 +43,8 @@ const SIGABRT: i32 = 6;
 const LAST_WORDS: &[u8] = b"memory allocation of ";
 /// How much of a runner's last words is looked at.
 const LAST_BYTES: usize = 512;
+/// Longest end of a runner that has closed its pipe.
+const EXIT_MAX: Duration = Duration::from_secs(5);
 /// Longest wait for the last words of a runner that is gone: something that it started may hold the pipe.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
@@ -87,10 +89,14 @@ impl RunnerProcess {
         match tokio::time::timeout(READY_MAX, runner.hear()).await {
             Ok(Ok(Some((Say::Ready, _)))) => Ok(runner),
             Ok(heard) => {
-                let death = runner.death().await;
+                // Whatever it said, it is no runner of ours, and may live.
+                let death = runner.put_down().await;
                 Err(io::Error::other(format!("it began with {heard:?} and ended with {death:?}")))
             }
-            Err(_elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, "it was not ready in time")),
+            Err(_elapsed) => {
+                runner.kill().await;
+                Err(io::Error::new(io::ErrorKind::TimedOut, "it was not ready in time"))
+            }
         }
     }
 
@@ -109,9 +115,19 @@ impl RunnerProcess {
         frames::hear(&mut self.stdout).await
     }
 
-    /// Waits for its end, which was seen on the pipe, and says what it means.
+    /// Waits for its end, which was seen on the pipe, and says what it means. One that has closed its pipe
+    /// and lives on is killed.
     pub(crate) async fn death(mut self) -> Death {
-        drop(self.stdin);
+        if tokio::time::timeout(EXIT_MAX, self.child.wait()).await.is_err() {
+            tracing::warn!("a runner closed its pipe and did not end; it is killed");
+        }
+        self.put_down().await
+    }
+
+    /// Kills it if it lives, and says what its end means: one that was ending already keeps its own status.
+    pub(crate) async fn put_down(mut self) -> Death {
+        // A child that ended by itself cannot be killed; either way it is gone afterwards.
+        let _ended_already = self.child.start_kill();
         let status = self.child.wait().await;
         let said = tokio::time::timeout(LAST_WORDS_MAX, self.last_words).await;
         Death::of(status, &said.ok().and_then(Result::ok).unwrap_or_default())

@@ -7,7 +7,7 @@
 
 use crate::frames::{self, Say};
 use crate::runner_memory;
-use domain::{EngineVersion, SpanTime, Stage};
+use domain::{EngineVersion, Recipe, SpanTime, Stage};
 use stage::{Context, Input, Observer, Output, StageError, StageFunction};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -36,14 +36,16 @@ pub fn serve(make: impl Fn(Stage) -> Box<dyn StageFunction>) -> io::Result<()> {
     let output = RefCell::new(BufWriter::with_capacity(1 << 16, io::stdout().lock()));
     frames::say(&mut *output.borrow_mut(), &Say::Ready, &[])?;
     while let Some(head) = frames::read_batch_head(&mut input)? {
+        // What a stage function holds for good is part of the warm size, and none of the reservation.
+        let function = functions.entry(head.stage).or_insert_with(|| make(head.stage)).as_mut();
         runner_memory::reset_peak();
         let warm = runner_memory::resident();
         runner_memory::limit(head.reservation);
-        let function = functions.entry(head.stage).or_insert_with(|| make(head.stage)).as_mut();
         let inputs = frames::read_batch_items(&mut input, head)?;
         compute(function, &inputs, &output)?;
         drop(inputs);
         let peak = runner_memory::peak().saturating_sub(warm);
+        runner_memory::unlimit();
         frames::say(&mut *output.borrow_mut(), &Say::BatchDone { peak, warm }, &[])?;
     }
     Ok(())
@@ -69,7 +71,8 @@ fn compute<W: Write>(
 ) -> io::Result<()> {
     let mut first = 0;
     while first < inputs.len() {
-        let engines = inputs[first..].iter().map(|input| function.engine(&input.recipe)).collect();
+        let engine = |recipe: &Recipe| (function.engine(recipe), function.precision(recipe));
+        let engines = inputs[first..].iter().map(|input| engine(&input.recipe)).collect();
         let teller = Teller::new(output, first, engines);
         let run = || function.run_batch(&inputs[first..], &teller);
         match catch_unwind(AssertUnwindSafe(run)) {
@@ -97,7 +100,8 @@ struct Teller<'a, W: Write> {
     output: &'a RefCell<W>,
     /// The batch's item that is item 0 of this run.
     offset: usize,
-    engines: Vec<EngineVersion>,
+    /// Of each item: by which code, and in which precision.
+    engines: Vec<(EngineVersion, &'static str)>,
     current: Cell<usize>,
     open: RefCell<Vec<(&'static str, Instant)>>,
     spans: RefCell<BTreeMap<String, Duration>>,
@@ -106,7 +110,7 @@ struct Teller<'a, W: Write> {
 }
 
 impl<'a, W: Write> Teller<'a, W> {
-    fn new(output: &'a RefCell<W>, offset: usize, engines: Vec<EngineVersion>) -> Self {
+    fn new(output: &'a RefCell<W>, offset: usize, engines: Vec<(EngineVersion, &'static str)>) -> Self {
         Teller {
             output,
             offset,
@@ -141,8 +145,9 @@ impl<W: Write> Observer for Teller<'_, W> {
         let spans = spans.into_iter().map(span).collect();
         match frames::finish_of(output) {
             Ok((result, files)) => {
-                let engine = self.engines[item].clone();
-                self.say(&Say::Finished { item: self.offset + item, result, spans, engine }, &files);
+                let (engine, precision) = self.engines[item].clone();
+                let (item, precision) = (self.offset + item, precision.to_owned());
+                self.say(&Say::Finished { item, result, spans, engine, precision }, &files);
             }
             Err(error) => {
                 eprintln!("runner: the device is broken: {error}");
@@ -185,7 +190,6 @@ pub fn run_once(function: &mut dyn StageFunction, input: &Input) -> Output {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::Recipe;
 
     /// Fails, panics or succeeds as the item's only file says.
     struct Scripted;

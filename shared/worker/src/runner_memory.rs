@@ -35,10 +35,21 @@ pub(crate) fn reset_peak() {
 /// process aborts.
 pub(crate) fn limit(reservation: Bytes) {
     let Some(size) = status("VmSize") else { return };
+    set_limit(Some((size + reservation).0));
+}
+
+/// Ends the limit: the next batch sets its own, after what it loads for good.
+pub(crate) fn unlimit() {
+    set_limit(None);
+}
+
+fn set_limit(wanted: Option<u64>) {
     let hard = getrlimit(Resource::As).maximum;
-    let wanted = (size + reservation).0;
-    let current = Some(hard.map_or(wanted, |hard| hard.min(wanted)));
+    let current = match (wanted, hard) {
+        (Some(wanted), Some(hard)) => Some(hard.min(wanted)),
+        (wanted, hard) => wanted.or(hard),
+    };
     if let Err(error) = setrlimit(Resource::As, Rlimit { current, maximum: hard }) {
-        eprintln!("runner: cannot limit the address space to {wanted} bytes: {error}");
+        eprintln!("runner: cannot limit the address space to {current:?} bytes: {error}");
     }
 }

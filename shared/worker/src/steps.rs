@@ -3,17 +3,16 @@
 //!
 //! Nothing here computes or holds a token; `batch` calls these in their order.
 
+use crate::markers::Attempts;
 use bytes::Bytes as Payload;
 use domain::{
     Artifact, AttemptId, BatchTask, DeadLetter, Ending, Event, EventKind, INTERMEDIATES_KEPT, InputFrom,
     InputHash, JobId, JobRecord, Life, Manifest, Outcome, Sha256, Site, Stage, StateKey, Task, Times,
-    artifact_key, attempt_marker_key, attempts_prefix, dead_subject, event_subject, parse_state_key,
-    task_subject,
+    artifact_key, dead_subject, event_subject, parse_state_key, task_subject,
 };
 use ports::{
     Condition, Decided, GetOptions, Got, Ledger, PortError, PortResult, Ports, PutOptions, Stored, list_all,
 };
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256 as Hasher};
 use stage::{File, Input};
 
@@ -27,8 +26,8 @@ pub(crate) enum Look {
     Ended,
     /// The stage is committed: go on with S6.
     Committed(Life),
-    /// The attempts of this life are used up.
-    Exhausted(Life, usize),
+    /// The attempts of this life are used up: how many there were, and how the last one failed.
+    Exhausted(Life, usize, String),
     /// Compute it.
     Todo(Life),
 }
@@ -42,13 +41,6 @@ pub(crate) enum Fetch {
     Superseded,
     /// Something that an earlier stage committed is missing or damaged.
     Broken(String),
-}
-
-/// The content of an attempt marker.
-#[derive(Debug, Serialize, Deserialize)]
-struct Marker {
-    life: Life,
-    worker: String,
 }
 
 /// Everything that the steps act through.
@@ -73,43 +65,18 @@ impl Steps {
             return Ok(Look::Committed(state.life));
         }
         if given.delivery > 1 {
-            let attempts = self.attempts(task, state.life).await?;
-            if attempts >= ATTEMPTS_MAX {
-                return Ok(Look::Exhausted(state.life, attempts));
+            let Attempts { count, last_error } = self.attempts(task, state.life).await?;
+            if count >= ATTEMPTS_MAX {
+                return Ok(Look::Exhausted(state.life, count, last_error));
             }
         }
         Ok(Look::Todo(state.life))
     }
 
-    /// Attempt markers of this life. From the second delivery on only, so that the healthy path pays nothing.
-    async fn attempts(&self, task: &Task, life: Life) -> PortResult<usize> {
-        let bucket = self.ledger.bucket();
-        let objects = list_all(&*self.ports.store, bucket, &attempts_prefix(task.job, task.stage)).await?;
-        let mut count = 0;
-        for object in objects {
-            if !matches!(parse_state_key(&object.key), Some(StateKey::AttemptMarker(..))) {
-                continue;
-            }
-            if let Got::Found(marker) =
-                self.ports.store.get(bucket, &object.key, &GetOptions::default()).await?
-            {
-                let marker: Option<Marker> = serde_json::from_slice(&marker.body).ok();
-                count += usize::from(marker.is_some_and(|marker| marker.life == life));
-            }
-        }
-        Ok(count)
-    }
-
     /// S3: the attempt marker (from the second delivery on), then the inputs.
     pub(crate) async fn fetch(&self, given: &BatchTask, life: Life, attempt: AttemptId) -> PortResult<Fetch> {
         let task = &given.task;
-        if given.delivery > 1 {
-            let marker = Marker { life, worker: self.worker.clone() };
-            let body = serde_json::to_vec(&marker).map_err(|e| PortError::Invalid(e.to_string()))?;
-            let key = attempt_marker_key(task.job, task.stage, attempt);
-            let options = PutOptions::of("application/json", Condition::Always);
-            self.ports.store.put(self.ledger.bucket(), &key, body.into(), &options).await?;
-        }
+        self.mark_attempt(given, life, attempt).await?;
         let (mut files, mut hashes) = (Vec::new(), Vec::new());
         for (name, from) in task.stage.inputs() {
             let bytes = match from {

@@ -1,21 +1,25 @@
 //! The worker: owns one device, answers the planner, runs batches, drains on shutdown.
 
 use crate::batch::{self, BatchRun};
-use crate::device_desk::{Desk, DeviceFacts};
+use crate::device_desk::{Desk, DeviceFacts, Seat};
+use crate::lane::{Lane, LaneReport};
 use crate::process::RunnerCommand;
+use crate::stall::Stalls;
 use crate::steps::Steps;
+use crate::timing::Moment;
 use bytes::Bytes as Payload;
 use domain::{
-    Batch, BatchId, BatchReply, CALL_SUBJECT, Control, DEVICES, DeviceEntry, DeviceId, OFFER_SUBJECT, Site,
-    Stage, Stop, Times, WorkerId, run_subject, stop_subject, subject_job,
+    Batch, BatchId, BatchReply, CALL_SUBJECT, Control, DEVICES, DeviceEntry, DeviceId, OFFER_SUBJECT,
+    RefusedReason, Site, Stage, Stop, Times, WorkerId, run_subject, stop_subject, subject_job,
 };
 use futures::StreamExt;
 use ports::{Device, Expect, Ledger, Message, PortResult, Ports};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Everything that a worker is told once.
@@ -54,6 +58,7 @@ struct Worker {
     /// The batches that stand in the device's entry as it was last written. Held while it is written, so that
     /// an older entry never comes after a newer one.
     written: Mutex<BTreeSet<BatchId>>,
+    stalls: Arc<std::sync::Mutex<Stalls>>,
     changed: Notify,
 }
 
@@ -104,7 +109,9 @@ impl Worker {
             ports: ports.clone(),
         };
         let desk = Mutex::new(Desk::new(facts, &settings.runner));
-        Worker { settings, ports, steps, desk, written: Mutex::default(), changed: Notify::new() }
+        let stalls = Arc::new(std::sync::Mutex::new(Stalls::new(settings.times.stall_min)));
+        let (written, changed) = (Mutex::default(), Notify::new());
+        Worker { settings, ports, steps, desk, written, stalls, changed }
     }
 
     /// Keeps the planner and the board informed, beside the answers: on change, on call, and in between.
@@ -130,7 +137,6 @@ impl Worker {
             tracing::warn!("a batch that cannot be read is ignored");
             return;
         };
-        let accepted = Instant::now();
         let answer = self.desk.lock().await.accept(&batch, self.ports.clock.now()).await;
         let seat = match answer {
             Ok(Ok(seat)) => seat,
@@ -146,30 +152,72 @@ impl Worker {
         };
         let (tasks, why) = (batch.tasks.len(), &batch.why);
         tracing::debug!(batch = %batch.id, stage = %batch.stage, tasks, %why, "accepted");
+        batches.spawn(self.clone().begin(batch, seat, message));
+    }
+
+    /// Enters the batch, answers, and runs it. A batch that cannot be entered is refused: the board is what
+    /// a new planner believes.
+    async fn begin(self: Arc<Worker>, batch: Batch, seat: Seat, message: Message) {
+        let (id, stage) = (batch.id, batch.stage);
+        if !self.enter(id).await {
+            let mut desk = self.desk.lock().await;
+            let reading = desk.last_reading();
+            desk.over(id, stage, &LaneReport::default());
+            desk.release(seat.lane, stage);
+            drop(desk);
+            self.reply(&message, &BatchReply::Refused { reading, reason: RefusedReason::NoLane }).await;
+            return;
+        }
+        self.reply(&message, &BatchReply::Accepted).await;
         let run = Arc::new(BatchRun {
             steps: self.steps.clone(),
             worker: self.settings.worker.clone(),
             device_class: self.settings.device.class(),
-            accepted,
+            accepted: Moment { at: self.ports.clock.now(), instant: Instant::now() },
+            stalls: self.stalls.clone(),
             peak: watch::channel(None).0,
             batch,
         });
-        let worker = self.clone();
-        let release = {
-            let worker = self.clone();
-            let (id, stage) = (run.batch.id, run.batch.stage);
-            move |lane, _report| {
-                tokio::spawn(async move {
-                    worker.desk.lock().await.release(id, lane, stage);
-                    worker.changed.notify_one();
-                });
+        let release = move |lane, report| {
+            tokio::spawn(self.take_lane_back((id, stage), lane, report));
+        };
+        batch::run(run, seat, release).await;
+    }
+
+    /// A batch's computing is over. After a broken device, or where no runner starts, the lane proves itself
+    /// before anything is offered: a runner must start.
+    async fn take_lane_back(
+        self: Arc<Worker>,
+        (id, stage): (BatchId, Stage),
+        lane: Lane,
+        report: LaneReport,
+    ) {
+        let troubles = self.desk.lock().await.over(id, stage, &report);
+        let lane = match troubles {
+            None => lane,
+            Some(doublings) => {
+                self.changed.notify_one();
+                let lane = self.prove(lane, doublings).await;
+                self.desk.lock().await.proven();
+                lane
             }
         };
-        batches.spawn(async move {
-            worker.enter(run.batch.id).await;
-            worker.reply(&message, &BatchReply::Accepted).await;
-            batch::run(run, seat, release).await;
-        });
+        self.desk.lock().await.release(lane, stage);
+        self.changed.notify_one();
+    }
+
+    async fn prove(&self, mut lane: Lane, doublings: u32) -> Lane {
+        let longest = self.settings.times.stall_min / 2;
+        let mut pause = (self.settings.times.offer_every / 10 * 2u32.pow(doublings)).min(longest);
+        loop {
+            tracing::warn!(?pause, "nothing is offered until a runner has started");
+            tokio::time::sleep(pause).await;
+            match lane.warm_up().await {
+                Ok(()) => return lane,
+                Err(error) => tracing::warn!(%error, "no runner starts"),
+            }
+            pause = (pause * 2).min(longest);
+        }
     }
 
     async fn answer_stop(&self, message: Message) {
@@ -208,13 +256,14 @@ impl Worker {
     }
 
     /// Writes the device's entry with a batch in it, unless one that was written meanwhile for another batch
-    /// has it already.
-    async fn enter(&self, batch: BatchId) {
+    /// has it already. Whether it stands there now.
+    async fn enter(&self, batch: BatchId) -> bool {
         let mut written = self.written.lock().await;
         if !written.contains(&batch) {
             let entry = self.desk.lock().await.entry();
             self.write_entry(&mut written, entry).await;
         }
+        written.contains(&batch)
     }
 
     /// Writes the device's entry with its memory at this moment.
@@ -233,7 +282,7 @@ impl Worker {
         let key = self.settings.device_id.as_str();
         *written = entry.running.into_iter().map(|running| running.id).collect();
         if let Err(error) = self.ports.boards.write(&DEVICES, key, body.into(), Expect::Anything).await {
-            tracing::debug!(%error, "write the device's entry");
+            tracing::warn!(%error, "write the device's entry");
             written.clear();
         }
     }
@@ -257,12 +306,15 @@ impl Worker {
         self.desk.lock().await.draining = true;
         self.make_offer().await;
         let mut late = std::pin::pin!(tokio::time::sleep(self.settings.drain_max));
+        // What runs is ours until it has ended.
+        let mut entries = tokio::time::interval(self.settings.times.renew_every);
         while !batches.is_empty() {
             tokio::select! {
                 Some(message) = runs.next() => self.answer_run(message, &mut JoinSet::new()).await,
                 Some(message) = stops.next() => self.answer_stop(message).await,
                 Some(message) = controls.next() => self.hear_control(message).await,
                 Some(_ended) = batches.join_next() => {}
+                _ = entries.tick() => self.refresh_entry().await,
                 () = &mut late => break,
             }
         }

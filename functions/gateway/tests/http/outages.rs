@@ -9,9 +9,9 @@ async fn without_the_store_every_call_that_needs_it_says_that_it_is_away() {
     let mut world = World::new().await;
     let job = world.job("/api/jobs", b"picture").await.job_id();
     world.lose_store().await;
-    let gets = ["/readyz".to_owned()].into_iter().chain(
-        ["", "/artifacts/model.glb", "/events"].map(|rest| format!("/api/jobs/{job}{rest}")),
-    );
+    let gets = ["/readyz".to_owned()]
+        .into_iter()
+        .chain(["", "/artifacts/model.glb", "/events"].map(|rest| format!("/api/jobs/{job}{rest}")));
     let posts = ["/api/jobs".to_owned(), format!("/api/jobs/{job}/cancel")].into_iter();
     let calls = gets.map(|path| (Method::GET, path)).chain(posts.map(|path| (Method::POST, path)));
     // All at once: the client of the store tries for a while before it gives up.
