@@ -74,7 +74,8 @@ pub enum TaskEnd {
     Failed,
     /// It does not fit its reservation even alone, and goes back to the queue.
     OutOfMemory,
-    /// It was not computed and goes back to the queue uncharged: the batch was stopped, or the device failed.
+    /// It was not computed and goes back to the queue uncharged: the batch was stopped, the device failed, or
+    /// its inputs could not be read for now.
     NotRun,
     /// Its attempts are used up.
     Dead,

@@ -155,6 +155,7 @@ async fn keep(run: &BatchRun, mut item: Item, files: Vec<File>) {
         Ok(()) => (Way::Done, TaskEnd::Committed),
         Err(error) => {
             tracing::warn!(job = %task.job, stage = %task.stage, %error, "store and commit");
+            mark_failed(run, &item, &error.to_string()).await;
             (Way::Left, TaskEnd::Failed)
         }
     };
@@ -202,19 +203,34 @@ async fn fail(run: &BatchRun, item: Item, error: String, end: TaskEnd) {
     let (job, stage) = (item.given.task.job, item.given.task.stage);
     tracing::warn!(%job, %stage, %error, attempt = %item.attempt, "an attempt failed");
     let scope = item.clock.open(Phase::Commit);
-    let marking = run.steps.mark_failed(&item.given, item.life, (item.attempt, &error));
-    if let Err(error) = capped(run.steps.times.phase_max, "mark an attempt", marking).await {
-        tracing::debug!(%job, %stage, %error, "its marker does not say why");
-    }
+    mark_failed(run, &item, &error).await;
     part(run, item, scope, (Way::Back, end)).await;
 }
 
-/// A task that cannot be read now.
+async fn mark_failed(run: &BatchRun, item: &Item, error: &str) {
+    let marking = run.steps.mark_failed(&item.given, item.life, (item.attempt, error));
+    if let Err(error) = capped(run.steps.times.phase_max, "mark an attempt", marking).await {
+        tracing::debug!(%error, "an attempt marker does not say why");
+    }
+}
+
+/// A task that cannot be read. What is missing or damaged counts, or it would be tried for ever; an outage
+/// does not.
 pub(crate) async fn lose(run: Arc<BatchRun>, item: Item, error: PortError) {
     let (job, stage) = (item.given.task.job, item.given.task.stage);
     tracing::warn!(%job, %stage, %error, "fetch a task");
     let scope = item.clock.open(Phase::Commit);
-    part(&run, item, scope, (Way::Left, TaskEnd::Failed)).await;
+    let end = match error {
+        PortError::Unavailable(_) => {
+            unmark(&run, std::slice::from_ref(&item)).await;
+            TaskEnd::NotRun
+        }
+        error => {
+            mark_failed(&run, &item, &error.to_string()).await;
+            TaskEnd::Failed
+        }
+    };
+    part(&run, item, scope, (Way::Left, end)).await;
 }
 
 /// Tasks of a batch that was taken back. Their tokens are their giver's; nothing speaks against them.
