@@ -1,12 +1,12 @@
 //! Bodies: a request's stream into a file with its MD5, a file's range as a stream.
 
+use crate::s3_disk::Unfinished;
 use futures::{Stream, StreamExt};
 use md5::{Digest, Md5};
 use s3s::dto::StreamingBlob;
 use s3s::{S3Result, s3_error};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
-use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter};
 use tokio_util::io::ReaderStream;
 
@@ -30,18 +30,21 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Writes a body to a new file, up to a limit. A body that breaks off leaves no file.
-pub(crate) async fn receive(body: Option<StreamingBlob>, path: &Path, bytes_max: u64) -> S3Result<Received> {
-    let received = receive_into(body, path, bytes_max).await;
-    if received.is_err() {
-        // Gone already, or removed at the next start.
-        let _left_over = tokio::fs::remove_file(path).await;
-    }
-    received
+/// Lower-case hex, back.
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
+    let whole = text.len().is_multiple_of(2) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let pair = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+    (0..text.len()).step_by(2).map(pair).collect::<Option<Vec<u8>>>().filter(|_| whole)
 }
 
-async fn receive_into(body: Option<StreamingBlob>, path: &Path, bytes_max: u64) -> S3Result<Received> {
-    let file = tokio::fs::File::create(path).await.map_err(internal)?;
+/// Writes a body to an empty file, up to a limit.
+pub(crate) async fn receive(
+    body: Option<StreamingBlob>,
+    into: &Unfinished,
+    bytes_max: u64,
+) -> S3Result<Received> {
+    let file = std::fs::OpenOptions::new().append(true).open(into.path()).map_err(internal)?;
+    let file = tokio::fs::File::from_std(file);
     let mut file = BufWriter::with_capacity(CHUNK_BYTES, file);
     let (mut size, mut hash) = (0u64, Md5::new());
     if let Some(mut body) = body {
@@ -68,4 +71,18 @@ pub(crate) fn send(
     file.seek(SeekFrom::Start(start))?;
     let file = tokio::fs::File::from_std(file).take(length);
     Ok(ReaderStream::with_capacity(file, CHUNK_BYTES))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_is_read_back_and_anything_else_is_not() {
+        let text = "a/ü b";
+        assert_eq!(unhex(&hex(text.as_bytes())).as_deref(), Some(text.as_bytes()));
+        for bad in ["0", "0g", "ü", "+1"] {
+            assert_eq!(unhex(bad), None, "{bad}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! descriptions are also held in memory for listing.
 
 use crate::broker::locked;
-use crate::s3_keys::file_name;
+use crate::s3_keys::{file_name, level_name};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -43,8 +43,30 @@ pub(crate) enum Only {
 /// What a commit found.
 #[derive(Debug)]
 pub(crate) enum Commit {
-    Written,
+    Written(Arc<Description>),
     ConditionFailed,
+}
+
+/// A file that is not complete yet, on the file system of its bucket. It goes with this value: once it has
+/// been renamed into its place there is nothing left to remove.
+#[derive(Debug)]
+pub(crate) struct Unfinished(PathBuf);
+
+impl Unfinished {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        match fs::remove_file(&self.0) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(file = %self.0.display(), %error, "remove an unfinished file");
+            }
+            _ => {}
+        }
+    }
 }
 
 /// One bucket.
@@ -61,7 +83,8 @@ pub(crate) struct Disk {
     buckets: Mutex<BTreeMap<String, Arc<Bucket>>>,
 }
 
-fn sync_folder(folder: &Path) -> io::Result<()> {
+/// What a folder names is there after a power loss.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
@@ -69,6 +92,7 @@ impl Disk {
     /// Opens what is there; unfinished files of an earlier process are removed.
     pub(crate) fn open(root: &Path) -> io::Result<Disk> {
         fs::create_dir_all(root)?;
+        sync_folder(root.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(root))?;
         let mut buckets = BTreeMap::new();
         for entry in fs::read_dir(root)? {
             let entry = entry?;
@@ -120,6 +144,11 @@ impl Bucket {
         }
         fs::create_dir_all(&unfinished)?;
         fs::create_dir_all(folder.join(UPLOADS))?;
+        // All of them here and now: a folder that a writer finds has survived a power loss.
+        for level in 0..=u8::MAX {
+            fs::create_dir_all(folder.join(level_name(level)))?;
+        }
+        sync_folder(&folder)?;
         let created = fs::metadata(&folder)?.modified()?.duration_since(std::time::UNIX_EPOCH);
         let mut objects = BTreeMap::new();
         for level in fs::read_dir(&folder)? {
@@ -154,12 +183,16 @@ impl Bucket {
         self.objects().get(key).cloned()
     }
 
-    /// A place for a file that is not complete yet, on the same file system.
-    pub(crate) fn unfinished(&self) -> PathBuf {
-        self.folder.join(UNFINISHED).join(uuid::Uuid::new_v4().simple().to_string())
+    /// An empty file that is not complete yet.
+    pub(crate) fn unfinished(&self) -> io::Result<Unfinished> {
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let unfinished = Unfinished(self.folder.join(UNFINISHED).join(name));
+        File::create_new(&unfinished.0)?;
+        Ok(unfinished)
     }
 
-    fn stripe(&self, key: &str) -> &AsyncMutex<()> {
+    /// The lock of a key.
+    pub(crate) fn stripe(&self, key: &str) -> &AsyncMutex<()> {
         let hash = blake3::hash(key.as_bytes());
         &self.stripes[usize::from(hash.as_bytes()[0]) % STRIPES]
     }
@@ -171,11 +204,11 @@ impl Bucket {
         Ok(Some((File::open(self.folder.join(file_name(key)))?, found)))
     }
 
-    /// Makes the finished content at `from` the object, if the condition holds. One writer of a key at a time
-    /// decides.
+    /// Makes the finished content of `from` the object, if the condition holds. One writer of a key at a time
+    /// decides. Whoever drops this before its end may have changed the disk and not the list.
     pub(crate) async fn commit(
         &self,
-        from: &Path,
+        from: Unfinished,
         mut object: Description,
         only: &Only,
     ) -> io::Result<Commit> {
@@ -188,31 +221,17 @@ impl Bucket {
             Only::IfEtag(etag) => present.as_ref().is_some_and(|present| present.etag == *etag),
         };
         if !allowed {
-            fs::remove_file(from)?;
             return Ok(Commit::ConditionFailed);
         }
         // Two versions of a key are told apart by their time as well.
         object.modified_ms = object.modified_ms.max(present.map_or(0, |present| present.modified_ms + 1));
-        let (from, to) = (from.to_owned(), self.folder.join(file_name(&object.key)));
-        let described = object.clone();
-        let written = tokio::task::spawn_blocking(move || {
-            let mut file = fs::OpenOptions::new().append(true).open(&from)?;
-            let text = serde_json::to_vec(&described)?;
-            file.write_all(&text)?;
-            file.write_all(&(text.len() as u32).to_le_bytes())?;
-            file.sync_all()?;
-            let folder = to.parent().unwrap_or(&to);
-            if !folder.exists() {
-                fs::create_dir_all(folder)?;
-                sync_folder(folder.parent().unwrap_or(folder))?;
-            }
-            fs::rename(&from, &to)?;
-            sync_folder(folder)
-        });
-        written.await.map_err(io::Error::other)??;
+        let object = Arc::new(object);
+        let (described, to) = (object.clone(), self.folder.join(file_name(&object.key)));
+        let written = tokio::task::spawn_blocking(move || write_down(&from, &described, &to));
+        let synced = written.await.map_err(io::Error::other)??;
         let mut objects = self.objects.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        objects.insert(object.key.clone(), Arc::new(object));
-        Ok(Commit::Written)
+        objects.insert(object.key.clone(), object.clone());
+        synced.map(|()| Commit::Written(object))
     }
 
     pub(crate) async fn remove(&self, key: &str) -> io::Result<()> {
@@ -221,10 +240,25 @@ impl Bucket {
             return Ok(());
         }
         let path = self.folder.join(file_name(key));
-        fs::remove_file(&path)?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _gone => {}
+        }
         self.objects.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(key);
         sync_folder(path.parent().unwrap_or(&path))
     }
+}
+
+/// Puts the description behind the content, and both into their place. What is answered within: whether a
+/// power loss can take them from there.
+fn write_down(from: &Unfinished, object: &Description, to: &Path) -> io::Result<io::Result<()>> {
+    let mut file = fs::OpenOptions::new().append(true).open(from.path())?;
+    let text = serde_json::to_vec(object)?;
+    file.write_all(&text)?;
+    file.write_all(&(text.len() as u32).to_le_bytes())?;
+    file.sync_all()?;
+    fs::rename(from.path(), to)?;
+    Ok(sync_folder(to.parent().unwrap_or(to)))
 }
 
 /// The description behind an object's content.
@@ -262,10 +296,14 @@ mod tests {
     }
 
     async fn put(bucket: &Bucket, key: &str, content: &[u8], only: Only) -> bool {
-        let path = bucket.unfinished();
-        fs::write(&path, content).expect("a writable folder");
-        let commit = bucket.commit(&path, description(key, content), &only).await.expect("a disk with room");
-        matches!(commit, Commit::Written)
+        let file = bucket.unfinished().expect("a writable folder");
+        fs::write(file.path(), content).expect("a writable folder");
+        let commit = bucket.commit(file, description(key, content), &only).await.expect("a disk with room");
+        matches!(commit, Commit::Written(_))
+    }
+
+    fn unfinished(bucket: &Bucket) -> usize {
+        fs::read_dir(bucket.folder.join(UNFINISHED)).expect("a folder").count()
     }
 
     #[tokio::test]
@@ -275,11 +313,28 @@ mod tests {
         assert!(disk.create_bucket("b").expect("a writable folder"));
         let bucket = disk.bucket("b").expect("just made");
         assert!(put(&bucket, "d ir/ü.png", b"content", Only::IfAbsent).await);
-        fs::write(bucket.unfinished(), b"half").expect("a writable folder");
+        std::mem::forget(bucket.unfinished().expect("a writable folder"));
+        assert_eq!(unfinished(&bucket), 1, "as after kill -9");
         let again = Disk::open(root.path()).expect("a readable folder");
         let bucket = again.bucket("b").expect("it was there");
         assert_eq!(bucket.describe("d ir/ü.png").expect("it was written").size, 7);
-        assert_eq!(fs::read_dir(bucket.folder.join(UNFINISHED)).expect("a folder").count(), 0);
+        assert_eq!(unfinished(&bucket), 0);
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_fails_leaves_no_file() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let disk = Disk::open(root.path()).expect("a writable folder");
+        disk.create_bucket("b").expect("a writable folder");
+        let bucket = disk.bucket("b").expect("just made");
+        assert!(!put(&bucket, "k", b"12", Only::IfPresent).await);
+        assert_eq!(unfinished(&bucket), 0, "a condition that does not hold");
+        // A folder stands where the object's file would go: no rename replaces it.
+        fs::create_dir(bucket.folder.join(file_name("k"))).expect("a writable folder");
+        let file = bucket.unfinished().expect("a writable folder");
+        assert!(bucket.commit(file, description("k", b""), &Only::Always).await.is_err());
+        assert_eq!(unfinished(&bucket), 0, "a disk that fails");
+        assert!(bucket.describe("k").is_none());
     }
 
     #[tokio::test]

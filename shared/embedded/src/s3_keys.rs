@@ -32,6 +32,11 @@ pub(crate) fn file_name(key: &str) -> String {
     format!("{}/{}", &hash[..2], &hash[2..42])
 }
 
+/// The folder of all keys whose hash begins with this byte.
+pub(crate) fn level_name(level: u8) -> String {
+    format!("{level:02x}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

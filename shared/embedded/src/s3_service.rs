@@ -1,14 +1,14 @@
 //! The S3 operations: what a client asks, done on the disk, announced to whoever watches.
 
-use crate::s3_body::{hex, internal, receive, send};
-use crate::s3_disk::{Bucket, Commit, Description, Disk, Only};
+use crate::s3_body::{hex, internal, receive, send, unhex};
+use crate::s3_disk::{Bucket, Commit, Description, Disk, Only, Unfinished};
 use crate::s3_keys::{self, BadKey};
 use crate::s3_list::{Line, ListQuery, list};
 use crate::s3_server::Notify;
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,6 +20,17 @@ pub(crate) struct Service {
     pub(crate) disk: Disk,
     pub(crate) notify: Option<Notify>,
     pub(crate) body_bytes_max: u64,
+}
+
+/// A finished file on its way to be an object.
+pub(crate) struct Finished {
+    pub(crate) from: Unfinished,
+    pub(crate) object: Description,
+    pub(crate) only: Only,
+    /// As in `ObjectCreated:<event>`.
+    pub(crate) event: &'static str,
+    /// The parts that it was joined from.
+    pub(crate) parts: Option<PathBuf>,
 }
 
 pub(crate) fn now_ms() -> u64 {
@@ -64,23 +75,29 @@ impl Service {
         self.disk.bucket(name).ok_or_else(|| s3_error!(NoSuchBucket, "there is no bucket {name}"))
     }
 
-    /// Makes a finished file an object, and announces it.
-    pub(crate) async fn commit(
-        &self,
-        (name, bucket): (&str, &Bucket),
-        from: &Path,
-        object: Description,
-        (only, event): (&Only, &str),
-    ) -> S3Result<()> {
-        let key = object.key.clone();
-        match bucket.commit(from, object, only).await.map_err(internal)? {
-            Commit::ConditionFailed => Err(s3_error!(PreconditionFailed, "the condition does not hold")),
-            Commit::Written => {
-                if let (Some(notify), Some(object)) = (&self.notify, bucket.describe(&key)) {
-                    notify(name.to_owned(), crate::s3_events::created(name, &object, event));
+    /// Makes a finished file an object, and announces it. In a task of its own: a client that goes away in the
+    /// middle must not leave the disk, the list and the events apart.
+    pub(crate) async fn commit(&self, name: &str, bucket: Arc<Bucket>, finished: Finished) -> S3Result<()> {
+        let (name, notify) = (name.to_owned(), self.notify.clone());
+        let committing = tokio::spawn(async move {
+            let Finished { from, object, only, event, parts } = finished;
+            let commit = bucket.commit(from, object, &only).await?;
+            if let Commit::Written(object) = &commit {
+                if let Some(notify) = notify {
+                    let event = crate::s3_events::created(&name, object, event);
+                    notify(name, event);
                 }
-                Ok(())
+                // Left over, it is ended by whoever ends old uploads.
+                if let Some(Err(error)) = parts.map(std::fs::remove_dir_all) {
+                    tracing::warn!(%error, "remove the parts of an upload");
+                }
             }
+            Ok::<_, std::io::Error>(commit)
+        });
+        let committed = committing.await.map_err(std::io::Error::other).flatten();
+        match committed.map_err(internal)? {
+            Commit::ConditionFailed => Err(s3_error!(PreconditionFailed, "the condition does not hold")),
+            Commit::Written(_) => Ok(()),
         }
     }
 
@@ -233,7 +250,14 @@ impl S3 for Service {
         request: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
         let input = request.input;
-        let after = input.continuation_token.clone().or(input.start_after);
+        let token = match &input.continuation_token {
+            None => None,
+            Some(token) => {
+                let key = unhex(token).and_then(|key| String::from_utf8(key).ok());
+                Some(key.ok_or_else(|| s3_error!(InvalidArgument, "the continuation token is not ours"))?)
+            }
+        };
+        let after = token.or(input.start_after);
         let query = query(input.prefix, input.delimiter, after, input.max_keys);
         let (mut objects, mut prefixes, next) = self.list(&input.bucket, &query)?;
         let url = input.encoding_type.is_some();
@@ -246,7 +270,8 @@ impl S3 for Service {
             key_count: Some((objects.len() + prefixes.len()) as i32),
             is_truncated: Some(next.is_some()),
             continuation_token: input.continuation_token,
-            next_continuation_token: next,
+            // A key may hold what XML cannot.
+            next_continuation_token: next.map(|next| hex(next.as_bytes())),
             contents: Some(objects),
             common_prefixes: Some(prefixes),
             encoding_type: input.encoding_type,
@@ -304,8 +329,8 @@ impl S3 for Service {
         check_key(&input.key)?;
         let only = only(input.if_none_match.as_ref(), input.if_match.as_ref())?;
         let bucket = self.bucket(&input.bucket)?;
-        let path = bucket.unfinished();
-        let received = receive(input.body, &path, self.body_bytes_max).await?;
+        let from = bucket.unfinished().map_err(internal)?;
+        let received = receive(input.body, &from, self.body_bytes_max).await?;
         let said = input.content_md5.as_ref().map(|md5| md5.trim().to_owned());
         if said.is_some_and(|said| said != base64(&received.md5)) {
             return Err(s3_error!(BadDigest, "the body has another MD5"));
@@ -319,7 +344,8 @@ impl S3 for Service {
             metadata: input.metadata.unwrap_or_default().into_iter().collect::<HashMap<_, _>>(),
         };
         let e_tag = Some(etag(&object.etag));
-        self.commit((&input.bucket, &bucket), &path, object, (&only, "Put")).await?;
+        let finished = Finished { from, object, only, event: "Put", parts: None };
+        self.commit(&input.bucket, bucket, finished).await?;
         Ok(S3Response::new(PutObjectOutput { e_tag, ..PutObjectOutput::default() }))
     }
 
@@ -367,6 +393,13 @@ impl S3 for Service {
         crate::s3_multipart::upload_part(self, request.input).await
     }
 
+    async fn upload_part_copy(
+        &self,
+        request: S3Request<UploadPartCopyInput>,
+    ) -> S3Result<S3Response<UploadPartCopyOutput>> {
+        crate::s3_multipart::upload_part_copy(self, request.input).await
+    }
+
     async fn list_parts(&self, request: S3Request<ListPartsInput>) -> S3Result<S3Response<ListPartsOutput>> {
         crate::s3_multipart::list_parts(self, request.input)
     }
@@ -410,9 +443,39 @@ fn base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::sync::mpsc;
 
     #[test]
     fn an_md5_is_written_in_base64() {
         assert_eq!(base64(b"0123456789abcdef"), "MDEyMzQ1Njc4OWFiY2RlZg==");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_goes_away_in_the_middle_leaves_disk_list_and_events_together() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let disk = Disk::open(root.path()).expect("a writable folder");
+        disk.create_bucket("b").expect("a writable folder");
+        let bucket = disk.bucket("b").expect("just made");
+        let (sender, mut heard) = mpsc::unbounded_channel();
+        let notify: Notify = Arc::new(move |bucket, _| sender.send(bucket).expect("somebody listens"));
+        let service = Service { disk, notify: Some(notify), body_bytes_max: 100 };
+        let from = bucket.unfinished().expect("a writable folder");
+        let object = Description {
+            key: "k".to_owned(),
+            etag: "e".to_owned(),
+            size: 0,
+            modified_ms: 7,
+            content_type: None,
+            metadata: HashMap::new(),
+        };
+        let finished = Finished { from, object, only: Only::IfAbsent, event: "Put", parts: None };
+        let held = bucket.stripe("k").lock().await;
+        let mut commit = Box::pin(service.commit("b", bucket.clone(), finished));
+        assert!(futures::poll!(commit.as_mut()).is_pending());
+        drop(commit);
+        drop(held);
+        assert_eq!(heard.recv().await.as_deref(), Some("b"));
+        let (_, described) = bucket.read("k").await.expect("a readable disk").expect("an object");
+        assert_eq!(described.etag, "e");
     }
 }

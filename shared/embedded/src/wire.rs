@@ -159,16 +159,21 @@ impl Wire for MemoryBroker {
         let broker = self.this.upgrade();
         let start = (broker, log.name, filter.to_owned(), from_sequence);
         type Place = (Option<Arc<MemoryBroker>>, &'static str, String, u64);
-        let next = |(broker, log, filter, from): Place| async move {
+        let next = |(broker, log, filter, mut from): Place| async move {
             let held = broker?;
             loop {
                 let mut woken = std::pin::pin!(held.logged.notified());
                 woken.as_mut().enable();
-                let found = locked(&held.wire).logs.get(log).and_then(|log| log.next(from, &filter).cloned());
+                let (found, last) = match locked(&held.wire).logs.get(log) {
+                    Some(log) => (log.next(from, &filter).cloned(), log.last),
+                    None => (None, 0),
+                };
                 if let Some(found) = found {
                     let after = found.sequence + 1;
                     return Some((Ok(found), (Some(held.clone()), log, filter, after)));
                 }
+                // What is there was looked through: next time only what comes after it.
+                from = from.max(last + 1);
                 woken.await;
             }
         };
