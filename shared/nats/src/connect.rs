@@ -116,6 +116,7 @@ impl Broker {
 /// # Errors
 /// See [`ConnectError`].
 pub async fn connect(config: Config) -> Result<Arc<Broker>, ConnectError> {
+    whole(&config)?;
     let trouble = Arc::new(Trouble::default());
     let options = options(&config, trouble.clone()).await?;
     let servers: Vec<String> = config.servers.split(',').map(|server| server.trim().to_owned()).collect();
@@ -141,6 +142,27 @@ pub async fn connect(config: Config) -> Result<Arc<Broker>, ConnectError> {
         boards: Mutex::default(),
         declaring: tokio::sync::Mutex::default(),
     }))
+}
+
+/// Half of a pair is a mistake, not an anonymous connection.
+fn whole(config: &Config) -> Result<(), ConnectError> {
+    let pairs = [
+        (config.user.is_some(), "nats.user", config.password.is_some(), "nats.password"),
+        (
+            config.client_cert_file.is_some(),
+            "nats.client_cert_file",
+            config.client_key_file.is_some(),
+            "nats.client_key_file",
+        ),
+    ];
+    for (has_one, one, has_other, other) in pairs {
+        if has_one != has_other {
+            let (there, missing) = if has_one { (one, other) } else { (other, one) };
+            let text = format!("{there} is set and {missing} is not; set both or neither");
+            return Err(ConnectError::Config(text));
+        }
+    }
+    Ok(())
 }
 
 async fn options(config: &Config, trouble: Arc<Trouble>) -> Result<ConnectOptions, ConnectError> {
@@ -197,6 +219,31 @@ fn is_new_enough(version: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn half_of_a_pair_is_refused_before_anybody_is_asked() {
+        let config = Config {
+            servers: "nats://127.0.0.1:1".to_owned(),
+            name: String::new(),
+            user: None,
+            password: None,
+            credentials_file: None,
+            root_ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
+            times: Times::PRODUCTION,
+        };
+        let check = async |config: Config, sentence: &str| {
+            let refused = connect(config).await.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(refused.contains(sentence), "{refused}");
+        };
+        let user = Config { user: Some("ingest".to_owned()), ..config.clone() };
+        check(user, "nats.user is set and nats.password is not").await;
+        let password = Config { password: Some(Secret::new("x".to_owned())), ..config.clone() };
+        check(password, "nats.password is set and nats.user is not").await;
+        let cert = Config { client_cert_file: Some("cert.pem".into()), ..config };
+        check(cert, "nats.client_cert_file is set and nats.client_key_file is not").await;
+    }
 
     #[test]
     fn servers_that_lose_messages_are_too_old() {

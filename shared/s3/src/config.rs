@@ -53,8 +53,27 @@ const ATTEMPTS_MAX: u32 = 4;
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Longest wait for a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// Longest try of a call, body included: 25 MB at 64 kB/s would take longer, and is tried again.
+/// Longest try of a call, a large body not counted.
 const TRY_MAX: Duration = Duration::from_secs(60);
+/// The slowest link that still gets a body through.
+const LINK_BYTES_PER_S: u64 = 32 << 10;
+/// A larger body gets time of its own.
+const BODY_BYTES: usize = 1 << 20;
+
+/// Longest try of a call that sends a body of this size.
+fn try_max(body_bytes: usize) -> Duration {
+    TRY_MAX + Duration::from_secs(body_bytes as u64 / LINK_BYTES_PER_S)
+}
+
+/// What a call that sends a body of this size does otherwise than the others.
+pub(crate) fn with_time_for(body_bytes: usize) -> aws_sdk_s3::config::Builder {
+    let builder = aws_sdk_s3::Config::builder();
+    if body_bytes <= BODY_BYTES {
+        return builder;
+    }
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_MAX);
+    builder.timeout_config(timeouts.operation_attempt_timeout(try_max(body_bytes)).build())
+}
 
 /// The client of a store. Nothing is asked yet.
 pub fn connect(config: Config) -> Arc<dyn Store> {
@@ -87,5 +106,12 @@ mod tests {
     #[test]
     fn a_secret_is_never_printed() {
         assert_eq!(format!("{:?}", Secret::new("hunter2".to_owned())), "***");
+    }
+
+    #[test]
+    fn a_large_part_has_time_on_a_slow_link() {
+        let seconds = |bytes: u64, per_s: u64| Duration::from_secs(bytes / per_s);
+        assert!(try_max(16 << 20) > seconds(16 << 20, 64_000) + TRY_MAX / 2);
+        assert_eq!(try_max(0), TRY_MAX);
     }
 }

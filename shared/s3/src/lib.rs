@@ -12,4 +12,4 @@ mod store;
 mod write;
 
 pub use config::{Config, Secret, connect};
-pub use probe::{ProbeError, probe};
+pub use probe::{ProbeError, is_probe_key, probe};

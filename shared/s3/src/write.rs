@@ -1,5 +1,6 @@
 //! Writing: in one piece, or in parts when large. The condition holds for both.
 
+use crate::config::with_time_for;
 use crate::errors::{Failed, is_conflict, is_precondition, port_error};
 use crate::store::unquoted;
 use aws_sdk_s3::Client;
@@ -8,11 +9,22 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes as Payload;
 use ports::{Condition, PortError, PortResult, PutOptions, Stored};
+use std::time::Duration;
 
 /// From this size on an object is written in parts.
 const PART_BYTES: usize = 16 << 20;
 /// Tries of a conditional write that meets another one in progress; each round somebody succeeds.
 const CONFLICTS_MAX: u32 = 20;
+/// The first pause between two of them, at most; it doubles up to the last.
+const CONFLICT_PAUSE_MS: u64 = 10;
+/// The longest pause.
+const CONFLICT_PAUSE_MS_MAX: u64 = 500;
+
+/// Up to the pause of this round, by chance: those who met must not meet again.
+fn pause(round: u32, chance: u128) -> Duration {
+    let most = (CONFLICT_PAUSE_MS << round.min(10)).min(CONFLICT_PAUSE_MS_MAX);
+    Duration::from_millis(1 + (chance % u128::from(most)) as u64)
+}
 
 /// What one try came to.
 enum Try {
@@ -27,7 +39,10 @@ pub(crate) async fn put(
     options: &PutOptions,
 ) -> PortResult<Stored> {
     let mut last = String::new();
-    for _ in 0..CONFLICTS_MAX {
+    for round in 0..CONFLICTS_MAX {
+        if round > 0 {
+            tokio::time::sleep(pause(round - 1, uuid::Uuid::new_v4().as_u128())).await;
+        }
         let tried = if body.len() > PART_BYTES {
             put_parts(client, at, &body, options).await?
         } else {
@@ -78,7 +93,9 @@ async fn put_whole(
     let request = client.put_object().bucket(bucket).key(key).content_type(&options.content_type);
     let request = request.set_if_none_match(if_none_match).set_if_match(if_match);
     let metadata = options.metadata.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    match request.set_metadata(Some(metadata)).body(ByteStream::from(body)).send().await {
+    let time = with_time_for(body.len());
+    let request = request.set_metadata(Some(metadata)).body(ByteStream::from(body));
+    match request.customize().config_override(time).send().await {
         Ok(put) => Ok(Try::Done(Stored::Written(unquoted(put.e_tag())))),
         Err(error) => failed(&format!("PUT {bucket}/{key}"), &error, options),
     }
@@ -119,7 +136,8 @@ async fn send_parts(
     for (number, start) in (1i32..).zip((0..body.len()).step_by(PART_BYTES)) {
         let part = body.slice(start..(start + PART_BYTES).min(body.len()));
         let request = client.upload_part().bucket(bucket).key(key).upload_id(id).part_number(number);
-        let sent = request.body(ByteStream::from(part)).send().await;
+        let time = with_time_for(part.len());
+        let sent = request.body(ByteStream::from(part)).customize().config_override(time).send().await;
         let sent = sent.map_err(|error| port_error(&what, &error))?;
         let etag = sent.e_tag().unwrap_or_default();
         parts = parts.parts(CompletedPart::builder().part_number(number).e_tag(etag).build());
@@ -130,5 +148,18 @@ async fn send_parts(
     match request.multipart_upload(parts.build()).send().await {
         Ok(done) => Ok(Try::Done(Stored::Written(unquoted(done.e_tag())))),
         Err(error) => failed(&what, &error, options),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_end() {
+        let longest = |round| pause(round, u128::MAX / 2).as_millis();
+        assert!((1..=10).contains(&longest(0)));
+        assert!((0..CONFLICTS_MAX).all(|round| longest(round) <= u128::from(CONFLICT_PAUSE_MS_MAX)));
+        assert_eq!(pause(6, 499), Duration::from_millis(500));
     }
 }

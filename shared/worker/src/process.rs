@@ -79,6 +79,8 @@ impl RunnerProcess {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // Ctrl-C in a terminal goes to the whole group: the worker drains, and its runners must finish.
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
         let gone = || io::Error::other("the runner has no pipes");
