@@ -2,8 +2,8 @@
 //! stays small.
 //!
 //! Per part: fix the time, LIST `a/`, then LIST `m/`, read what the names do not tell, delete what the plan
-//! says. It never deletes job records, manifests, outcomes, or anything in an input bucket but unfinished
-//! multipart uploads.
+//! says. By itself it never deletes job records, manifests, outcomes, or anything in an input bucket but
+//! unfinished multipart uploads; retention does where it is told that uploads are its own.
 
 use crate::collect_plan::{
     Answers, ArtifactSeen, JobSeen, Litter, artifacts_seen, jobs_seen, plan_collection, questions,
@@ -77,7 +77,8 @@ impl Collector {
         }
         *remembered = still_needed;
         if self.settings.retention.is_set() {
-            let retirer = Retirer { ports: &self.ports, ledger: &self.ledger, site: &self.site };
+            let (ports, grace) = (&self.ports, self.settings.grace);
+            let retirer = Retirer { ports, ledger: &self.ledger, site: &self.site, grace };
             let retired = retirer.retire(&self.settings.retention, &weights).await?;
             count_collected("retention", retired);
             removed += retired;
@@ -98,13 +99,17 @@ impl Collector {
         let now = self.ports.clock.now();
         let seen =
             artifacts_seen(now, list_all(store, bucket, &format!("{ARTIFACTS_PREFIX}{part:x}")).await?);
-        if seen.is_empty() {
+        let with_uploads = self.settings.retention.uploads;
+        if seen.is_empty() && !with_uploads {
             return Ok(0);
         }
         let jobs = jobs_seen(&list_all(store, bucket, &format!("{MANIFESTS_PREFIX}{part:x}")).await?);
         let answers = self.read(&seen, &jobs, remembered).await?;
         let plan = plan_collection(now, grace, &seen, &jobs, &answers);
         weigh(&seen, &plan, &jobs, weights);
+        if with_uploads {
+            weigh_bare(&jobs, weights);
+        }
         still_needed.expiries.extend(answers.expiries);
         for why in [Litter::Unreferenced, Litter::Marker, Litter::Expired] {
             let keys: Vec<String> =
@@ -171,15 +176,29 @@ fn weigh(
     weights: &mut Vec<JobWeight>,
 ) {
     let gone: BTreeSet<&str> = plan.iter().map(|(key, _)| key.as_str()).collect();
-    let mut bytes: BTreeMap<JobId, Bytes> = BTreeMap::new();
+    let mut held: BTreeMap<JobId, (usize, Bytes)> = BTreeMap::new();
     for object in seen.iter().filter(|object| !gone.contains(object.key.as_str())) {
         let copies = if object.stage == Stage::Export { object.size } else { Bytes::ZERO };
-        *bytes.entry(object.job).or_default() += object.size + copies;
+        let (artifacts, bytes) = held.entry(object.job).or_default();
+        (*artifacts, *bytes) = (*artifacts + 1, *bytes + object.size + copies);
     }
-    weights.extend(bytes.into_iter().map(|(job, bytes)| {
+    weights.extend(held.into_iter().map(|(job, (artifacts, bytes))| {
         let seen = jobs.get(&job);
         let life = seen.map_or(Life(0), |seen| seen.state.life);
-        JobWeight { job, life, ended_at: seen.and_then(|seen| seen.ended_at), bytes }
+        JobWeight { job, life, ended_at: seen.and_then(|seen| seen.ended_at), artifacts, bytes }
+    }));
+}
+
+/// Adds the jobs of a part that have no artifacts: each may still hold an upload.
+fn weigh_bare(jobs: &BTreeMap<JobId, JobSeen>, weights: &mut Vec<JobWeight>) {
+    let weighed: BTreeSet<JobId> = weights.iter().map(|weight| weight.job).collect();
+    let bare = jobs.iter().filter(|(job, _)| !weighed.contains(job));
+    weights.extend(bare.map(|(job, seen)| JobWeight {
+        job: *job,
+        life: seen.state.life,
+        ended_at: seen.ended_at,
+        artifacts: 0,
+        bytes: Bytes::ZERO,
     }));
 }
 

@@ -5,8 +5,8 @@
 //!     ├─ sweep:   LIST inputs, j/, m/ -> what nothing in the queue would finish -> accept or queue
 //!     └─ collect: LIST a/, then m/ -> what nothing needs any more -> delete
 //! ```
-//! It decides nothing about pictures, runs nothing, and never writes to or deletes objects in an input
-//! bucket.
+//! It decides nothing about pictures, runs nothing, and never writes to an input bucket; it deletes objects
+//! there only where retention was told that uploads are its own.
 #![forbid(unsafe_code)]
 
 mod accept;
@@ -16,6 +16,7 @@ mod event_key;
 mod events;
 mod outage;
 mod retention;
+mod retention_uploads;
 mod run;
 mod sweep;
 mod sweep_plan;

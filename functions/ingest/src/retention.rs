@@ -1,27 +1,30 @@
 //! Retention: how much and how long finished jobs keep their files. The decision is pure; the acting part
 //! removes one job's files.
 //!
-//! What goes: the job's friendly copies, then everything below `a/<job>/`. What stays: the upload, the job
-//! record, manifests and outcomes, so that no sweep makes the job again. Only jobs with outcome `done` are
-//! retired: a dead or cancelled one may still be redriven and loses its intermediates by their own time to
-//! live.
+//! What goes: the job's friendly copies, then everything below `a/<job>/`, then, where uploads are ours to
+//! remove, the upload once all of its jobs are retired. What stays: the job record, manifests and outcomes, so
+//! that no sweep makes the job again. When the upload is gone they have nothing left to prevent; then they go
+//! as well, after a time in which any straggler still finds them. A dead or cancelled job may be redriven
+//! until its intermediates expire, and is not retired before.
 
 use crate::collect::{delete, readable};
+use crate::retention_uploads::Holdings;
 use domain::{
-    ARTIFACTS_PREFIX, Bytes, Ending, JOBS_PREFIX, JobId, Life, Site, StateKey, Timestamp, Upload, UploadId,
-    parse_state_key,
+    ARTIFACTS_PREFIX, Bytes, Ending, INTERMEDIATES_KEPT, JobId, Life, Site, Timestamp, Upload, UploadId,
+    job_record_key, job_state_prefix,
 };
 use ports::{Ledger, PortResult, Ports, list_all};
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// The limits; none keeps everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// Most bytes below `a/` and in the output bucket together.
+    /// Most bytes below `a/` and in the output bucket together; with `uploads` those of the input buckets too.
     pub bytes_max: Option<Bytes>,
     /// Longest time after the end of a job.
     pub age_max: Option<Duration>,
+    /// Whether uploads are retired with their jobs. Off where input buckets belong to somebody else.
+    pub uploads: bool,
 }
 
 /// What a job weighs.
@@ -33,6 +36,8 @@ pub struct JobWeight {
     pub life: Life,
     /// When that ended; none while it lives.
     pub ended_at: Option<Timestamp>,
+    /// How many objects it has below `a/`.
+    pub artifacts: usize,
     /// Its artifacts, and those of export once more for their friendly copies.
     pub bytes: Bytes,
 }
@@ -64,55 +69,114 @@ pub(crate) struct Retirer<'a> {
     pub(crate) ports: &'a Ports,
     pub(crate) ledger: &'a Ledger,
     pub(crate) site: &'a Site,
+    /// How long a straggler may still come after what it belongs to has ended.
+    pub(crate) grace: Duration,
 }
 
 impl Retirer<'_> {
-    /// Retires the oldest done jobs until the limits hold. Returns how many objects were removed.
+    /// Retires the oldest ended jobs until the limits hold. Returns how many objects were removed.
     pub(crate) async fn retire(&self, keep: &Retention, weights: &[JobWeight]) -> PortResult<usize> {
         let now = self.ports.clock.now();
         let mut held: Bytes = weights.iter().map(|weight| weight.bytes).sum();
-        let (mut removed, mut uploads) = (0, None);
-        for (ended_at, weight) in oldest_first(weights) {
-            if !keep.must_go(now, ended_at, held) {
+        let mut holdings = None;
+        if keep.uploads {
+            let read = Holdings::read(self.ports, self.ledger, self.site, true).await?;
+            held += read.upload_bytes();
+            holdings = Some(read);
+        }
+        let mut removed = 0;
+        let ended = oldest_first(weights);
+        for (ended_at, weight) in &ended {
+            if !keep.must_go(now, *ended_at, held) {
                 break;
             }
-            let outcome = readable(self.ledger.outcome(weight.job, weight.life).await)?;
-            let Some(Ending::Done { files, .. }) = outcome.map(|outcome| outcome.ending) else { continue };
-            let uploads = match &mut uploads {
-                Some(uploads) => uploads,
-                none => none.insert(self.uploads(weights).await?),
+            let holdings = match &mut holdings {
+                Some(holdings) => holdings,
+                none => none.insert(Holdings::read(self.ports, self.ledger, self.site, false).await?),
             };
-            // Copies first: while artifacts are left, the job is found again after a crash.
-            let copies = self.own_copies(&weight, ended_at, files, uploads).await?;
-            removed += delete(self.ports, &self.site.models, &copies).await?;
-            let prefix = format!("{ARTIFACTS_PREFIX}{}/", weight.job);
-            let artifacts = list_all(&*self.ports.store, self.ledger.bucket(), &prefix).await?;
-            let artifacts: Vec<String> = artifacts.into_iter().map(|object| object.key).collect();
-            removed += delete(self.ports, self.ledger.bucket(), &artifacts).await?;
+            if weight.artifacts == 0 && holdings.upload_of(weight.job).is_none() {
+                continue;
+            }
+            let Some(files) = self.may_go(now, weight).await? else { continue };
+            let gone = self.remove_files(weight, *ended_at, files, holdings).await?;
             held = held.saturating_sub(weight.bytes);
-            tracing::info!(job = %weight.job, bytes = %weight.bytes, "retention removed a job's files");
+            if gone > 0 {
+                tracing::info!(job = %weight.job, bytes = %weight.bytes, "retention removed a job's files");
+            }
+            removed += gone;
+            if let Some(upload) = holdings.retired(weight.job)
+                && !self.is_superseded(&upload).await?
+            {
+                removed += delete(self.ports, &upload.bucket, std::slice::from_ref(&upload.key)).await?;
+                held = held.saturating_sub(upload.size_bytes);
+                tracing::info!(job = %weight.job, bytes = %upload.size_bytes, "retention removed an upload");
+            }
+        }
+        if let Some(holdings) = holdings.filter(|_| keep.uploads) {
+            removed += self.forget(now, &ended, &holdings).await?;
         }
         Ok(removed)
     }
 
-    /// The uploads of these jobs: only the names of job records tell.
-    async fn uploads(&self, weights: &[JobWeight]) -> PortResult<BTreeMap<JobId, UploadId>> {
-        let wanted: BTreeSet<JobId> = weights.iter().map(|weight| weight.job).collect();
-        let (mut uploads, mut next) = (BTreeMap::new(), None);
-        loop {
-            let page = self.ports.store.list(self.ledger.bucket(), JOBS_PREFIX, next).await?;
-            for object in page.objects {
-                if let Some(StateKey::JobRecord(upload, job)) = parse_state_key(&object.key)
-                    && wanted.contains(&job)
-                {
-                    uploads.insert(job, upload);
-                }
-            }
-            next = page.next;
-            if next.is_none() {
-                return Ok(uploads);
-            }
+    /// The friendly copies of a job that may be retired; none while it may be redriven, or cannot be read.
+    async fn may_go(&self, now: Timestamp, weight: &JobWeight) -> PortResult<Option<Vec<String>>> {
+        let Some(outcome) = readable(self.ledger.outcome(weight.job, weight.life).await)? else {
+            return Ok(None);
+        };
+        let expired = now > outcome.intermediates_expire_at + self.grace;
+        Ok(match outcome.ending {
+            Ending::Done { files, .. } => Some(files),
+            Ending::Rejected { .. } => Some(Vec::new()),
+            Ending::Dead { .. } | Ending::Cancelled { .. } => expired.then(Vec::new),
+        })
+    }
+
+    /// Copies first: while artifacts are left, the job is found again after a crash.
+    async fn remove_files(
+        &self,
+        weight: &JobWeight,
+        ended_at: Timestamp,
+        files: Vec<String>,
+        holdings: &Holdings,
+    ) -> PortResult<usize> {
+        let mut removed = 0;
+        if !files.is_empty() && weight.artifacts > 0 {
+            let copies = self.own_copies(weight, ended_at, files, holdings).await?;
+            removed += delete(self.ports, &self.site.models, &copies).await?;
         }
+        if weight.artifacts > 0 {
+            let prefix = format!("{ARTIFACTS_PREFIX}{}/", weight.job);
+            let artifacts = list_all(&*self.ports.store, self.ledger.bucket(), &prefix).await?;
+            let artifacts: Vec<String> = artifacts.into_iter().map(|object| object.key).collect();
+            removed += delete(self.ports, self.ledger.bucket(), &artifacts).await?;
+        }
+        Ok(removed)
+    }
+
+    /// Removes what decides a job once nothing can make it again: its upload is gone, so no sweep accepts it,
+    /// and whatever of it was under way has had its time. The record first: without it no sweep queues the job
+    /// when its outcome is gone.
+    async fn forget(
+        &self,
+        now: Timestamp,
+        ended: &[(Timestamp, JobWeight)],
+        holdings: &Holdings,
+    ) -> PortResult<usize> {
+        let mut removed = 0;
+        for (ended_at, weight) in ended {
+            let young = now.since(*ended_at) <= INTERMEDIATES_KEPT + self.grace;
+            if young || weight.artifacts > 0 || holdings.upload_of(weight.job).is_some() {
+                continue;
+            }
+            let (bucket, job) = (self.ledger.bucket(), weight.job);
+            if let Some(upload) = holdings.upload_id_of(job) {
+                removed += delete(self.ports, bucket, &[job_record_key(upload, job)]).await?;
+            }
+            let state = list_all(&*self.ports.store, bucket, &job_state_prefix(job)).await?;
+            let state: Vec<String> = state.into_iter().map(|object| object.key).collect();
+            removed += delete(self.ports, bucket, &state).await?;
+        }
+        Ok(removed)
     }
 
     /// Those of its friendly copies that are still this job's: none once another version of the upload
@@ -123,10 +187,10 @@ impl Retirer<'_> {
         weight: &JobWeight,
         ended_at: Timestamp,
         files: Vec<String>,
-        uploads: &BTreeMap<JobId, UploadId>,
+        holdings: &Holdings,
     ) -> PortResult<Vec<String>> {
-        let Some(upload) = uploads.get(&weight.job) else { return Ok(vec![]) };
-        let Some(record) = readable(self.ledger.record(*upload, weight.job).await)? else {
+        let Some(upload): Option<UploadId> = holdings.upload_id_of(weight.job) else { return Ok(vec![]) };
+        let Some(record) = readable(self.ledger.record(upload, weight.job).await)? else {
             return Ok(vec![]);
         };
         if !record.secondary && self.is_superseded(&record.upload).await? {
@@ -162,7 +226,7 @@ mod tests {
 
     fn weight(job: u8, ended_at: Option<u64>) -> JobWeight {
         let ended_at = ended_at.map(Timestamp);
-        JobWeight { job: JobId([job; 16]), life: Life(0), ended_at, bytes: Bytes(10) }
+        JobWeight { job: JobId([job; 16]), life: Life(0), ended_at, artifacts: 1, bytes: Bytes(10) }
     }
 
     #[test]
@@ -176,7 +240,8 @@ mod tests {
     fn a_job_goes_for_its_age_or_for_want_of_room() {
         let check = |bytes_max: Option<u64>, age_max: Option<u64>, held: u64, expect: bool| {
             let bytes_max = bytes_max.map(Bytes);
-            let keep = Retention { bytes_max, age_max: age_max.map(Duration::from_millis) };
+            let age_max = age_max.map(Duration::from_millis);
+            let keep = Retention { bytes_max, age_max, uploads: false };
             assert_eq!(keep.must_go(NOW, Timestamp(NOW.0 - 500), Bytes(held)), expect);
         };
         check(None, None, u64::MAX, false);

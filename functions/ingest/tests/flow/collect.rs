@@ -90,7 +90,7 @@ async fn retention_takes_the_files_of_the_oldest_done_jobs_and_no_sweep_makes_th
     world.lose_tasks(Stage::Preprocess).await;
 
     // Each job has four artifacts and one copy of 10 bytes.
-    let keep = Retention { bytes_max: Some(Bytes(99)), age_max: None };
+    let keep = Retention { bytes_max: Some(Bytes(99)), ..Retention::default() };
     let by_bytes = collector(&world, keep);
     assert_eq!(by_bytes.collect().await, Ok(5));
     assert_eq!(by_bytes.collect().await, Ok(0));
@@ -98,7 +98,7 @@ async fn retention_takes_the_files_of_the_oldest_done_jobs_and_no_sweep_makes_th
     assert_eq!(artifacts(&world).await.len(), 4);
 
     world.clock.advance(DAY);
-    let by_age = collector(&world, Retention { bytes_max: None, age_max: Some(DAY / 2) });
+    let by_age = collector(&world, Retention { age_max: Some(DAY / 2), ..Retention::default() });
     assert_eq!(by_age.collect().await, Ok(5));
     assert!(world.keys(&world.site.models).await.is_empty());
 
@@ -119,7 +119,7 @@ async fn retention_leaves_the_copies_of_a_newer_version_of_the_upload() {
     done_job(&world, &acceptor, "a.png").await;
     world.upload("a.png", b"a newer picture", &[]).await;
     world.clock.advance(DAY);
-    let collector = collector(&world, Retention { bytes_max: None, age_max: Some(DAY / 2) });
+    let collector = collector(&world, Retention { age_max: Some(DAY / 2), ..Retention::default() });
     assert_eq!(collector.collect().await, Ok(4));
     assert_eq!(world.keys(&world.site.models).await, ["a.png/a.glb"]);
 }
@@ -133,7 +133,78 @@ async fn retention_leaves_a_job_that_may_be_redriven() {
     world.commit(&record, Stage::Preprocess).await;
     world.end(&record, Ending::Dead { stage: Stage::Shape, error: "it broke".to_owned() }).await;
     world.clock.advance(DAY);
-    let keep = Retention { bytes_max: Some(Bytes(0)), age_max: Some(Duration::ZERO) };
+    let keep = Retention { bytes_max: Some(Bytes(0)), age_max: Some(Duration::ZERO), uploads: true };
     assert_eq!(collector(&world, keep).collect().await, Ok(0));
     assert_eq!(artifacts(&world).await.len(), 1);
+}
+
+/// How many objects there are in the state bucket and in the input bucket.
+async fn left(world: &World) -> (usize, usize) {
+    let inputs = world.keys(&world.site.inputs[0].bucket).await;
+    (world.keys(&world.site.state).await.len(), inputs.len())
+}
+
+#[tokio::test]
+async fn retention_bounds_all_of_the_disk_where_uploads_are_its_own() {
+    let world = World::new().await;
+    let acceptor = Acceptor::new(world.ports.clone(), world.site.clone());
+    done_job(&world, &acceptor, "old.png").await;
+    world.tick().await;
+    let empty = world.upload("empty.png", b"", &[]).await;
+    let rejected = acceptor.event(&crate::world::object_event(&empty), false).await;
+    assert_eq!(rejected, Ok(ingest::Accepted::Rejected));
+    world.tick().await;
+    done_job(&world, &acceptor, "young.png").await;
+    let running = world.upload("running.png", b"picture", &[]).await;
+    world.accept(&acceptor, &running).await;
+    world.lose_tasks(Stage::Preprocess).await;
+
+    // A done job has 50 bytes and its upload; the bound leaves room for one and for what still runs.
+    let keep = Retention { bytes_max: Some(Bytes(70)), uploads: true, ..Retention::default() };
+    let by_bytes = collector(&world, keep);
+    // Four artifacts, a copy, and the upload; then the upload that was rejected only if room is still short.
+    assert_eq!(by_bytes.collect().await, Ok(6));
+    assert_eq!(world.keys(&world.site.inputs[0].bucket).await, ["empty.png", "running.png", "young.png"]);
+    assert_eq!(by_bytes.collect().await, Ok(0));
+
+    world.clock.advance(DAY);
+    let by_age =
+        collector(&world, Retention { age_max: Some(DAY / 2), uploads: true, ..Retention::default() });
+    assert_eq!(by_age.collect().await, Ok(7));
+    assert_eq!(world.keys(&world.site.inputs[0].bucket).await, ["running.png"]);
+    assert_eq!(by_age.collect().await, Ok(0));
+    nothing_is_made_again(&world).await;
+
+    // Later not even their names are left; what still runs is left alone.
+    world.clock.advance(8 * DAY);
+    assert!(by_age.collect().await.expect("a collection") > 0);
+    assert_eq!(left(&world).await, (1, 1), "the record and the upload of the running job");
+    nothing_is_made_again(&world).await;
+}
+
+/// A sweep queues the one job that runs, and makes none of those that have ended.
+async fn nothing_is_made_again(world: &World) {
+    let report = world.sweeper().sweep(Duration::ZERO).await.expect("a sweep");
+    assert_eq!((report.accepted, report.queued), (0, 1));
+    assert_eq!(world.lose_tasks(Stage::Preprocess).await, 1);
+}
+
+#[tokio::test]
+async fn a_dead_job_is_retired_once_it_cannot_be_redriven() {
+    let world = World::new().await;
+    let acceptor = Acceptor::new(world.ports.clone(), world.site.clone());
+    let upload = world.upload("a.png", b"picture", &[]).await;
+    let record = world.accept(&acceptor, &upload).await;
+    for stage in Stage::ALL {
+        world.commit(&record, stage).await;
+    }
+    world.end(&record, Ending::Cancelled { reason: "by a person".to_owned() }).await;
+    let retention = Retention { age_max: Some(DAY), uploads: true, ..Retention::default() };
+    let collector = collector(&world, retention);
+    world.clock.advance(2 * DAY);
+    assert_eq!(collector.collect().await, Ok(0));
+    world.clock.advance(6 * DAY);
+    assert!(collector.collect().await.expect("a collection") > 0);
+    assert!(artifacts(&world).await.is_empty());
+    assert_eq!(left(&world).await.1, 0);
 }
