@@ -67,8 +67,7 @@ pub fn inflate(cutout: &Cutout, quality: Quality, cx: &Context<'_>) -> Result<(M
     cx.progress(0.4, "decimate");
     let mut small = {
         let _span = cx.span("decimate");
-        let first = decimate(&full, wanted, ERROR_MAX);
-        if first.triangles.len() > wanted { decimate(&first, wanted, f32::INFINITY) } else { first }
+        decimate(&full, wanted, &[ERROR_MAX, f32::INFINITY])
     };
     if small.triangles.len() > wanted {
         return Err(rejected(

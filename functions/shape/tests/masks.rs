@@ -106,6 +106,15 @@ fn combs_and_checkerboards_are_manifold_too() {
 }
 
 #[test]
+fn a_sieve_with_many_small_holes_still_meets_the_smallest_preset() {
+    let sieve = |x: f32, y: f32| disc(x, y, [256.0, 256.0], 217.0) && !(x % 14.0 < 6.0 && y % 14.0 < 6.0);
+    let mesh =
+        shaped(&picture(sieve), Quality::Draft).expect("its cheapest edges are blocked, others are not");
+    let facts = sound(&mesh, Quality::Draft);
+    assert!(handles(&facts) > 500, "{facts:?}");
+}
+
+#[test]
 fn what_cannot_become_a_mesh_is_rejected_with_what_to_do() {
     refused(|_, _| false, "nothing in the picture");
     refused(|x, y| x < 1.0 && y < 1.0, "a few pixels");

@@ -16,22 +16,27 @@ const TURN_COSINE_MIN: f64 = 0.5;
 const DOUBLE_AREA_MIN: f64 = 1e-11;
 /// Share of the edges that a pass looks at.
 const PASS_SHARE: usize = 4;
+/// A slice of which less than one in this many could be collapsed is blocked, and the next one is tried.
+const BLOCKED_SHARE: usize = 16;
 /// Two passes at least halve the mesh where nothing stands in the way; more than this many never help.
 const PASSES_MAX: u32 = 40;
 /// No triangle, end of a list.
 const NONE: u32 = u32::MAX;
 
-/// The mesh with at most `triangles_max` triangles if that costs no more than `error_max` (root mean square
-/// distance in metres to the planes of the original faces) and the topology allows it, else with as few as
-/// that allows.
+/// The mesh with at most `triangles_max` triangles if the topology allows it, else with as few as that allows.
+///
+/// `error_bounds` (root mean square distance in metres to the planes of the original faces) are tried in
+/// turn: what can be had within the first costs no more than that. Without [`f32::INFINITY`] at the end, the
+/// last bound wins over the number of triangles.
 ///
 /// The mesh must have passed `check`; the result passes it too. Normals and texture coordinates are dropped.
-pub fn decimate(mesh: &Mesh, triangles_max: usize, error_max: f32) -> Mesh {
+pub fn decimate(mesh: &Mesh, triangles_max: usize, error_bounds: &[f32]) -> Mesh {
     let mut work = Collapser::new(mesh);
-    let error_max = f64::from(error_max).powi(2);
-    for _ in 0..PASSES_MAX {
-        if work.triangles.len() <= triangles_max || !work.pass(triangles_max, error_max) {
-            break;
+    for bound in error_bounds.iter().map(|bound| f64::from(*bound).powi(2)) {
+        for _ in 0..PASSES_MAX {
+            if work.triangles.len() <= triangles_max || !work.pass(triangles_max, bound) {
+                break;
+            }
         }
     }
     let positions = work.positions.iter().map(|p| p.map(|value| value as f32)).collect();
@@ -84,21 +89,35 @@ impl Collapser {
     fn pass(&mut self, triangles_max: usize, error_max: f64) -> bool {
         self.index();
         let (edges, mut order) = self.candidates(error_max);
-        if order.is_empty() {
-            return false;
-        }
         let goal = (self.triangles.len() - triangles_max).div_ceil(2);
         // A collapse makes about three candidates useless; towards the end only as many as are needed are
         // worth sorting.
-        let taken = (edges.len() / PASS_SHARE).min(goal * 3).clamp(1, order.len());
-        if taken < order.len() {
-            order.select_nth_unstable(taken - 1);
-            order.truncate(taken);
+        let slice = (edges.len() / PASS_SHARE).min(goal * 3).max(1);
+        let (mut done, mut open) = (0, order.as_mut_slice());
+        while !open.is_empty() {
+            let taken = slice.min(open.len());
+            if taken < open.len() {
+                open.select_nth_unstable(taken - 1);
+            }
+            let (cheapest, rest) = std::mem::take(&mut open).split_at_mut(taken);
+            cheapest.sort_unstable();
+            done += self.collapse_all(cheapest, &edges, goal - done, error_max);
+            // The cheapest edges may be blocked, as around many small holes: then the dearer ones have to do.
+            if done >= goal.min(slice.div_ceil(BLOCKED_SHARE)) {
+                break;
+            }
+            open = rest;
         }
-        order.sort_unstable();
-        let value_max = f64::from(f32::from_bits((order[order.len() - 1] >> 32) as u32));
+        self.triangles.retain(|triangle| triangle[0] != NONE);
+        done > 0
+    }
+
+    /// Collapses edges in the order given, at most `goal`; returns how many could be.
+    fn collapse_all(&mut self, order: &[u64], edges: &[(u32, u32)], goal: usize, error_max: f64) -> usize {
+        let Some(last) = order.last() else { return 0 };
+        let value_max = f64::from(f32::from_bits((last >> 32) as u32));
         let mut done = 0;
-        for &entry in &order {
+        for &entry in order {
             let (a, b) = edges[(entry & u64::from(u32::MAX)) as usize];
             if self.degree[a as usize] == 0 || self.degree[b as usize] == 0 {
                 continue;
@@ -115,8 +134,7 @@ impl Collapser {
                 }
             }
         }
-        self.triangles.retain(|triangle| triangle[0] != NONE);
-        done > 0
+        done
     }
 
     /// Lists the faces at each vertex anew.
@@ -179,13 +197,15 @@ impl Collapser {
         if !self.around.iter().all(|&triangle| self.survives(triangle, a, b, place)) {
             return false;
         }
-        for triangle in self.triangles_of(b) {
-            let corners = &mut self.triangles[triangle];
+        let mut corner = self.head[b as usize];
+        while corner != NONE {
+            let corners = &mut self.triangles[(corner / 3) as usize];
             if corners.contains(&a) {
                 *corners = [NONE; 3];
             } else {
                 corners.iter_mut().filter(|corner| **corner == b).for_each(|corner| *corner = a);
             }
+            corner = self.next[corner as usize];
         }
         opposite.iter().for_each(|&vertex| self.degree[vertex as usize] -= 1);
         self.next[tail as usize] = self.head[a as usize];
@@ -197,19 +217,6 @@ impl Collapser {
         self.positions[a as usize] = place;
         self.touched[a as usize] = true;
         true
-    }
-
-    fn triangles_of(&self, vertex: u32) -> Vec<usize> {
-        let mut found = Vec::with_capacity(8);
-        let mut corner = self.head[vertex as usize];
-        while corner != NONE {
-            let triangle = (corner / 3) as usize;
-            if self.triangles[triangle][0] != NONE {
-                found.push(triangle);
-            }
-            corner = self.next[corner as usize];
-        }
-        found
     }
 
     /// The link condition: the ends share exactly the two vertices opposite of the edge. Fills `around`;
@@ -287,7 +294,7 @@ mod tests {
     fn a_torus_loses_nine_tenths_and_stays_a_torus() {
         let full = torus(1.0, 0.4, 200, 100);
         let before = check(&full).expect("closed");
-        let small = decimate(&full, 4000, 0.01);
+        let small = decimate(&full, 4000, &[0.01]);
         let after = check(&small).expect("still closed");
         assert!(after.triangles <= 4000 && after.triangles > 3900, "{after:?}");
         // One hole: Euler's characteristic is 0.
@@ -300,17 +307,17 @@ mod tests {
     #[test]
     fn the_error_bound_stops_it() {
         let full = torus(1.0, 0.4, 100, 50);
-        let small = decimate(&full, 10, 1e-4);
+        let small = decimate(&full, 10, &[1e-4]);
         assert!(check(&small).is_ok());
         assert!(small.triangles.len() > 1000, "{}", small.triangles.len());
     }
 
     #[test]
     fn without_a_bound_the_topology_stops_it() {
-        let small = decimate(&torus(1.0, 0.4, 60, 30), 0, f32::INFINITY);
+        let small = decimate(&torus(1.0, 0.4, 60, 30), 0, &[f32::INFINITY]);
         let facts = check(&small).expect("still closed");
         assert_eq!(facts.vertices * 2, facts.triangles);
         assert!(facts.triangles < 200, "{facts:?}");
-        assert!(check(&decimate(&cube([0.0; 3], 0.5), 0, f32::INFINITY)).is_ok());
+        assert!(check(&decimate(&cube([0.0; 3], 0.5), 0, &[f32::INFINITY])).is_ok());
     }
 }
