@@ -1,10 +1,13 @@
 //! Takes a plain background away: its colour from the border, its tolerance measured there, filled in from
 //! the edges.
 //!
-//! A region of the background's colour that the fill does not reach is a hole when it is clearly background
-//! (a cup's handle); a highlight of a similar colour stays subject.
+//! A region of the background's colour that the fill does not reach is a hole when its colours are spread as
+//! the border's are (a cup's handle); a highlight of a similar colour stays subject. Colour alone cannot tell
+//! white eyes before white from holes, nor a pale subject's side from its background: such a `Ground` says
+//! that it is doubtful, and is compared with what a network sees, or a person is warned.
 
 use crate::mask::{neighbours, regions};
+use crate::matting::Answer;
 use image::RgbaImage;
 use stage::StageError;
 
@@ -20,8 +23,16 @@ const TOLERANCE: (f32, f32) = (16.0, 60.0);
 const HOLE_TOLERANCE_SHARE: f32 = 0.6;
 /// Least share of the picture that a hole has: smaller ones are highlights or noise.
 const HOLE_SHARE_MIN: f64 = 0.0006;
-/// Parts smaller than this share of the largest are noise.
-const SPECK_SHARE: f64 = 0.005;
+/// A hole's mean and spread of distances lie within the border's times this, and this many levels of noise.
+const HOLE_LIKENESS: (f32, f32) = (2.0, 4.0);
+/// Behind its rim a subject differs from the background by this multiple of the tolerance.
+const CONTRAST_MIN: f32 = 1.5;
+/// A larger share of the rim than this without that contrast is doubtful.
+const PALE_RIM_SHARE: f64 = 0.25;
+/// Below this overlap (intersection over union) with what the network sees, the fill was wrong.
+const OVERLAP_MIN: f64 = 0.8;
+/// A hole that the network holds for subject more than this is none.
+const HOLE_SURE_MAX: f32 = 0.5;
 
 fn distance(a: [f32; 3], b: [f32; 3]) -> f32 {
     let square = |n: usize| (a[n] - b[n]) * (a[n] - b[n]);
@@ -32,6 +43,18 @@ fn distance(a: [f32; 3], b: [f32; 3]) -> f32 {
 pub(crate) struct Plain {
     colour: [f32; 3],
     tolerance: f32,
+    /// Mean distance of its pixels from that colour, and the distances' deviation.
+    spread: [f32; 2],
+}
+
+/// Mean and deviation.
+fn spread(distances: impl Iterator<Item = f32>) -> [f32; 2] {
+    let (mut count, mut sum, mut squares) = (0.0_f64, 0.0_f64, 0.0_f64);
+    for distance in distances.map(f64::from) {
+        (count, sum, squares) = (count + 1.0, sum + distance, squares + distance * distance);
+    }
+    let mean = sum / count.max(1.0);
+    [mean as f32, (squares / count.max(1.0) - mean * mean).max(0.0).sqrt() as f32]
 }
 
 /// The median colour of the border, if the border is plain.
@@ -49,15 +72,15 @@ pub(crate) fn plain(image: &RgbaImage) -> Option<Plain> {
         let middle = values.len() / 2;
         *values.select_nth_unstable_by(middle, f32::total_cmp).1
     });
-    let mut spread: Vec<f32> = border.iter().map(|pixel| distance(*pixel, colour)).collect();
-    spread.sort_by(f32::total_cmp);
-    let at = |share: f64| spread[((spread.len() - 1) as f64 * share) as usize];
-    if at(PLAIN_SHARE) > PLAIN_MAX {
+    let mut distances: Vec<f32> = border.iter().map(|pixel| distance(*pixel, colour)).collect();
+    distances.sort_by(f32::total_cmp);
+    let last = ((distances.len() - 1) as f64 * PLAIN_SHARE) as usize;
+    if distances[last] > PLAIN_MAX {
         return None;
     }
     // What four fifths of the border deviate by, and room for the noise inside the frame.
-    let tolerance = (at(PLAIN_SHARE) * 1.8 + 10.0).clamp(TOLERANCE.0, TOLERANCE.1);
-    Some(Plain { colour, tolerance })
+    let tolerance = (distances[last] * 1.8 + 10.0).clamp(TOLERANCE.0, TOLERANCE.1);
+    Some(Plain { colour, tolerance, spread: spread(distances[..=last].iter().copied()) })
 }
 
 /// What a person is told whose picture has no plain background.
@@ -69,16 +92,123 @@ pub(crate) fn not_plain() -> StageError {
     )
 }
 
-/// The picture with its plain background transparent.
-pub(crate) fn remove(mut image: RgbaImage, plain: &Plain) -> RgbaImage {
-    let width = image.width() as usize;
-    let distances: Vec<f32> =
-        image.pixels().map(|pixel| distance([0, 1, 2].map(|c| f32::from(pixel[c])), plain.colour)).collect();
-    let mut ground = reached_from_edges(&distances, width, plain.tolerance);
-    open_holes(&mut ground, &distances, width, plain.tolerance);
-    clear_specks(&mut ground, width);
-    soften(&mut image, &ground, &distances, plain);
-    image
+/// Which pixels are background.
+pub(crate) struct Ground {
+    plain: Plain,
+    size: [usize; 2],
+    /// Of each pixel from the background's colour.
+    distances: Vec<f32>,
+    ground: Vec<bool>,
+    /// Holes that were opened: their pixels.
+    holes: Vec<Vec<usize>>,
+    /// Whether the subject hardly differs from the background along its rim.
+    pub(crate) pale: bool,
+}
+
+impl Ground {
+    /// What the fill reaches, and the holes.
+    pub(crate) fn of(image: &RgbaImage, plain: Plain) -> Ground {
+        let size = [image.width() as usize, image.height() as usize];
+        let distances: Vec<f32> = image
+            .pixels()
+            .map(|pixel| distance([0, 1, 2].map(|c| f32::from(pixel[c])), plain.colour))
+            .collect();
+        let mut ground = reached_from_edges(&distances, size[0], plain.tolerance);
+        let holes = holes(&ground, &distances, size[0], &plain);
+        holes.iter().flatten().for_each(|at| ground[*at] = true);
+        let mut found = Ground { plain, size, distances, ground, holes, pale: false };
+        found.pale = found.is_pale();
+        found
+    }
+
+    /// What a person should look at, in words.
+    pub(crate) fn doubts(&self) -> Vec<String> {
+        let pale = "the subject has hardly any contrast to its background, so its outline may be wrong; use a \
+                    background of another colour";
+        let holes = "parts of the background's colour inside the subject became holes; if they belong to it, \
+                     use a background of another colour";
+        let doubts = [(self.pale, pale), (self.has_holes(), holes)];
+        doubts.into_iter().filter(|(doubt, _)| *doubt).map(|(_, words)| words.to_owned()).collect()
+    }
+
+    /// Whether parts of the background's colour were taken for holes.
+    pub(crate) fn has_holes(&self) -> bool {
+        !self.holes.is_empty()
+    }
+
+    /// Whether the network sees much the same subject.
+    pub(crate) fn is_confirmed(&self, answer: &Answer) -> bool {
+        let (mut both, mut any) = (0_usize, 0_usize);
+        for (at, ground) in self.ground.iter().enumerate() {
+            let seen = answer.at([at % self.size[0], at / self.size[0]], self.size) >= 0.5;
+            both += usize::from(!ground && seen);
+            any += usize::from(!ground || seen);
+        }
+        both as f64 >= OVERLAP_MIN * any as f64
+    }
+
+    /// Closes the holes that the network holds for subject.
+    pub(crate) fn close_holes(&mut self, answer: &Answer) {
+        for hole in std::mem::take(&mut self.holes) {
+            let sure = hole.iter().map(|at| answer.at([at % self.size[0], at / self.size[0]], self.size));
+            if sure.sum::<f32>() > HOLE_SURE_MAX * hole.len() as f32 {
+                hole.iter().for_each(|at| self.ground[*at] = false);
+            }
+        }
+    }
+
+    /// The picture with its background transparent.
+    pub(crate) fn remove_from(&self, mut image: RgbaImage) -> RgbaImage {
+        self.soften(&mut image);
+        image
+    }
+
+    /// The pixel behind a rim pixel, two steps inwards at most, that differs most from the background.
+    fn behind(&self, at: usize, on_rim: &[bool]) -> Option<usize> {
+        let near = |at: usize| neighbours(at, self.size[0], self.ground.len());
+        near(at)
+            .flat_map(near)
+            .filter(|near| !self.ground[*near] && !on_rim[*near])
+            .max_by(|a, b| self.distances[*a].total_cmp(&self.distances[*b]))
+    }
+
+    fn rim(&self) -> Vec<bool> {
+        let near = |at: usize| neighbours(at, self.size[0], self.ground.len());
+        (0..self.ground.len()).map(|at| !self.ground[at] && near(at).any(|near| self.ground[near])).collect()
+    }
+
+    fn is_pale(&self) -> bool {
+        let on_rim = self.rim();
+        let rim = (0..on_rim.len()).filter(|at| on_rim[*at]);
+        let (mut pale, mut all) = (0_usize, 0_usize);
+        for behind in rim.filter_map(|at| self.behind(at, &on_rim)) {
+            all += 1;
+            pale += usize::from(self.distances[behind] < CONTRAST_MIN * self.plain.tolerance);
+        }
+        pale as f64 > PALE_RIM_SHARE * all as f64
+    }
+
+    /// Alpha 0 on the background; at the subject's rim as much as the pixel's colour is the subject's, and
+    /// that colour without the background's share: no halo.
+    fn soften(&self, image: &mut RgbaImage) {
+        let on_rim = self.rim();
+        let colours: Vec<[f32; 3]> = image.pixels().map(|p| [0, 1, 2].map(|c| f32::from(p[c]))).collect();
+        for (at, pixel) in image.pixels_mut().enumerate() {
+            if self.ground[at] {
+                pixel.0 = [0; 4];
+            } else if on_rim[at] {
+                // The pixels behind the rim have the subject's own colour.
+                let Some(inner) = self.behind(at, &on_rim) else { continue };
+                let alpha = (self.distances[at] / self.distances[inner].max(1.0)).clamp(0.0, 1.0);
+                let own = [0, 1, 2].map(|c| {
+                    let unmixed = (colours[at][c] - (1.0 - alpha) * self.plain.colour[c]) / alpha.max(0.05);
+                    // A rim that is much unlike its inside is mixed from too little to be trusted.
+                    if alpha < 0.6 { colours[inner][c] } else { unmixed }
+                });
+                pixel.0 = [own[0] as u8, own[1] as u8, own[2] as u8, (alpha * 255.0) as u8];
+            }
+        }
+    }
 }
 
 fn reached_from_edges(distances: &[f32], width: usize, tolerance: f32) -> Vec<bool> {
@@ -99,49 +229,23 @@ fn reached_from_edges(distances: &[f32], width: usize, tolerance: f32) -> Vec<bo
     reached
 }
 
-fn open_holes(ground: &mut [bool], distances: &[f32], width: usize, tolerance: f32) {
-    let close = |at: usize| !ground[at] && distances[at] <= tolerance * HOLE_TOLERANCE_SHARE;
+/// Regions inside the subject whose colours are the background's, and spread as its.
+fn holes(ground: &[bool], distances: &[f32], width: usize, plain: &Plain) -> Vec<Vec<usize>> {
+    let close = |at: usize| !ground[at] && distances[at] <= plain.tolerance * HOLE_TOLERANCE_SHARE;
     let candidates: Vec<bool> = (0..ground.len()).map(close).collect();
     let (labels, sizes) = regions(&candidates, width);
     let least = (ground.len() as f64 * HOLE_SHARE_MIN).max(12.0) as usize;
+    let mut found: Vec<Vec<usize>> =
+        sizes.iter().map(|size| Vec::with_capacity(if *size >= least { *size } else { 0 })).collect();
     for (at, label) in labels.iter().enumerate() {
-        ground[at] |= *label != 0 && sizes[*label as usize] >= least;
-    }
-}
-
-fn clear_specks(ground: &mut [bool], width: usize) {
-    let subject: Vec<bool> = ground.iter().map(|ground| !ground).collect();
-    let (labels, sizes) = regions(&subject, width);
-    let least = sizes.iter().copied().max().unwrap_or(0) as f64 * SPECK_SHARE;
-    for (at, label) in labels.iter().enumerate() {
-        ground[at] |= *label != 0 && (sizes[*label as usize] as f64) < least;
-    }
-}
-
-/// Alpha 0 on the background; at the subject's rim as much as the pixel's colour is the subject's, and that
-/// colour without the background's share: no halo.
-fn soften(image: &mut RgbaImage, ground: &[bool], distances: &[f32], plain: &Plain) {
-    let width = image.width() as usize;
-    let rim = |at: usize| !ground[at] && neighbours(at, width, ground.len()).any(|near| ground[near]);
-    let on_rim: Vec<bool> = (0..ground.len()).map(rim).collect();
-    let colours: Vec<[f32; 3]> = image.pixels().map(|p| [0, 1, 2].map(|c| f32::from(p[c]))).collect();
-    for (at, pixel) in image.pixels_mut().enumerate() {
-        if ground[at] {
-            pixel.0 = [0; 4];
-        } else if on_rim[at] {
-            // The pixels behind the rim have the subject's own colour.
-            let inner = neighbours(at, width, ground.len())
-                .flat_map(|near| neighbours(near, width, ground.len()))
-                .filter(|near| !ground[*near] && !on_rim[*near])
-                .max_by(|a, b| distances[*a].total_cmp(&distances[*b]));
-            let Some(inner) = inner else { continue };
-            let alpha = (distances[at] / distances[inner].max(1.0)).clamp(0.0, 1.0);
-            let own = [0, 1, 2].map(|c| {
-                let unmixed = (colours[at][c] - (1.0 - alpha) * plain.colour[c]) / alpha.max(0.05);
-                // A rim that is much unlike its inside is mixed from too little to be trusted.
-                if alpha < 0.6 { colours[inner][c] } else { unmixed }
-            });
-            pixel.0 = [own[0] as u8, own[1] as u8, own[2] as u8, (alpha * 255.0) as u8];
+        if *label != 0 && sizes[*label as usize] >= least {
+            found[*label as usize].push(at);
         }
     }
+    found.retain(|hole| {
+        let own = spread(hole.iter().map(|at| distances[*at]));
+        let like = |k: usize| own[k] <= plain.spread[k] * HOLE_LIKENESS.0 + HOLE_LIKENESS.1;
+        !hole.is_empty() && like(0) && like(1)
+    });
+    found
 }

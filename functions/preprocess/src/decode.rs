@@ -1,9 +1,11 @@
 //! Bytes of a stranger -> upright RGBA. Every limit is checked before memory is taken; metadata is dropped.
 
+use crate::jpeg;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbaImage};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbaImage};
 use stage::StageError;
 use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Largest upload.
 const BYTES_MAX: usize = 25_000_000;
@@ -29,7 +31,27 @@ fn rejected(reason: impl Into<String>) -> StageError {
     StageError::Rejected(reason.into())
 }
 
-/// Reads a PNG, JPEG or WebP by its magic bytes.
+/// What a person is told of a file that a decoder gives up on.
+pub(crate) fn unreadable(why: impl std::fmt::Display) -> StageError {
+    rejected(format!("the picture cannot be read: {why}; save it again as png or jpeg"))
+}
+
+/// Refuses what is too large, before its pixels take memory.
+pub(crate) fn check_size(width: u32, height: u32) -> Result<(), StageError> {
+    let pixels = u64::from(width) * u64::from(height);
+    if width > SIDE_PX_MAX || height > SIDE_PX_MAX || pixels > PIXELS_MAX {
+        return Err(rejected(format!(
+            "the picture has {width} x {height} pixels; at most {SIDE_PX_MAX} a side and 40 million in all are \
+             taken"
+        )));
+    }
+    if pixels == 0 {
+        return Err(rejected("the picture has no pixels"));
+    }
+    Ok(())
+}
+
+/// Reads a PNG, JPEG or WebP by its magic bytes; of an animation, its first frame.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, StageError> {
     if bytes.len() > BYTES_MAX {
         return Err(rejected(format!("the file has {} bytes; at most 25 MB are taken", bytes.len())));
@@ -41,58 +63,88 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, StageError> {
         }
         Err(_) => return Err(rejected("this is no picture; use png, jpeg or webp")),
     };
-    let unreadable = |error: image::ImageError| rejected(format!("the picture cannot be read: {error}"));
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(SIDE_PX_MAX);
-    limits.max_image_height = Some(SIDE_PX_MAX);
-    limits.max_alloc = Some(DECODER_BYTES_MAX);
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(unreadable)?;
-    let (width, height) = decoder.dimensions();
-    let pixels = u64::from(width) * u64::from(height);
-    if width > SIDE_PX_MAX || height > SIDE_PX_MAX || pixels > PIXELS_MAX {
-        return Err(rejected(format!(
-            "the picture has {width} x {height} pixels; at most 8192 a side and 40 million in all are taken"
-        )));
-    }
-    if pixels == 0 {
-        return Err(rejected("the picture has no pixels"));
-    }
-    // Some decoders ignore the limit on allocations: what the whole picture needs is known here.
-    if decoder.total_bytes() > DECODER_BYTES_MAX {
-        return Err(rejected(
-            "the picture needs more than 256 MB when unpacked; use fewer pixels or 8 bits a channel",
-        ));
-    }
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
+    // A decoder that panics has met a file that it cannot read: no better the next time.
+    let read = || if format == ImageFormat::Jpeg { jpeg::decode(bytes) } else { plain(bytes, format) };
+    let read = catch_unwind(AssertUnwindSafe(read));
+    let (image, orientation) = read.unwrap_or_else(|_| Err(unreadable("its decoder broke down")))?;
+    let source_px = [image.width(), image.height()];
+    // Shrunk first: then there is less to turn.
+    let mut image = DynamicImage::from(working_size(image));
     image.apply_orientation(orientation);
     let turned = orientation != Orientation::NoTransforms;
-    Ok(Decoded { image: working_size(image.into_rgba8()), source_px: [width, height], turned })
+    Ok(Decoded { image: image.into_rgba8(), source_px, turned })
+}
+
+/// PNG and WebP.
+fn plain(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Orientation), StageError> {
+    let too_large =
+        || rejected("the picture needs more than 256 MB when unpacked; use fewer pixels or 8 bits a channel");
+    let refused = |error: ImageError| match error {
+        ImageError::Limits(_) => too_large(),
+        other => unreadable(other),
+    };
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::default();
+    // Sides are checked below, where the sentence can name them.
+    (limits.max_image_width, limits.max_image_height) = (None, None);
+    limits.max_alloc = Some(DECODER_BYTES_MAX);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(refused)?;
+    let (width, height) = decoder.dimensions();
+    check_size(width, height)?;
+    // Some decoders ignore the limit on allocations: what the whole picture needs is known here.
+    if decoder.total_bytes() > DECODER_BYTES_MAX {
+        return Err(too_large());
+    }
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    Ok((DynamicImage::from_decoder(decoder).map_err(refused)?, orientation))
 }
 
 /// Shrinks by averaging whole blocks, colours weighted by alpha, so that transparent pixels lend nobody their
 /// colour.
-fn working_size(image: RgbaImage) -> RgbaImage {
-    let (width, height) = image.dimensions();
-    let factor = width.max(height).div_ceil(WORK_SIDE_PX);
+fn working_size(image: DynamicImage) -> RgbaImage {
+    let size = [image.width(), image.height()];
+    let factor = size[0].max(size[1]).div_ceil(WORK_SIDE_PX);
     if factor <= 1 {
-        return image;
+        return image.into_rgba8();
     }
-    RgbaImage::from_fn(width.div_ceil(factor), height.div_ceil(factor), |x, y| {
-        let (mut colour, mut alpha, mut count) = ([0u32; 3], 0u32, 0u32);
-        for sy in y * factor..((y + 1) * factor).min(height) {
-            for sx in x * factor..((x + 1) * factor).min(width) {
-                let pixel = image.get_pixel(sx, sy);
-                let a = u32::from(pixel[3]);
-                colour = [0, 1, 2].map(|c| colour[c] + u32::from(pixel[c]) * a);
-                (alpha, count) = (alpha + a, count + 1);
+    match image {
+        DynamicImage::ImageLuma8(pixels) => averaged(pixels.as_raw(), size, factor, |&[v]| [v, v, v, 255]),
+        DynamicImage::ImageRgb8(pixels) => {
+            averaged(pixels.as_raw(), size, factor, |&[r, g, b]| [r, g, b, 255])
+        }
+        other => averaged(other.into_rgba8().as_raw(), size, factor, |&pixel| pixel),
+    }
+}
+
+fn averaged<const N: usize>(
+    raw: &[u8],
+    [width, height]: [u32; 2],
+    factor: u32,
+    rgba: impl Fn(&[u8; N]) -> [u8; 4],
+) -> RgbaImage {
+    let (columns, rows) = (width.div_ceil(factor), height.div_ceil(factor));
+    let mut small = RgbaImage::new(columns, rows);
+    let mut sums = vec![[0_u32; 4]; columns as usize];
+    let band = width as usize * N * factor as usize;
+    for (source, row) in raw.chunks(band).zip(small.chunks_exact_mut(columns as usize * 4)) {
+        sums.fill([0; 4]);
+        for line in source.chunks_exact(width as usize * N) {
+            for (block, sum) in line.chunks(N * factor as usize).zip(&mut sums) {
+                for pixel in block.as_chunks::<N>().0 {
+                    let [r, g, b, a] = rgba(pixel).map(u32::from);
+                    *sum = [sum[0] + r * a, sum[1] + g * a, sum[2] + b * a, sum[3] + a];
+                }
             }
         }
-        let [r, g, b] = colour.map(|sum| sum.checked_div(alpha).unwrap_or(0) as u8);
-        image::Rgba([r, g, b, (alpha / count.max(1)) as u8])
-    })
+        let lines = (source.len() / (width as usize * N)) as u32;
+        for (x, (pixel, [r, g, b, alpha])) in (0..).zip(row.as_chunks_mut::<4>().0.iter_mut().zip(&sums)) {
+            let count = lines * factor.min(width - x * factor);
+            let mean = |sum: &u32| sum.checked_div(*alpha).unwrap_or(0) as u8;
+            *pixel = [mean(r), mean(g), mean(b), (alpha / count) as u8];
+        }
+    }
+    small
 }
 
 #[cfg(test)]
@@ -105,8 +157,10 @@ mod tests {
         let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
         png.extend_from_slice(&20_000u32.to_be_bytes());
         png.extend_from_slice(&20_000u32.to_be_bytes());
-        png.extend_from_slice(&[8, 6, 0, 0, 0, 0, 0, 0, 0]);
-        assert!(matches!(decode(&png), Err(StageError::Rejected(_))));
+        png.extend_from_slice(&[8, 6, 0, 0, 0, 0xe3, 0x70, 0x46, 0x39]);
+        png.extend_from_slice(b"\0\0\0\x04IDAT\0\0\0\0");
+        let refused = decode(&png).err().expect("too large").to_string();
+        assert!(refused.contains("20000 x 20000 pixels; at most 8192 a side"), "{refused}");
     }
 
     #[test]
@@ -114,7 +168,7 @@ mod tests {
         let image = RgbaImage::from_fn(WORK_SIDE_PX * 2, 2, |x, _| {
             if x % 2 == 0 { image::Rgba([200, 0, 0, 255]) } else { image::Rgba([0, 255, 0, 0]) }
         });
-        let small = working_size(image);
+        let small = working_size(image.into());
         assert_eq!(small.dimensions(), (WORK_SIDE_PX, 1));
         assert_eq!(small.get_pixel(3, 0).0, [200, 0, 0, 127]);
     }

@@ -1,10 +1,7 @@
-//! Letterboxes the subject to 85 % of 512², and writes PNG.
+//! Letterboxes the subject to 85 % of 512².
 
-use crate::ALPHA_MIN;
-use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::imageops;
-use image::{ExtendedColorType, ImageEncoder, Rgba, Rgba32FImage, RgbaImage};
-use stage::StageError;
+use crate::mask::Parts;
+use image::{Rgba, Rgba32FImage, RgbaImage, imageops};
 
 /// Side of the cut-out.
 pub(crate) const SIDE_PX: u32 = 512;
@@ -15,16 +12,8 @@ const RIM_FROM_PX: u32 = 16;
 
 /// The subject, scaled and centred. Colours are weighted by alpha while scaling, so that what is transparent
 /// lends nothing.
-pub(crate) fn letterbox(cutout: &RgbaImage) -> Result<RgbaImage, StageError> {
-    let opaque = cutout.enumerate_pixels().filter(|(_, _, pixel)| pixel[3] >= ALPHA_MIN);
-    let bounds = opaque.fold(None, |bounds: Option<[u32; 4]>, (x, y, _)| {
-        let [x0, y0, x1, y1] = bounds.unwrap_or([x, y, x, y]);
-        Some([x0.min(x), y0.min(y), x1.max(x), y1.max(y)])
-    });
-    let Some([x0, y0, x1, y1]) = bounds else {
-        return Err(StageError::Rejected("nothing in the picture is opaque".to_owned()));
-    };
-    let longest = (x1 - x0 + 1).max(y1 - y0 + 1);
+pub(crate) fn letterbox(cutout: &RgbaImage, parts: &Parts) -> RgbaImage {
+    let ([x0, y0, x1, y1], longest) = (parts.bounds, parts.longest_px());
     // One pixel around keeps the soft rim, where it is not as large as the subject.
     let around = u32::from(longest >= RIM_FROM_PX);
     let (x0, y0) = (x0.saturating_sub(around), y0.saturating_sub(around));
@@ -49,15 +38,5 @@ pub(crate) fn letterbox(cutout: &RgbaImage) -> Result<RgbaImage, StageError> {
             framed.put_pixel(left + x, top + y, Rgba(straight));
         }
     }
-    Ok(framed)
-}
-
-/// As PNG, quickly.
-pub(crate) fn png(image: &RgbaImage) -> Result<Vec<u8>, StageError> {
-    let mut bytes = Vec::new();
-    let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive);
-    encoder
-        .write_image(image.as_raw(), image.width(), image.height(), ExtendedColorType::Rgba8)
-        .map_err(|error| StageError::Failed(format!("encode the cut-out: {error}")))?;
-    Ok(bytes)
+    framed
 }

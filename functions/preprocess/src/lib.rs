@@ -9,13 +9,18 @@
 mod background;
 mod decode;
 mod frame;
+mod jpeg;
 mod mask;
 mod matting;
 mod report;
 
+use background::Ground;
 use domain::{EngineVersion, Recipe};
 use image::RgbaImage;
-use report::{Method, Report};
+use mask::Parts;
+use matting::Answer;
+use mesh::provenance::write_cutout;
+use report::{Cut, Method, Report};
 use stage::{Context, File, Input, Output, StageError, StageFunction};
 
 /// Pixels below this alpha are not subject.
@@ -41,25 +46,52 @@ impl Preprocess {
     }
 
     /// The picture with everything but the subject transparent. A person's own alpha channel always wins,
-    /// and a plain background is cut out more sharply than any network does.
-    fn cut_out(&mut self, image: RgbaImage, cx: &Context<'_>) -> Result<(RgbaImage, Method), StageError> {
+    /// and a plain background is cut out more sharply than any network does; where it is doubtful, the
+    /// network is asked.
+    fn cut_out(&mut self, image: RgbaImage, cx: &Context<'_>) -> Result<Cut, StageError> {
+        let plain_cut = |image, method, warnings| Cut { image, method, model: None, warnings };
         if has_alpha(&image)? {
-            return Ok((image, Method::Alpha));
+            return Ok(plain_cut(image, Method::Alpha, vec![]));
         }
         let Some(plain) = background::plain(&image) else {
-            let Some(model) = &self.matting else { return Err(background::not_plain()) };
-            let _span = cx.span("matting");
-            let model = self.models.model(&nn::U2NETP, || model).map_err(matting::failure)?;
-            return matting::cut_out(model, image);
+            let Some(answer) = self.ask(&image, cx)? else { return Err(background::not_plain()) };
+            return Ok(matted(answer.cut_out(image)?));
         };
-        Ok((background::remove(image, &plain), Method::PlainBackground))
+        let mut ground = Ground::of(&image, plain);
+        if !ground.pale && !ground.has_holes() {
+            return Ok(plain_cut(ground.remove_from(image), Method::PlainBackground, vec![]));
+        }
+        let Some(answer) = self.ask(&image, cx)? else {
+            let image = ground.remove_from(image);
+            return Ok(plain_cut(image, Method::PlainBackground, ground.doubts()));
+        };
+        if ground.pale && answer.found() && !ground.is_confirmed(&answer) {
+            return Ok(matted(answer.cut_out(image)?));
+        }
+        if answer.found() {
+            ground.close_holes(&answer);
+        }
+        let (image, model) = (ground.remove_from(image), Some((&nn::U2NETP).into()));
+        Ok(Cut { image, method: Method::PlainBackground, model, warnings: vec![] })
     }
+
+    /// What the network says, if there is one.
+    fn ask(&mut self, image: &RgbaImage, cx: &Context<'_>) -> Result<Option<Answer>, StageError> {
+        let Some(model) = &self.matting else { return Ok(None) };
+        let _span = cx.span("matting");
+        let model = self.models.model(&nn::U2NETP, || model).map_err(matting::failure)?;
+        Answer::of(model, image).map(Some)
+    }
+}
+
+fn matted(image: RgbaImage) -> Cut {
+    Cut { image, method: Method::Matting, model: Some((&nn::U2NETP).into()), warnings: vec![] }
 }
 
 impl StageFunction for Preprocess {
     fn engine(&self, _recipe: &Recipe) -> EngineVersion {
         let name = if self.matting.is_some() { "alpha-plain-or-u2netp" } else { "alpha-or-plain" };
-        EngineVersion { name: name.to_owned(), version: "1".to_owned() }
+        EngineVersion { name: name.to_owned(), version: "2".to_owned() }
     }
 
     fn memory_hint(&self, _recipe: &Recipe) -> f64 {
@@ -74,34 +106,35 @@ impl StageFunction for Preprocess {
             decode::decode(upload)?
         };
         cx.progress(0.4, "cut out");
-        let (cutout, method) = {
+        let mut cut = {
             let _span = cx.span("cut_out");
             self.cut_out(decoded.image, cx)?
         };
-        let report = {
+        let (parts, report) = {
             let _span = cx.span("report");
-            Report::of(&cutout, method, decoded.source_px, decoded.turned)
+            let parts = Parts::of(&mut cut.image)?;
+            let report = Report::of(&cut, &parts, decoded.source_px, decoded.turned);
+            (parts, report)
         };
         if report.subject_share < SUBJECT_SHARE_MIN {
-            return Err(StageError::Rejected(
-                "nothing was found in the picture; use one in which the subject fills more of the frame"
-                    .to_owned(),
-            ));
+            return Err(mask::nothing());
         }
         cx.progress(0.7, "frame");
         let framed = {
             let _span = cx.span("frame");
-            frame::letterbox(&cutout)?
+            frame::letterbox(&cut.image, &parts)
         };
         let _span = cx.span("encode");
-        let json = serde_json::to_vec_pretty(&report)
-            .map_err(|error| StageError::Failed(format!("write the report: {error}")))?;
+        let failed =
+            |what: &str, error: &dyn std::fmt::Display| StageError::Failed(format!("{what}: {error}"));
+        let json = serde_json::to_vec_pretty(&report).map_err(|error| failed("write the report", &error))?;
+        let png = write_cutout(&framed, &vec![report.step()])
+            .map_err(|error| failed("encode the cut-out", &error))?;
         let file = |name: &str, content_type: &str, bytes: Vec<u8>| File {
             name: name.to_owned(),
             content_type: content_type.to_owned(),
             bytes,
         };
-        let png = frame::png(&framed)?;
         Ok(vec![file("cutout.png", "image/png", png), file("report.json", "application/json", json)])
     }
 }
@@ -198,6 +231,42 @@ mod tests {
         }
         let cutout = run(encoded(&image, ImageFormat::Png)).expect("a clear subject");
         assert_eq!(cutout.get_pixel(256, 256)[3], 0);
+    }
+
+    #[test]
+    fn a_stray_pixel_does_not_move_the_frame() {
+        let mut image = block(Rgba([0, 0, 0, 0]));
+        let clean = run(encoded(&image, ImageFormat::Png)).expect("a clear subject");
+        image.put_pixel(99, 0, Rgba([0, 255, 0, 255]));
+        assert!(run(encoded(&image, ImageFormat::Png)).expect("a clear subject") == clean);
+        let dust = RgbaImage::from_fn(300, 300, |x, y| {
+            Rgba([9, 9, 9, 255 * u8::from(x.is_multiple_of(9) && y.is_multiple_of(9))])
+        });
+        let refused = run(encoded(&dust, ImageFormat::Png)).expect_err("only dust");
+        assert!(refused.contains("specks"), "{refused}");
+    }
+
+    #[test]
+    fn what_is_doubtful_before_a_plain_background_is_said() {
+        let doubts = |image: RgbaImage| {
+            let plain = background::plain(&image).expect("a plain border");
+            Ground::of(&image, plain).doubts().join(" ")
+        };
+        assert_eq!(doubts(block(Rgba([250, 250, 250, 255]))), "");
+        // White on its left, pale grey on its right, before white.
+        let pale = RgbaImage::from_fn(100, 100, |x, y| {
+            let inside = (20..80).contains(&x) && (10..90).contains(&y);
+            Rgba([0, 1, 2, 3].map(|c| if inside && c < 3 { 255 - (x - 20) as u8 / 2 } else { 255 }))
+        });
+        assert!(doubts(pale).contains("hardly any contrast"));
+        let with_spot = |colour: [u8; 4]| {
+            let mut image = block(Rgba([250, 250, 250, 255]));
+            (40..60).for_each(|x| (50..60).for_each(|y| image.put_pixel(x, y, Rgba(colour))));
+            image
+        };
+        assert!(doubts(with_spot([250, 250, 250, 255])).contains("became holes"));
+        // Nearly the background's colour, but not as it is spread: a light spot, and no doubt.
+        assert_eq!(doubts(with_spot([245, 245, 245, 255])), "");
     }
 
     #[test]

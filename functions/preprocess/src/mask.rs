@@ -1,4 +1,71 @@
-//! Regions of a picture: connected pixels that satisfy a test.
+//! Regions of a picture: connected pixels that satisfy a test; and the subject's parts, which every later
+//! step asks for.
+
+use crate::ALPHA_MIN;
+use image::{Rgba, RgbaImage};
+use mesh::cutout::SPECK_SHARE;
+use stage::StageError;
+
+/// The parts of a cut-out that make up its subject.
+pub(crate) struct Parts {
+    /// Pixels of each part.
+    pub(crate) sizes: Vec<usize>,
+    /// First and last column and row: x0, y0, x1, y1.
+    pub(crate) bounds: [u32; 4],
+}
+
+impl Parts {
+    /// Finds them, and clears specks: they must not decide where the frame is.
+    ///
+    /// # Errors
+    /// Rejected: nothing is opaque, or there are only specks.
+    pub(crate) fn of(cutout: &mut RgbaImage) -> Result<Parts, StageError> {
+        let subject: Vec<bool> = cutout.pixels().map(|pixel| pixel[3] >= ALPHA_MIN).collect();
+        let (labels, sizes) = regions(&subject, cutout.width() as usize);
+        let total: usize = sizes.iter().sum();
+        let kept = |label: u32| sizes[label as usize] as f64 >= SPECK_SHARE * total as f64;
+        let mut bounds = [u32::MAX, u32::MAX, 0, 0];
+        for ((x, y, pixel), label) in cutout.enumerate_pixels_mut().zip(labels) {
+            if label == 0 {
+                continue;
+            }
+            if kept(label) {
+                let [x0, y0, x1, y1] = bounds;
+                bounds = [x0.min(x), y0.min(y), x1.max(x), y1.max(y)];
+            } else {
+                *pixel = Rgba([0; 4]);
+            }
+        }
+        let specks = sizes.len() - 1;
+        let sizes: Vec<usize> =
+            (1..=specks).filter(|label| kept(*label as u32)).map(|label| sizes[label]).collect();
+        match (specks, sizes.is_empty()) {
+            (0, _) => Err(nothing()),
+            (_, true) => Err(StageError::Rejected(format!(
+                "only {specks} specks and no main part were found; use a picture with one clear subject"
+            ))),
+            _ => Ok(Parts { sizes, bounds }),
+        }
+    }
+
+    /// Pixels of all parts.
+    pub(crate) fn pixels(&self) -> usize {
+        self.sizes.iter().sum()
+    }
+
+    /// The longer side of the box around all parts.
+    pub(crate) fn longest_px(&self) -> u32 {
+        let [x0, y0, x1, y1] = self.bounds;
+        (x1 - x0 + 1).max(y1 - y0 + 1)
+    }
+}
+
+/// What a person is told in whose picture there is no subject.
+pub(crate) fn nothing() -> StageError {
+    StageError::Rejected(
+        "nothing was found in the picture; use one in which the subject fills more of the frame".to_owned(),
+    )
+}
 
 /// Labels 4-connected regions of `inside`; 0 is outside, regions count from 1. Returns labels and sizes
 /// (index 0 unused).

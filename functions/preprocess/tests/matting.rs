@@ -92,6 +92,29 @@ fn with_the_model_a_cluttered_picture_gives_the_subject_and_says_how() {
 }
 
 #[test]
+fn white_eyes_before_white_stay_where_the_network_sees_them_in_the_subject() {
+    let within = |x: u32, y: u32, centre: [f32; 2], radius: f32| {
+        (x as f32 - centre[0]).hypot(y as f32 - centre[1]) < radius
+    };
+    let face = RgbaImage::from_fn(512, 512, |x, y| {
+        let eye = within(x, y, [190.0, 220.0], 24.0) || within(x, y, [322.0, 220.0], 24.0);
+        let mouth = within(x, y, [256.0, 330.0], 60.0) && y > 330;
+        match (within(x, y, [256.0, 256.0], 190.0), eye, mouth) {
+            (true, false, false) => Rgba([230, 150, 40, 255]),
+            (true, false, true) => Rgba([120, 30, 30, 255]),
+            _ => Rgba([250, 250, 250, 255]),
+        }
+    });
+    // The left eye in the cut-out.
+    let eye = |cutout: &RgbaImage| cutout.get_pixel(180, 215)[3];
+    let (guessed, report) = run(&mut Preprocess::default(), &face).unwrap();
+    assert!(eye(&guessed) == 0 && report.contains("became holes"), "{report}");
+    let (confirmed, report) = run(&mut Preprocess::with_matting(model()), &face).unwrap();
+    assert!(eye(&confirmed) == 255 && !report.contains("became holes"), "{report}");
+    assert!(report.contains("plain_background") && report.contains("309c8469258d"), "{report}");
+}
+
+#[test]
 fn a_plain_background_needs_no_network() {
     let plain = RgbaImage::from_fn(200, 200, |x, y| {
         let inside = (50..150).contains(&x) && (60..140).contains(&y);

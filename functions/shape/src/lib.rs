@@ -11,7 +11,7 @@ mod poisson;
 mod sheet;
 
 use domain::{Engine, EngineVersion, Recipe};
-use mesh::{Cutout, CutoutFault, TexturedMesh};
+use mesh::{Cutout, CutoutFault, TexturedMesh, provenance};
 use stage::{Context, File, Input, Output, StageError, StageFunction};
 
 /// The stage function shape.
@@ -21,7 +21,7 @@ pub struct Shape;
 impl StageFunction for Shape {
     fn engine(&self, recipe: &Recipe) -> EngineVersion {
         match recipe.engine {
-            Engine::Inflate => EngineVersion { name: "inflate".to_owned(), version: "1".to_owned() },
+            Engine::Inflate => EngineVersion { name: "inflate".to_owned(), version: "2".to_owned() },
         }
     }
 
@@ -43,12 +43,12 @@ impl StageFunction for Shape {
         let _span = cx.span("encode");
         let engine = self.engine(&input.recipe);
         let extras = serde_json::json!({
-            "engine": engine.name,
-            "engine_version": engine.version,
             "triangles": facts.triangles,
             "volume_m3": facts.volume,
             "components": facts.components,
         });
+        let own = serde_json::json!({"stage": "shape", "engine": engine.name, "version": engine.version});
+        let extras = provenance::extras(extras, provenance::of_cutout(input.file("cutout.png")?), Some(own));
         let model = TexturedMesh { mesh, texture_png: None };
         let bytes = mesh::glb::write(&model, &extras)
             .map_err(|error| StageError::Failed(format!("encode the mesh: {error}")))?;

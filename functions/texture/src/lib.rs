@@ -18,7 +18,7 @@ use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 use mesh::check::check;
 use mesh::smooth::{calm_normals, vertex_normals};
-use mesh::{Cutout, CutoutFault, Mesh, TexturedMesh};
+use mesh::{Cutout, CutoutFault, Mesh, TexturedMesh, provenance};
 use picture::{Picture, Point};
 use stage::{Context, File, Input, Output, StageError, StageFunction};
 use unwrap::Unwrapped;
@@ -51,12 +51,9 @@ impl StageFunction for Texture {
         cx.progress(0.95, "encode");
         let _span = cx.span("encode");
         let engine = self.engine(&input.recipe);
-        let extras = serde_json::json!({
-            "engine": engine.name,
-            "engine_version": engine.version,
-            "texture_px": input.recipe.texture_px,
-            "charts": charts,
-        });
+        let extras = serde_json::json!({"texture_px": input.recipe.texture_px, "charts": charts});
+        let own = serde_json::json!({"stage": "texture", "engine": engine.name, "version": engine.version});
+        let extras = provenance::extras(extras, provenance::of_glb(input.file("mesh.glb")?), Some(own));
         let bytes = mesh::glb::write(&model, &extras)
             .map_err(|error| StageError::Failed(format!("encode the textured mesh: {error}")))?;
         Ok(vec![File {

@@ -6,7 +6,7 @@ use image::{ImageFormat, ImageReader, Limits, Rgba, RgbaImage};
 /// Alpha from which a pixel belongs to the object.
 pub const OPAQUE_MIN: u8 = 128;
 /// Parts with a smaller share of the object's pixels are specks: cleared before anything else.
-const SPECK_SHARE: f64 = 0.005;
+pub const SPECK_SHARE: f64 = 0.005;
 /// Largest side that is read; preprocess writes 512.
 const SIDE_PX_MAX: u32 = 4096;
 

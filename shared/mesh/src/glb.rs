@@ -184,6 +184,8 @@ fn assemble(document: &Value, bin: &[u8]) -> Result<Vec<u8>, GlbError> {
 #[serde(rename_all = "camelCase")]
 struct Document {
     #[serde(default)]
+    asset: Asset,
+    #[serde(default)]
     buffers: Vec<Buffer>,
     #[serde(default)]
     buffer_views: Vec<View>,
@@ -197,6 +199,12 @@ struct Document {
     textures: Vec<Texture>,
     #[serde(default)]
     images: Vec<Image>,
+}
+
+#[derive(Default, Deserialize)]
+struct Asset {
+    #[serde(default)]
+    extras: Value,
 }
 
 #[derive(Deserialize)]
@@ -301,6 +309,11 @@ pub fn read(bytes: &[u8]) -> Result<TexturedMesh, GlbError> {
     let mesh = Mesh { positions, normals, uvs, triangles };
     check_writable(&mesh).or_else(|error| malformed(error.to_string()))?;
     Ok(TexturedMesh { mesh, texture_png })
+}
+
+/// The extras of a GLB's asset; null if it has none or cannot be read.
+pub fn extras(bytes: &[u8]) -> Value {
+    split(bytes).map_or(Value::Null, |(document, _)| document.asset.extras)
 }
 
 /// The two chunks of the container.

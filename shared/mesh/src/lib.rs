@@ -7,6 +7,7 @@ pub mod cutout;
 pub mod decimate;
 pub mod geometry;
 pub mod glb;
+pub mod provenance;
 pub mod raster;
 pub mod sample;
 pub mod smooth;

@@ -7,6 +7,8 @@ pub struct Manifest {
     pub name: &'static str,
     /// SHA-256 of the ONNX file, in lower-case hexadecimal digits. No other file is loaded.
     pub sha256: &'static str,
+    /// Its weights' licence, as people must be told with the result.
+    pub licence: &'static str,
     /// Shape of its only input, f32.
     pub input: &'static [usize],
     /// Shape of its first output, f32. Further outputs are not computed.
@@ -20,6 +22,7 @@ pub struct Manifest {
 pub const U2NETP: Manifest = Manifest {
     name: "u2netp",
     sha256: "309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
+    licence: "Apache-2.0",
     input: &[1, 3, 320, 320],
     output: &[1, 1, 320, 320],
     // 232 MiB were resident at the peak of a process that did nothing else.

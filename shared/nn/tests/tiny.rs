@@ -52,7 +52,8 @@ fn inside(weight: f32) -> Vec<u8> {
 /// A manifest that pins these bytes.
 fn pinned(bytes: &[u8], input: &'static [usize], output: &'static [usize]) -> &'static Manifest {
     let sha256 = hex::encode(Sha256::digest(bytes)).leak();
-    Box::leak(Box::new(Manifest { name: "tiny", sha256, input, output, peak_bytes: 1 << 20 }))
+    let peak_bytes = 1 << 20;
+    Box::leak(Box::new(Manifest { name: "tiny", sha256, licence: "none", input, output, peak_bytes }))
 }
 
 const THREE: &[usize] = &[1, 3];

@@ -1,0 +1,172 @@
+//! Pictures of every sort through the stage function: each gives the same subject the right way up, or a
+//! rejection in words. The files in `pictures/` were made with Pillow from one scene.
+
+use domain::Recipe;
+use image::{DynamicImage, ImageBuffer, ImageFormat, Rgb, RgbImage, RgbaImage, imageops};
+use preprocess::Preprocess;
+use stage::{Context, File, Input, Silent, StageError, StageFunction};
+use std::io::Cursor;
+
+const BASELINE: &[u8] = include_bytes!("pictures/baseline.jpg");
+const PROGRESSIVE: &[u8] = include_bytes!("pictures/progressive.jpg");
+const CMYK: &[u8] = include_bytes!("pictures/cmyk.jpg");
+const GREY: &[u8] = include_bytes!("pictures/grey.jpg");
+const LOSSY: &[u8] = include_bytes!("pictures/lossy.webp");
+const ANIMATED: &[u8] = include_bytes!("pictures/animated.webp");
+
+/// A red block of 40 x 40 on the left and a blue one of 24 x 20 at its lower right, before a light ground.
+fn scene() -> RgbImage {
+    RgbImage::from_fn(96, 64, |x, y| match (x, y) {
+        (16..=55, 12..=51) => Rgb([200, 30, 30]),
+        (56..=79, 32..=51) => Rgb([30, 40, 200]),
+        _ => Rgb([240, 240, 235]),
+    })
+}
+
+fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.into().write_to(&mut bytes, format).expect("memory");
+    bytes.into_inner()
+}
+
+fn run(bytes: &[u8]) -> Result<(RgbaImage, String), StageError> {
+    let upload = File { name: "upload".to_owned(), content_type: String::new(), bytes: bytes.to_vec() };
+    let input = Input { recipe: Recipe::default(), files: vec![upload] };
+    let files = Preprocess::default().run(&input, &Context::new(&Silent, 0))?;
+    let cutout = image::load_from_memory(&files[0].bytes).expect("our own PNG").into_rgba8();
+    Ok((cutout, String::from_utf8(files[1].bytes.clone()).expect("our own JSON")))
+}
+
+/// The subject fills 435 pixels from left to right; its left is red, its lower right blue, its upper right
+/// empty.
+fn is_the_scene(name: &str, bytes: &[u8]) {
+    let (cutout, report) = run(bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let at = |x: u32, y: u32| cutout.get_pixel(x, y).0;
+    let near = |found: [u8; 4], expect: [u8; 3]| {
+        found[3] == 255 && (0..3).all(|c| found[c].abs_diff(expect[c]) < 30)
+    };
+    assert!(near(at(120, 256), [200, 30, 30]), "{name}: {:?} on the left", at(120, 256));
+    assert!(near(at(120, 130), [200, 30, 30]), "{name}: {:?} on the upper left", at(120, 130));
+    assert!(near(at(420, 360), [30, 40, 200]), "{name}: {:?} on the lower right", at(420, 360));
+    assert_eq!(at(420, 140)[3], 0, "{name}: the upper right");
+    assert!(report.contains("plain_background"), "{report}");
+}
+
+#[test]
+fn every_kind_of_file_gives_the_same_subject() {
+    for (name, bytes) in [
+        ("baseline.jpg", BASELINE),
+        ("progressive.jpg", PROGRESSIVE),
+        ("cmyk.jpg", CMYK),
+        ("lossy.webp", LOSSY),
+        // Of an animation the first frame; the second one is its mirror image.
+        ("animated.webp", ANIMATED),
+    ] {
+        is_the_scene(name, bytes);
+    }
+    let deep = ImageBuffer::from_fn(96, 64, |x, y| {
+        Rgb(scene().get_pixel(x, y).0.map(|value| u16::from(value) * 257))
+    });
+    is_the_scene("16 bits", &encoded(DynamicImage::ImageRgb16(deep), ImageFormat::Png));
+}
+
+#[test]
+fn grey_pictures_are_taken() {
+    for bytes in [GREY.to_vec(), encoded(DynamicImage::from(scene()).into_luma8(), ImageFormat::Png)] {
+        let (cutout, _) = run(&bytes).expect("a subject");
+        let [r, g, b, alpha] = cutout.get_pixel(120, 256).0;
+        assert!(r == g && g == b && alpha == 255 && (60..=90).contains(&r), "{r} {g} {b} {alpha}");
+    }
+}
+
+#[test]
+fn large_pictures_are_shrunk_and_stay_the_same() {
+    let large = imageops::resize(&scene(), 96 * 30, 64 * 30, imageops::FilterType::Nearest);
+    is_the_scene("large.png", &encoded(large.clone(), ImageFormat::Png));
+    is_the_scene("large.jpg", &encoded(large, ImageFormat::Jpeg));
+}
+
+/// A JPEG with an EXIF segment that names an orientation.
+fn turned(image: RgbImage, orientation: u8) -> Vec<u8> {
+    let mut exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
+    exif.extend_from_slice(&[orientation, 0, 0, 0, 0, 0, 0]);
+    let jpeg = encoded(image, ImageFormat::Jpeg);
+    let length = (exif.len() as u16 + 2).to_be_bytes();
+    [&jpeg[..2], &[0xff, 0xe1], &length, &exif, &jpeg[2..]].concat()
+}
+
+#[test]
+fn every_exif_orientation_is_turned_upright() {
+    let transposed = || imageops::flip_horizontal(&imageops::rotate90(&scene()));
+    for (orientation, stored) in [
+        (1, scene()),
+        (2, imageops::flip_horizontal(&scene())),
+        (3, imageops::rotate180(&scene())),
+        (4, imageops::flip_vertical(&scene())),
+        (5, transposed()),
+        // To be turned clockwise by a quarter.
+        (6, imageops::rotate270(&scene())),
+        (7, imageops::rotate180(&transposed())),
+        // To be turned counter-clockwise by a quarter.
+        (8, imageops::rotate90(&scene())),
+    ] {
+        let bytes = turned(stored, orientation);
+        is_the_scene(&format!("orientation {orientation}"), &bytes);
+        let says = run(&bytes).expect("as before").1.contains("\"turned_by_exif\": true");
+        assert_eq!(says, orientation != 1, "orientation {orientation}");
+    }
+}
+
+fn refused(name: &str, bytes: &[u8]) {
+    match run(bytes) {
+        Err(StageError::Rejected(why)) => assert!(why.contains("use ") || why.contains("save it"), "{why}"),
+        Err(other) => panic!("{name}: {other:?}"),
+        Ok((_, report)) => panic!("{name} was taken: {report}"),
+    }
+}
+
+#[test]
+fn what_was_cut_off_is_refused() {
+    let png = encoded(scene(), ImageFormat::Png);
+    let webp = encoded(scene(), ImageFormat::WebP);
+    for (name, whole) in [
+        ("baseline.jpg", BASELINE),
+        ("progressive.jpg", PROGRESSIVE),
+        ("cmyk.jpg", CMYK),
+        ("lossy.webp", LOSSY),
+        ("lossless.webp", &webp),
+        ("png", &png),
+    ] {
+        for share in [30, 60, 90, 97] {
+            refused(&format!("{share} % of {name}"), &whole[..whole.len() * share / 100]);
+        }
+    }
+    // With a thumbnail in its EXIF segment, whose end is not the picture's.
+    let thumbnail = [&[0xff, 0xe1], &(BASELINE.len() as u16 + 2).to_be_bytes()[..], BASELINE].concat();
+    let with_thumbnail = [&BASELINE[..2], &thumbnail, &BASELINE[2..]].concat();
+    is_the_scene("with a thumbnail", &with_thumbnail);
+    refused("its end with a thumbnail", &with_thumbnail[..with_thumbnail.len() - 2]);
+}
+
+#[test]
+fn mutants_are_answered_and_never_break_the_stage() {
+    let mut state = 7_u32;
+    let mut random = move |below: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as usize % below
+    };
+    let png = encoded(scene(), ImageFormat::Png);
+    for whole in [BASELINE, PROGRESSIVE, CMYK, GREY, LOSSY, ANIMATED, &png] {
+        for _ in 0..60 {
+            let mut mutant = whole.to_vec();
+            for _ in 0..=random(4) {
+                let at = random(mutant.len());
+                mutant[at] = random(256) as u8;
+            }
+            match run(&mutant) {
+                Ok(_) | Err(StageError::Rejected(_)) => {}
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    }
+}
