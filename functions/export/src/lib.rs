@@ -4,13 +4,14 @@
 //! written of a mesh that is not closed: the surface is welded and checked first.
 #![forbid(unsafe_code)]
 
+mod place;
 mod preview;
 mod stl;
 
 use domain::{EngineVersion, Format, Recipe};
 use mesh::check::check;
-use mesh::{TexturedMesh, glb, weld::weld};
-use serde_json::json;
+use mesh::{TexturedMesh, glb, provenance, weld::weld};
+use serde_json::{Value, json};
 use stage::{Context, File, Input, Output, StageError, StageFunction};
 
 /// The stage function export.
@@ -19,7 +20,7 @@ pub struct Export;
 
 impl StageFunction for Export {
     fn engine(&self, _recipe: &Recipe) -> EngineVersion {
-        EngineVersion { name: "files".to_owned(), version: "1".to_owned() }
+        EngineVersion { name: "files".to_owned(), version: "2".to_owned() }
     }
 
     fn memory_hint(&self, recipe: &Recipe) -> f64 {
@@ -32,7 +33,9 @@ impl StageFunction for Export {
             |what: &str, error: &dyn std::fmt::Display| StageError::Failed(format!("{what}: {error}"));
         let (model, solid) = {
             let _span = cx.span("check");
-            let model = glb::read(input.file("textured.glb")?).map_err(|e| failed("read the mesh", &e))?;
+            let mut model =
+                glb::read(input.file("textured.glb")?).map_err(|e| failed("read the mesh", &e))?;
+            place::to_one_metre(&mut model.mesh);
             let solid = weld(&model.mesh);
             check(&solid).map_err(|fault| failed("the mesh is not sound", &fault))?;
             (model, solid)
@@ -45,8 +48,7 @@ impl StageFunction for Export {
         if input.recipe.formats.contains(&Format::Glb) {
             cx.progress(0.2, "glb");
             let _span = cx.span("glb");
-            let bytes =
-                glb::write(&model, &extras(&input.recipe, &model)).map_err(|e| failed("write GLB", &e))?;
+            let bytes = glb::write(&model, &extras(input, &model)?).map_err(|e| failed("write GLB", &e))?;
             add("model.glb", "model/gltf-binary", bytes);
         }
         if input.recipe.formats.contains(&Format::Stl) {
@@ -62,14 +64,28 @@ impl StageFunction for Export {
 }
 
 /// What a tool or a person may want to know of the file later.
-fn extras(recipe: &Recipe, model: &TexturedMesh) -> serde_json::Value {
-    json!({
+fn extras(input: &Input, model: &TexturedMesh) -> Result<Value, StageError> {
+    let steps = provenance::of_glb(input.file("textured.glb")?);
+    let own = json!({
         "generator": concat!("meshwright ", env!("CARGO_PKG_VERSION")),
-        "recipe": recipe,
-        "method": "silhouette inflation",
+        "recipe": input.recipe,
         "triangles": model.mesh.triangles.len(),
-        "licence": "The model is yours; no third-party network or data went into it.",
-    })
+        "licence": licence(&steps),
+    });
+    Ok(provenance::extras(own, steps, None))
+}
+
+/// Whose work is in the model, in a sentence.
+fn licence(steps: &provenance::Steps) -> String {
+    let word = |model: &Value, key: &str| model[key].as_str().unwrap_or("unknown").to_owned();
+    let networks = steps.iter().filter_map(|step| step.get("model"));
+    let networks = networks.map(|model| format!("{} ({})", word(model, "name"), word(model, "licence")));
+    let networks: Vec<String> = networks.collect();
+    match networks.as_slice() {
+        [] if steps.is_empty() => "The model is yours; how it was made is not recorded.".to_owned(),
+        [] => "The model is yours; no third-party network or data went into it.".to_owned(),
+        networks => format!("The model is yours; a third-party network took part: {}.", networks.join(", ")),
+    }
 }
 
 #[cfg(test)]
@@ -106,7 +122,10 @@ mod tests {
         let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
         assert_eq!(names, ["model.glb", "model.stl", "preview.png"]);
         let model = glb::read(&files[0].bytes).expect("our own file");
-        assert_eq!(model.mesh.bounds(), asymmetric().bounds());
+        let [low, high] = model.mesh.bounds();
+        assert!((high[0] - 0.5).abs() < 1e-6 && (low[0] + 0.5).abs() < 1e-6, "{low:?} {high:?}");
+        let highest = model.mesh.positions.iter().copied().reduce(|a, b| if b[1] > a[1] { b } else { a });
+        assert!(highest.is_some_and(|[x, _, z]| x == high[0] && z == high[2]), "{highest:?}");
         let stl = &files[1].bytes;
         assert_eq!(stl.len(), 84 + 50 * 12);
         let vertices = stl::tests::vertices(stl);
@@ -120,6 +139,18 @@ mod tests {
         let floor = vertices.iter().map(|v| v[2]).fold(f32::MAX, f32::min);
         assert!(floor.abs() < 1e-4);
         assert_eq!(image::load_from_memory(&files[2].bytes).expect("a PNG").width(), 512);
+    }
+
+    #[test]
+    fn the_licence_tells_of_every_network() {
+        let check = |steps: Value, part: &str| {
+            let said = licence(steps.as_array().expect("a list"));
+            assert!(said.contains(part), "{said}");
+        };
+        check(json!([]), "not recorded");
+        check(json!([{"stage": "preprocess", "method": "alpha"}]), "no third-party network");
+        let model = json!({"name": "u2netp", "licence": "Apache-2.0"});
+        check(json!([{"stage": "preprocess", "model": model}]), "u2netp (Apache-2.0)");
     }
 
     #[test]
