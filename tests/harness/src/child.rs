@@ -10,6 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+/// Ends of the names of its logs.
+const OUT: &str = "out";
+const ERR: &str = "err";
+const LOGS: [&str; 2] = [OUT, ERR];
+
 /// What to start.
 #[derive(Clone, Debug)]
 pub struct Spec {
@@ -95,6 +100,8 @@ pub struct Child {
     exit: Option<ExitStatus>,
     // Process groups of this and earlier starts that may have members.
     groups: Vec<Pid>,
+    // Lengths of both logs when the newest start began, in bytes.
+    logged_before: [usize; 2],
     folder: PathBuf,
     // Only held to be dropped after the process is gone.
     _scratch: Option<Scratch>,
@@ -112,9 +119,10 @@ impl Child {
             (Some(folder), _) => folder.clone(),
             (None, scratch) => scratch.as_ref().expect("made just above").path().to_owned(),
         };
+        let logged_before = LOGS.map(|which| length(&folder, &spec, which));
         let process = start(&spec, &folder)?;
         let groups = vec![pid(&process)];
-        Ok(Child { spec, process, exit: None, groups, folder, _scratch: scratch })
+        Ok(Child { spec, process, exit: None, groups, logged_before, folder, _scratch: scratch })
     }
 
     /// Starts it again after it has ended, with the same arguments; logs are appended. One that still runs is
@@ -124,6 +132,7 @@ impl Child {
     /// As [`Child::spawn`].
     pub fn restart(&mut self) -> Result<()> {
         self.kill()?;
+        self.logged_before = LOGS.map(|which| length(&self.folder, &self.spec, which));
         self.process = start(&self.spec, &self.folder)?;
         self.groups.push(pid(&self.process));
         self.exit = None;
@@ -142,16 +151,22 @@ impl Child {
 
     /// What it has written to standard output since its first start.
     pub fn stdout(&self) -> String {
-        read(&self.log("out"))
+        read(&log(&self.folder, &self.spec, OUT), 0)
     }
 
     /// What it has written to standard error since its first start.
     pub fn stderr(&self) -> String {
-        read(&self.log("err"))
+        read(&log(&self.folder, &self.spec, ERR), 0)
+    }
+
+    /// What it has written to standard output and to standard error since its newest start.
+    pub fn said_since_start(&self) -> [String; 2] {
+        let [out, err] = self.logged_before;
+        [(OUT, out), (ERR, err)].map(|(which, from)| read(&log(&self.folder, &self.spec, which), from))
     }
 
     /// Waits for a whole line, on either output, for which `wanted` holds, and returns it. Lines written
-    /// before the call count.
+    /// before the call count, those of earlier starts do not.
     ///
     /// # Errors
     /// The process ends or `limit` passes first; the message has the end of its output.
@@ -165,7 +180,7 @@ impl Child {
         let found = until(&what, limit, async || {
             // Asked before the logs are read: what it wrote before it ended is then in them.
             let ended = self.ended()?;
-            let logs = [self.stdout(), self.stderr()];
+            let logs = self.said_since_start();
             let line = logs.iter().flat_map(|log| log.split_inclusive('\n')).find(|line| {
                 let whole = line.ends_with('\n');
                 whole && wanted(line.trim_end())
@@ -246,10 +261,6 @@ impl Child {
         }
     }
 
-    fn log(&self, which: &str) -> PathBuf {
-        self.folder.join(format!("{}.{which}", self.spec.name))
-    }
-
     fn tail(&self) -> String {
         let last = |log: String| log.lines().rev().take(15).map(|l| format!("  {l}\n")).collect::<Vec<_>>();
         let end = |log: String| last(log).into_iter().rev().collect::<String>();
@@ -276,14 +287,14 @@ fn pid(process: &std::process::Child) -> Pid {
 }
 
 fn start(spec: &Spec, folder: &Path) -> Result<std::process::Child> {
-    let log = |which: &str| -> Result<File> {
-        let path = folder.join(format!("{}.{which}", spec.name));
+    let open = |which: &str| -> Result<File> {
+        let path = log(folder, spec, which);
         let file = File::options().create(true).append(true).open(&path);
         file.with_context(|| format!("open {}", path.display()))
     };
     let mut command = Command::new(&spec.program);
     command.args(&spec.args).current_dir(folder).process_group(0);
-    command.stdin(Stdio::null()).stdout(log("out")?).stderr(log("err")?);
+    command.stdin(Stdio::null()).stdout(open(OUT)?).stderr(open(ERR)?);
     for (name, value) in &spec.env {
         match value {
             Some(value) => command.env(name, value),
@@ -295,8 +306,17 @@ fn start(spec: &Spec, folder: &Path) -> Result<std::process::Child> {
     Ok(process)
 }
 
-fn read(path: &Path) -> String {
-    String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+fn log(folder: &Path, spec: &Spec, which: &str) -> PathBuf {
+    folder.join(format!("{}.{which}", spec.name))
+}
+
+fn length(folder: &Path, spec: &Spec, which: &str) -> usize {
+    std::fs::metadata(log(folder, spec, which)).map_or(0, |facts| facts.len() as usize)
+}
+
+fn read(path: &Path, from: usize) -> String {
+    let all = std::fs::read(path).unwrap_or_default();
+    String::from_utf8_lossy(all.get(from..).unwrap_or_default()).into_owned()
 }
 
 /// A process id of this machine.

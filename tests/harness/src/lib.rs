@@ -34,4 +34,4 @@ pub use s3::{S3Endpoint, output};
 pub use scratch::Scratch;
 pub use stack::{Stack, StackConfig};
 pub use tool::tool;
-pub use wait::until;
+pub use wait::{until, until_every};

@@ -3,18 +3,22 @@
 use anyhow::{Context, Result};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Most bytes read at a time; a request's or an answer's head comes in one piece.
+/// Most bytes read at a time; an answer's head comes in one piece.
 const PIECE: usize = 64 << 10;
+
+/// How much of what a client sent is remembered: longer than any pattern that is looked for.
+const PATTERN_BYTES_MAX: usize = 256;
 
 /// What the link does besides forwarding.
 #[derive(Debug, Default)]
 struct Rules {
-    /// What a piece from the client must contain to be held.
+    /// What the client must send to be held.
     hold: Mutex<Option<String>>,
     /// Replaced in pieces from the server.
     rewrite: Mutex<Vec<(String, String)>>,
@@ -67,10 +71,14 @@ impl Proxy {
     }
 
     /// Waits until a request is held.
-    pub async fn held(&self) {
+    ///
+    /// # Errors
+    /// None is within `limit`.
+    pub async fn held(&self, limit: Duration) -> Result<()> {
         let mut held = self.rules.held.subscribe();
-        // The sender lives as long as `self`.
-        let _seen = held.wait_for(|held| *held > 0).await;
+        let waited = tokio::time::timeout(limit, held.wait_for(|held| *held > 0)).await;
+        waited.with_context(|| format!("no request was held within {} s", limit.as_secs_f32()))?;
+        Ok(())
     }
 
     /// Lets go what is held, and holds nothing more.
@@ -85,7 +93,7 @@ impl Proxy {
         locked(&self.rules.rewrite).push((from.to_owned(), to.to_owned()));
     }
 
-    /// Cuts every open connection. New ones are forwarded.
+    /// Cuts every open connection, and loses what is held. New ones are forwarded.
     pub fn cut(&self) {
         self.rules.cuts.send_modify(|times| *times += 1);
     }
@@ -108,16 +116,18 @@ async fn forward(client: TcpStream, server: TcpStream, rules: Arc<Rules>) {
     let (mut from_server, mut to_server) = server.into_split();
     let asking = async {
         let mut piece = vec![0; PIECE];
+        // A pattern may arrive in two pieces: the end of what went before is looked at too.
+        let mut before = Vec::new();
         while let Ok(length @ 1..) = from_client.read(&mut piece).await {
             // Before the look at the pattern: a release in between is not missed.
             let mut released = rules.released.subscribe();
-            let matches = |pattern: &mut String| contains(&piece[..length], pattern);
-            let taken = locked(&rules.hold).take_if(matches);
+            let taken = locked(&rules.hold).take_if(|pattern| arrives(&before, &piece[..length], pattern));
+            before.extend_from_slice(&piece[..length]);
+            before.drain(..before.len().saturating_sub(PATTERN_BYTES_MAX));
             if taken.is_some() {
-                rules.held.send_modify(|held| *held += 1);
+                let _held = Held::new(&rules);
                 // The sender lives in `rules`.
                 let _changed = released.changed().await;
-                rules.held.send_modify(|held| *held -= 1);
             }
             if to_server.write_all(&piece[..length]).await.is_err() {
                 break;
@@ -141,6 +151,28 @@ async fn forward(client: TcpStream, server: TcpStream, rules: Arc<Rules>) {
     }
 }
 
+/// A connection that is held, for as long as this lives: a cut ends it too.
+struct Held<'a>(&'a Rules);
+
+impl Held<'_> {
+    fn new(rules: &Rules) -> Held<'_> {
+        rules.held.send_modify(|held| *held += 1);
+        Held(rules)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.held.send_modify(|held| *held -= 1);
+    }
+}
+
+/// Whether a pattern ends in this piece; it may have begun before.
+fn arrives(before: &[u8], piece: &[u8], pattern: &str) -> bool {
+    let from = before.len().saturating_sub(pattern.len().saturating_sub(1));
+    contains(&[&before[from..], piece].concat(), pattern)
+}
+
 fn contains(piece: &[u8], pattern: &str) -> bool {
     piece.windows(pattern.len().max(1)).any(|window| window == pattern.as_bytes())
 }
@@ -154,4 +186,23 @@ fn rewritten(piece: &[u8], rules: &Rules) -> Vec<u8> {
         }
     }
     piece
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(before: &str, piece: &str, expect: bool) {
+        assert_eq!(arrives(before.as_bytes(), piece.as_bytes(), "PUT /m/"), expect, "{before:?} {piece:?}");
+    }
+
+    #[test]
+    fn a_pattern_is_seen_in_one_piece_or_over_two_and_once() {
+        check("", "PUT /m/a HTTP/1.1", true);
+        check("GET / HTTP/1.1\r\n\r\nPUT", " /m/a HTTP/1.1", true);
+        check("PUT /m", "/", true);
+        check("PUT /m/", "a HTTP/1.1", false);
+        check("", "PUT /a/", false);
+        check("PUT /m", "", false);
+    }
 }

@@ -2,10 +2,12 @@
 //! clients work.
 
 use anyhow::{Result, ensure};
-use harness::{Child, NatsConfig, NatsServer, PortLease, Spec, Stack, StackConfig, output, tool, until};
+use harness::{
+    Child, NatsConfig, NatsServer, PortLease, Proxy, Spec, Stack, StackConfig, output, tool, until,
+};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -89,6 +91,70 @@ async fn a_child_tells_its_lines_and_its_end() {
     child.terminate().unwrap();
     assert!(!child.wait(SOON).await.unwrap().success());
     assert!(child.terminate().is_err(), "there is nobody left to tell");
+}
+
+#[tokio::test]
+async fn a_line_of_an_earlier_start_is_no_answer_to_a_wait_after_a_restart() {
+    // It says the word at its first start only.
+    let script = "if [ -e again ]; then echo again; else touch again; echo ready; fi; exec tail -f /dev/null";
+    let mut child = Child::spawn(Spec::new("twice", "/bin/sh").args(["-c", script])).unwrap();
+    child.wait_for_line("its word", SOON, |line| line == "ready").await.unwrap();
+    child.restart().unwrap();
+    child.wait_for_line("its second start", SOON, |line| line == "again").await.unwrap();
+    let limit = Duration::from_millis(1);
+    assert!(child.wait_for_line("its word", limit, |line| line == "ready").await.is_err());
+    assert_eq!(child.stdout(), "ready\nagain\n");
+    assert_eq!(child.said_since_start(), ["again\n", ""]);
+}
+
+#[tokio::test]
+async fn a_wait_ends_even_if_its_look_does_not() {
+    let waited = until("what hangs", Duration::from_millis(1), async || {
+        std::future::pending::<()>().await;
+        Ok(Some(()))
+    });
+    let error = tokio::time::timeout(SOON, waited).await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("what hangs"), "{error}");
+}
+
+/// A server that answers each connection with what it was sent, and the link to it.
+async fn echoing() -> Result<Proxy> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let server = listener.local_addr()?.to_string();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (mut from, mut to) = stream.split();
+            let _ended = tokio::io::copy(&mut from, &mut to).await;
+        }
+    });
+    Proxy::start(&server).await
+}
+
+#[tokio::test]
+async fn a_link_holds_a_request_until_it_is_released_or_cut() {
+    let link = echoing().await.unwrap();
+    assert!(link.held(Duration::from_millis(1)).await.is_err(), "nothing was asked to be held");
+    for released in [true, false] {
+        link.hold("PUT /state/");
+        let mut client = TcpStream::connect(link.address()).await.unwrap();
+        client.write_all(b"PUT /state/a").await.unwrap();
+        link.held(SOON).await.unwrap();
+        if released {
+            link.release()
+        } else {
+            link.cut()
+        }
+        let mut answer = [0; 12];
+        let read = tokio::time::timeout(SOON, client.read_exact(&mut answer)).await.unwrap();
+        assert_eq!(read.is_ok(), released, "{read:?}");
+        assert_eq!(answer, if released { *b"PUT /state/a" } else { [0; 12] });
+        drop(client);
+        until("nothing to be held", SOON, async || {
+            Ok(link.held(Duration::from_millis(1)).await.is_err().then_some(()))
+        })
+        .await
+        .unwrap();
+    }
 }
 
 #[tokio::test]
