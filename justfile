@@ -5,6 +5,9 @@ set positional-arguments
 # Where cargo builds.
 target := absolute_path(env("CARGO_TARGET_DIR", justfile_directory() / "target"))
 
+# The network that cuts out before any background. Without it pictures need transparency or a plain background.
+matting := '"${MESHWRIGHT_MATTING_MODEL-$(python3 infra/tools.py path u2netp || echo "no matting network: pictures need transparency or a plain background" >&2)}"'
+
 # Lists the recipes.
 [private]
 default:
@@ -12,11 +15,11 @@ default:
 
 # Turns sample pictures into models, in one process, and shows where they are.
 demo *ARGS:
-    cargo run --release --locked -- demo "$@"
+    @MESHWRIGHT_MATTING_MODEL={{ matting }} cargo run --release --locked -- demo "$@"
 
 # Runs the whole system in one process: buckets, stages, dashboard.
 up *ARGS:
-    cargo run --release --locked -- up "$@"
+    @MESHWRIGHT_MATTING_MODEL={{ matting }} cargo run --release --locked -- up "$@"
 
 # Everything that a push must pass: format, tests of all kinds against real servers, lints.
 test: tools && clippy

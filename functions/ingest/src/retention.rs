@@ -2,9 +2,9 @@
 //! removes one job's files.
 //!
 //! What goes: the job's friendly copies, then everything below `a/<job>/`, then, where uploads are ours to
-//! remove, the upload once all of its jobs are retired. What stays: the job record, manifests and outcomes, so
-//! that no sweep makes the job again. When the upload is gone they have nothing left to prevent; then they go
-//! as well, after a time in which any straggler still finds them. A dead or cancelled job may be redriven
+//! remove, the upload once all of its jobs are retired. What stays: the job record, manifests and outcomes,
+//! so that no sweep makes the job again. When the upload is gone they have nothing left to prevent; then they
+//! go as well, after a time in which any straggler still finds them. A dead or cancelled job may be redriven
 //! until its intermediates expire, and is not retired before.
 
 use crate::collect::{delete, readable};
@@ -19,7 +19,8 @@ use std::time::Duration;
 /// The limits; none keeps everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// Most bytes below `a/` and in the output bucket together; with `uploads` those of the input buckets too.
+    /// Most bytes below `a/` and in the output bucket together; with `uploads` those of the input buckets
+    /// too.
     pub bytes_max: Option<Bytes>,
     /// Longest time after the end of a job.
     pub age_max: Option<Duration>,
@@ -154,8 +155,8 @@ impl Retirer<'_> {
     }
 
     /// Removes what decides a job once nothing can make it again: its upload is gone, so no sweep accepts it,
-    /// and whatever of it was under way has had its time. The record first: without it no sweep queues the job
-    /// when its outcome is gone.
+    /// and whatever of it was under way has had its time. The record first: without it no sweep queues the
+    /// job when its outcome is gone.
     async fn forget(
         &self,
         now: Timestamp,

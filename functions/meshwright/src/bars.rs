@@ -1,26 +1,51 @@
 //! Live bars per stage on a terminal, plain lines elsewhere. It only draws; `progress` knows.
 
-use crate::progress::{End, Progress};
+use crate::progress::{End, Eta, Progress};
 use domain::{Event, EventKind, JobId, Stage};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::time::Duration;
 
 /// How progress is shown.
 pub(crate) struct Bars {
     bars: Vec<(Stage, ProgressBar)>,
     eta: ProgressBar,
     names: BTreeMap<JobId, String>,
-    plain: bool,
-    json: bool,
+    told: Told,
+}
+
+/// Where lines about events go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// Nowhere: bars are drawn.
+    Drawn,
+    /// Beside the results.
+    Aside,
+    /// They are the results.
+    Result,
+    /// As one object per line.
+    Json,
 }
 
 impl Bars {
     /// For jobs with these names.
     pub(crate) fn new(names: BTreeMap<JobId, String>, json: bool) -> Bars {
-        let plain = json || !std::io::stderr().is_terminal();
-        let target = if plain { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let told = match (json, std::io::stderr().is_terminal()) {
+            (true, _) => Told::Json,
+            (false, true) => Told::Drawn,
+            (false, false) => Told::Aside,
+        };
+        Bars::telling(names, told)
+    }
+
+    /// One line per event of any job, on standard output; no bars.
+    pub(crate) fn lines(json: bool) -> Bars {
+        Bars::telling(BTreeMap::new(), if json { Told::Json } else { Told::Result })
+    }
+
+    fn telling(names: BTreeMap<JobId, String>, told: Told) -> Bars {
+        let drawn = told == Told::Drawn;
+        let target = if drawn { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let all = MultiProgress::with_draw_target(target);
         let style = ProgressStyle::with_template("{prefix:>10} [{bar:40.cyan/blue}] {msg}");
         let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ");
@@ -32,32 +57,44 @@ impl Bars {
         let line = ProgressStyle::with_template("{prefix:>10} {msg}");
         let eta = all.add(ProgressBar::new(1).with_prefix("left"));
         eta.set_style(line.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Bars { bars, eta, names, plain, json }
+        Bars { bars, eta, names, told }
     }
 
-    /// Says what happened, where bars cannot be drawn.
+    /// Says what happened, where bars are not drawn.
     pub(crate) fn tell(&self, event: &Event) {
-        if self.json {
-            if let Ok(line) = serde_json::to_string(event) {
-                println!("{line}");
+        match (self.told, self.line(event)) {
+            (Told::Drawn, _) => {}
+            (Told::Json, _) => {
+                if let Ok(line) = serde_json::to_string(event) {
+                    println!("{line}");
+                }
             }
-        } else if self.plain {
-            let name = self.names.get(&event.job).cloned().unwrap_or_else(|| event.job.to_string());
-            match &event.kind {
-                EventKind::Progress { .. } => {}
-                EventKind::Accepted { .. } => eprintln!("{name}: accepted"),
-                EventKind::Started { stage } => eprintln!("{name}: {stage} started"),
-                EventKind::StageDone { stage } => eprintln!("{name}: {stage} done"),
-                EventKind::Finished => eprintln!("{name}: finished"),
-                EventKind::Rejected { reason } => eprintln!("{name}: rejected: {reason}"),
-                EventKind::Dead { stage, error } => eprintln!("{name}: set aside at {stage}: {error}"),
-                EventKind::Cancelled { reason } => eprintln!("{name}: cancelled: {reason}"),
-            }
+            (_, None) => {}
+            (Told::Aside, Some(line)) => eprintln!("{line}"),
+            (Told::Result, Some(line)) => println!("{line}"),
         }
     }
 
-    /// Draws.
-    pub(crate) fn draw(&self, progress: &Progress, eta: Option<Duration>) {
+    /// One line about an event; none about a fraction of a stage.
+    fn line(&self, event: &Event) -> Option<String> {
+        let name = self.names.get(&event.job).cloned().unwrap_or_else(|| event.job.to_string());
+        Some(match &event.kind {
+            EventKind::Progress { .. } => return None,
+            EventKind::Accepted { key, .. } if !self.names.contains_key(&event.job) => {
+                format!("{name}: accepted {key}")
+            }
+            EventKind::Accepted { .. } => format!("{name}: accepted"),
+            EventKind::Started { stage } => format!("{name}: {stage} started"),
+            EventKind::StageDone { stage } => format!("{name}: {stage} done"),
+            EventKind::Finished => format!("{name}: finished"),
+            EventKind::Rejected { reason } => format!("{name}: rejected: {reason}"),
+            EventKind::Dead { stage, error } => format!("{name}: set aside at {stage}: {error}"),
+            EventKind::Cancelled { reason } => format!("{name}: cancelled: {reason}"),
+        })
+    }
+
+    /// Draws, with the time that is left on this many lanes.
+    pub(crate) fn draw(&self, progress: &Progress, lanes: usize) {
         for (stage, bar) in &self.bars {
             let (done, all) = progress.of_stage(*stage);
             bar.set_length(all.max(1));
@@ -66,12 +103,7 @@ impl Bars {
             bar.set_message(format!("{finished}/{}", all / 1000));
         }
         let open = progress.jobs().values().filter(|line| line.end.is_none()).count();
-        let text = match eta {
-            _ if open == 0 => "nothing".to_owned(),
-            Some(eta) => format!("about {:.1} s for {open} jobs", eta.as_secs_f64()),
-            None => format!("{open} jobs"),
-        };
-        self.eta.set_message(text);
+        self.eta.set_message(left_text(open, &progress.eta(lanes)));
     }
 
     /// Leaves the last picture standing.
@@ -83,6 +115,16 @@ impl Bars {
     }
 }
 
+/// What is left, for a person.
+fn left_text(open: usize, eta: &Eta) -> String {
+    let (about, seconds) = (if eta.measured { "" } else { "about " }, eta.left.as_secs_f64());
+    match open {
+        0 => "nothing".to_owned(),
+        1 => format!("{about}{seconds:.1} s for 1 job"),
+        open => format!("{about}{seconds:.1} s for {open} jobs"),
+    }
+}
+
 /// One line about an end.
 pub(crate) fn end_text(end: &End) -> String {
     match end {
@@ -90,5 +132,29 @@ pub(crate) fn end_text(end: &End) -> String {
         End::Rejected(reason) => format!("rejected: {reason}"),
         End::Dead(error) => format!("set aside: {error}"),
         End::Cancelled(reason) => format!("cancelled: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::{Life, Timestamp};
+
+    #[test]
+    fn what_no_measurement_supports_is_marked() {
+        let left = std::time::Duration::from_millis(2500);
+        assert_eq!(left_text(2, &Eta { left, measured: false }), "about 2.5 s for 2 jobs");
+        assert_eq!(left_text(1, &Eta { left, measured: true }), "2.5 s for 1 job");
+        assert_eq!(left_text(0, &Eta { left, measured: true }), "nothing");
+    }
+
+    #[test]
+    fn a_job_without_a_name_is_told_by_its_id_and_key() {
+        let kind = EventKind::Accepted { bucket: "uploads".to_owned(), key: "a.png".to_owned() };
+        let event = Event { job: JobId([1; 16]), life: Life(0), at: Timestamp(1), kind };
+        let line = Bars::lines(false).line(&event);
+        assert_eq!(line, Some(format!("{}: accepted a.png", event.job)));
+        let kind = EventKind::Progress { stage: Stage::Shape, fraction: 0.5, phase: String::new() };
+        assert_eq!(Bars::lines(false).line(&Event { kind, ..event }), None);
     }
 }

@@ -3,6 +3,11 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
+/// What the embedded form keeps unless told otherwise.
+pub(crate) const KEEP: &str = "50GB";
+/// And for how long.
+pub(crate) const KEEP_DAYS: u32 = 30;
+
 /// Turns every image that is put into a bucket into a textured, printable, game-ready 3D model.
 #[derive(Debug, Parser)]
 #[command(name = "meshwright", version, about, max_term_width = 100)]
@@ -36,7 +41,8 @@ pub(crate) enum Command {
     /// Tasks that were set aside for a person.
     #[command(subcommand)]
     DeadLetter(DeadLetterCommand),
-    /// Check every dependency and say what to do.
+    /// Check everything that is needed and say what to do: the distributed form where one is configured,
+    /// else this machine for `up`.
     Doctor(ConfigArgs),
     /// Print a shell's completion script.
     Completions {
@@ -76,7 +82,7 @@ pub(crate) struct UpArgs {
     /// Watch this folder: every picture in it becomes an upload.
     #[arg(long, value_name = "DIR", requires = "out")]
     pub(crate) images: Option<PathBuf>,
-    /// Put finished models into this folder.
+    /// Put finished models into this folder; it must not lie in the watched one.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Where uploads, state and models are kept [default: meshwright/up in your data folder].
@@ -88,11 +94,12 @@ pub(crate) struct UpArgs {
     /// Address of the page and the HTTP API.
     #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDRESS")]
     pub(crate) listen: std::net::SocketAddr,
-    /// Most disk space that finished jobs may take; the oldest go first.
-    #[arg(long, default_value = "50GB", value_name = "SIZE")]
+    /// Most disk space that uploads and models may take; the oldest finished jobs go first, with their
+    /// uploads.
+    #[arg(long, default_value = KEEP, value_name = "SIZE")]
     pub(crate) keep: String,
-    /// Finished jobs older than this go.
-    #[arg(long, default_value_t = 30, value_name = "DAYS")]
+    /// Finished jobs older than this go, with their uploads.
+    #[arg(long, default_value_t = KEEP_DAYS, value_name = "DAYS")]
     pub(crate) keep_days: u32,
 }
 
@@ -123,7 +130,7 @@ pub(crate) struct RunArgs {
     /// The device of the stages: `host`, or a GPU's UUID or index; `doctor` lists them.
     #[arg(long, default_value = "host")]
     pub(crate) device: String,
-    /// Address of the gateway, or of a worker's metrics.
+    /// Address of the gateway; without one in this process, of `/metrics`, `/livez` and `/readyz`.
     #[arg(long, value_name = "ADDRESS", env = "MESHWRIGHT_LISTEN")]
     pub(crate) listen: Option<std::net::SocketAddr>,
     #[command(flatten)]
@@ -142,7 +149,7 @@ pub(crate) struct ServerArgs {
     /// Address of the gateway.
     #[arg(long, default_value = "http://127.0.0.1:8787", value_name = "URL", env = "MESHWRIGHT_URL")]
     pub(crate) server: String,
-    /// A file with the gateway's bearer token.
+    /// A file with the gateway's bearer token; else MESHWRIGHT_GATEWAY_TOKEN is used.
     #[arg(long, value_name = "FILE", env = "MESHWRIGHT_TOKEN_FILE")]
     pub(crate) token_file: Option<PathBuf>,
 }

@@ -3,114 +3,22 @@
 
 use crate::bars::{Bars, end_text};
 use crate::cli::{DeadLetterCommand, JobArgs, ServerArgs, SubmitArgs, WatchArgs};
+use crate::http::{ANSWER_MAX, Client, From, Heard};
 use crate::progress::Progress;
 use crate::refusal::{Outcome, Refusal};
 use domain::{Event, JobId};
 use futures::StreamExt;
-use reqwest::{Method, Response};
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
-
-/// Longest wait for an answer that is not a stream.
-const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// Jobs that are followed at once; the others wait and are replayed when their turn comes.
 const FOLLOWED_MAX: usize = 64;
-
-/// A gateway.
-pub(crate) struct Client {
-    http: reqwest::Client,
-    base: String,
-    token: Option<String>,
-}
-
-impl Client {
-    fn new(args: &ServerArgs) -> Outcome<Client> {
-        let token = match &args.token_file {
-            None => None,
-            Some(file) => {
-                let text = std::fs::read_to_string(file);
-                let text = text.map_err(|e| Refusal::Config(format!("read {}: {e}", file.display())))?;
-                Some(text.trim().to_owned())
-            }
-        };
-        let base = args.server.trim_end_matches('/').to_owned();
-        let http = reqwest::Client::builder().connect_timeout(Duration::from_secs(5)).build();
-        let http = http.map_err(|e| Refusal::Io(format!("make an HTTP client: {e}")))?;
-        Ok(Client { http, base, token })
-    }
-
-    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.base));
-        match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        }
-    }
-
-    async fn send(&self, request: reqwest::RequestBuilder) -> Outcome<Response> {
-        let response = request.send().await.map_err(|error| {
-            let base = &self.base;
-            Refusal::Unavailable(format!(
-                "no answer from {base} ({error}); is `meshwright up` running there?"
-            ))
-        })?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let status = response.status();
-        let problem: Value = response.json().await.unwrap_or_default();
-        let part = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
-        let text = format!("{status}: {} {}", part("title"), part("detail"));
-        Err(if status.is_server_error() { Refusal::Unavailable(text) } else { Refusal::Input(text) })
-    }
-
-    async fn json(&self, method: Method, path: &str) -> Outcome<Value> {
-        let response = self.send(self.request(method, path).timeout(ANSWER_MAX)).await?;
-        response.json().await.map_err(|error| Refusal::Unavailable(format!("read the answer: {error}")))
-    }
-
-    /// The job's events from the beginning, then live.
-    async fn follow(&self, path: &str, mut each: impl FnMut(Event) -> bool) -> Outcome<()> {
-        let request = self.request(Method::GET, path).header("Last-Event-ID", "0");
-        let response = self.send(request).await?;
-        let mut lines = SseLines::default();
-        let mut body = response.bytes_stream();
-        while let Some(chunk) = body.next().await {
-            let chunk = chunk.map_err(|e| Refusal::Unavailable(format!("the event stream broke: {e}")))?;
-            for data in lines.feed(&chunk) {
-                let goes_on = serde_json::from_str::<Event>(&data).map_or(true, &mut each);
-                if !goes_on {
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The data lines of server-sent events; our gateway writes one line per event.
-#[derive(Default)]
-struct SseLines {
-    rest: Vec<u8>,
-}
-
-impl SseLines {
-    fn feed(&mut self, chunk: &[u8]) -> Vec<String> {
-        self.rest.extend_from_slice(chunk);
-        let mut found = Vec::new();
-        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.rest.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line);
-            if let Some(data) = line.trim_end().strip_prefix("data:") {
-                found.push(data.trim_start().to_owned());
-            }
-        }
-        found
-    }
-}
+/// The gateway itself waits two minutes for a sweep.
+const SWEEP_MAX: Duration = Duration::from_secs(130);
 
 /// `submit FILE…`
 pub(crate) async fn submit(args: SubmitArgs, json: bool) -> Outcome<()> {
@@ -123,38 +31,68 @@ pub(crate) async fn submit(args: SubmitArgs, json: bool) -> Outcome<()> {
         query.push((name.to_owned(), value.to_owned()));
     }
     let mut names = BTreeMap::new();
+    let mut refused = 0;
     for file in &args.files {
-        let bytes = tokio::fs::read(file).await;
-        let bytes = bytes.map_err(|e| Refusal::Input(format!("read {}: {e}", file.display())))?;
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let request = client.request(Method::POST, "/api/jobs").query(&query).query(&[("name", &name)]);
-        let request = request.header("Content-Type", "application/octet-stream").timeout(ANSWER_MAX);
-        let response = client.send(request.body(bytes)).await?;
-        let answer: Value =
-            response.json().await.map_err(|e| Refusal::Unavailable(format!("read the answer: {e}")))?;
-        let id: Option<JobId> = answer["id"].as_str().and_then(|id| id.parse().ok());
-        let id = id.ok_or_else(|| Refusal::Unavailable("the answer names no job".to_owned()))?;
-        if json {
-            println!("{answer}");
-        } else {
-            println!("{id}  {name}");
+        match send_file(&client, file, &name, &query).await {
+            Ok((id, answer)) => {
+                if json {
+                    println!("{answer}");
+                } else {
+                    println!("{id}  {name}");
+                }
+                names.insert(id, name);
+            }
+            // One bad file costs only itself.
+            Err(Refusal::Input(why)) => {
+                refused += 1;
+                tell_refused(file, &why, json);
+            }
+            Err(away) => return Err(away),
         }
-        names.insert(id, name);
     }
-    if args.watch { watch_jobs(&client, names, json).await } else { Ok(()) }
+    let watched = if args.watch { watch_jobs(&client, names, json).await } else { Ok(()) };
+    if refused > 0 {
+        let (refused, all) = (refused, args.files.len());
+        return Err(Refusal::Input(format!("{refused} of {all} files were not taken; see above")));
+    }
+    watched
+}
+
+async fn send_file(
+    client: &Client,
+    file: &Path,
+    name: &str,
+    query: &[(String, String)],
+) -> Outcome<(JobId, Value)> {
+    let bytes = tokio::fs::read(file).await.map_err(|e| Refusal::Input(format!("read it: {e}")))?;
+    let request = client.request(Method::POST, "/api/jobs").query(query).query(&[("name", name)]);
+    let request = request.header("Content-Type", "application/octet-stream").timeout(ANSWER_MAX);
+    let response = client.send(request.body(bytes)).await?;
+    let unread = |why: String| Refusal::Unavailable(format!("read the answer: {why}"));
+    let answer: Value = response.json().await.map_err(|e| unread(e.to_string()))?;
+    let id: Option<JobId> = answer["id"].as_str().and_then(|id| id.parse().ok());
+    Ok((id.ok_or_else(|| unread("it names no job".to_owned()))?, answer))
+}
+
+fn tell_refused(file: &Path, why: &str, as_json: bool) {
+    if as_json {
+        eprintln!("{}", json!({"file": file.display().to_string(), "error": why}));
+    } else {
+        eprintln!("{}: {why}", file.display());
+    }
 }
 
 /// `watch [JOB…]`
 pub(crate) async fn watch(args: WatchArgs, json: bool) -> Outcome<()> {
     let client = Client::new(&args.server)?;
     if args.jobs.is_empty() {
-        let bars = Bars::new(BTreeMap::new(), json);
-        return client
-            .follow("/api/events", |event| {
-                bars.tell(&event);
-                true
-            })
-            .await;
+        let lines = Bars::lines(json);
+        let each = |event: Event| {
+            lines.tell(&event);
+            Heard::Part
+        };
+        return client.follow("/api/events", From::Now, each).await;
     }
     let mut names = BTreeMap::new();
     for job in &args.jobs {
@@ -167,17 +105,19 @@ pub(crate) async fn watch(args: WatchArgs, json: bool) -> Outcome<()> {
 async fn watch_jobs(client: &Client, names: BTreeMap<JobId, String>, json: bool) -> Outcome<()> {
     let progress = RefCell::new(Progress::of(names.keys().copied()));
     let bars = Bars::new(names.clone(), json);
-    bars.draw(&progress.borrow(), None);
-    let hear = |event: Event| {
-        let mut progress = progress.borrow_mut();
-        if progress.hear(&event) {
-            bars.tell(&event);
-            bars.draw(&progress, progress.eta(1));
-        }
-        true
-    };
-    let each = futures::stream::iter(names.keys())
-        .map(|job| async move { client.follow(&format!("/api/jobs/{job}/events"), hear).await });
+    bars.draw(&progress.borrow(), 1);
+    let (progress_of, bars_of) = (&progress, &bars);
+    let each = futures::stream::iter(names.keys().copied()).map(|job| async move {
+        let hear = |event: Event| {
+            let mut progress = progress_of.borrow_mut();
+            if progress.hear(&event) {
+                bars_of.tell(&event);
+                bars_of.draw(&progress, 1);
+            }
+            if progress.has_ended(job) { Heard::All } else { Heard::Part }
+        };
+        client.follow(&format!("/api/jobs/{job}/events"), From::Beginning, hear).await
+    });
     let mut followed = each.buffer_unordered(FOLLOWED_MAX);
     while let Some(ended) = followed.next().await {
         ended?;
@@ -198,41 +138,53 @@ async fn watch_jobs(client: &Client, names: BTreeMap<JobId, String>, json: bool)
 }
 
 /// `sweep`
-pub(crate) async fn sweep(args: ServerArgs) -> Outcome<()> {
-    print_answer(Client::new(&args)?.json(Method::POST, "/api/sweep").await?)
+pub(crate) async fn sweep(args: ServerArgs, json: bool) -> Outcome<()> {
+    let answer = Client::new(&args)?.json(Method::POST, "/api/sweep", SWEEP_MAX).await?;
+    let number = |name: &str| answer[name].as_u64().unwrap_or_default();
+    let (accepted, queued, failed) = (number("accepted"), number("queued"), number("failed"));
+    print_answer(&answer, json, || {
+        format!("{accepted} uploads accepted, {queued} tasks queued again, {failed} could not be handled")
+    });
+    match answer["error"].as_str() {
+        None => Ok(()),
+        Some(error) => Err(Refusal::Unavailable(format!("the sweep ended early: {error}"))),
+    }
 }
 
 /// `cancel JOB`
-pub(crate) async fn cancel(args: JobArgs) -> Outcome<()> {
-    let path = format!("/api/jobs/{}/cancel", job_id(&args.job)?);
-    print_answer(Client::new(&args.server)?.json(Method::POST, &path).await?)
+pub(crate) async fn cancel(args: JobArgs, json: bool) -> Outcome<()> {
+    let job = job_id(&args.job)?;
+    let client = Client::new(&args.server)?;
+    let answer = client.json(Method::POST, &format!("/api/jobs/{job}/cancel"), ANSWER_MAX).await?;
+    print_answer(&answer, json, || format!("{job}  cancelled"));
+    Ok(())
 }
 
 /// `dead-letter …`
 pub(crate) async fn dead_letter(command: DeadLetterCommand, json: bool) -> Outcome<()> {
     match command {
         DeadLetterCommand::List(args) => {
-            let all = Client::new(&args)?.json(Method::GET, "/api/dead-letters").await?;
+            let all = Client::new(&args)?.json(Method::GET, "/api/dead-letters", ANSWER_MAX).await?;
             for letter in letters(&all) {
-                if json {
-                    println!("{letter}");
-                } else {
-                    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-                    let (job, stage) = (text(&letter["task"]["job"]), text(&letter["task"]["stage"]));
-                    println!("{job}  {stage}  {} attempts  {}", letter["attempts"], text(&letter["error"]));
-                }
+                print_answer(&letter, json, || letter_line(&letter));
             }
             Ok(())
         }
         DeadLetterCommand::Show(args) => {
             let job = job_id(&args.job)?.to_string();
-            let all = Client::new(&args.server)?.json(Method::GET, "/api/dead-letters").await?;
+            let client = Client::new(&args.server)?;
+            let all = client.json(Method::GET, "/api/dead-letters", ANSWER_MAX).await?;
             let letter = letters(&all).into_iter().find(|l| l["task"]["job"].as_str() == Some(&job));
-            print_answer(letter.ok_or_else(|| Refusal::Input(format!("job {job} is not set aside")))?)
+            let letter = letter.ok_or_else(|| Refusal::Input(format!("job {job} is not set aside")))?;
+            print_answer(&letter, json, || serde_json::to_string_pretty(&letter).unwrap_or_default());
+            Ok(())
         }
         DeadLetterCommand::Redrive(args) => {
-            let path = format!("/api/jobs/{}/redrive", job_id(&args.job)?);
-            print_answer(Client::new(&args.server)?.json(Method::POST, &path).await?)
+            let job = job_id(&args.job)?;
+            let client = Client::new(&args.server)?;
+            let answer = client.json(Method::POST, &format!("/api/jobs/{job}/redrive"), ANSWER_MAX).await?;
+            print_answer(&answer, json, || format!("{job}  begins life {}", answer["life"]));
+            Ok(())
         }
     }
 }
@@ -241,25 +193,21 @@ fn letters(all: &Value) -> Vec<Value> {
     all["dead_letters"].as_array().or_else(|| all.as_array()).cloned().unwrap_or_default()
 }
 
+fn letter_line(letter: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (job, stage) = (text(&letter["task"]["job"]), text(&letter["task"]["stage"]));
+    format!("{job}  {stage}  {} attempts  {}", letter["attempts"], text(&letter["error"]))
+}
+
 fn job_id(text: &str) -> Outcome<JobId> {
     text.parse().map_err(|_| Refusal::Input(format!("{text:?} is no job; a job is 32 hex digits")))
 }
 
-fn print_answer(answer: Value) -> Outcome<()> {
-    let text = serde_json::to_string_pretty(&answer);
-    println!("{}", text.map_err(|e| Refusal::Io(format!("print the answer: {e}")))?);
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn events_are_read_across_chunk_borders() {
-        let mut lines = SseLines::default();
-        assert!(lines.feed(b"id: 4\nda").is_empty());
-        assert_eq!(lines.feed(b"ta: {\"a\":1}\n\n: keep-alive\n"), ["{\"a\":1}"]);
-        assert!(lines.feed(b"\xff\xfe\n").is_empty());
+/// An answer as one line of JSON, or as a line for a person.
+fn print_answer(answer: &Value, as_json: bool, line: impl FnOnce() -> String) {
+    if as_json {
+        println!("{answer}");
+    } else {
+        println!("{}", line());
     }
 }

@@ -6,13 +6,24 @@ use crate::service::data_folder;
 use domain::{Bytes, Site, Times};
 use serde::Deserialize;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Shortest token of a gateway: 256 bits in hex are 64 characters, in base64 43; shorter ones are guessed.
+const TOKEN_CHARACTERS_MIN: usize = 32;
+
 /// A text that is never printed.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Secret(pub(crate) String);
+
+impl<'de> Deserialize<'de> for Secret {
+    /// What else stands there is not repeated in the error.
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Secret, D::Error> {
+        let bad = |_| serde::de::Error::custom("a secret is a text in quotes");
+        String::deserialize(from).map(Secret).map_err(bad)
+    }
+}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,9 +93,12 @@ impl Default for NatsConfig {
 pub(crate) struct S3Config {
     /// None: AWS itself.
     pub(crate) endpoint: Option<String>,
-    pub(crate) region: String,
+    /// `us-east-1` when not given.
+    pub(crate) region: Option<String>,
     pub(crate) access_key: String,
     pub(crate) secret_key: Secret,
+    /// That of temporary credentials.
+    pub(crate) session_token: Option<Secret>,
     pub(crate) path_style: bool,
 }
 
@@ -92,9 +106,10 @@ impl Default for S3Config {
     fn default() -> S3Config {
         S3Config {
             endpoint: None,
-            region: "us-east-1".to_owned(),
+            region: None,
             access_key: String::new(),
             secret_key: Secret::default(),
+            session_token: None,
             path_style: true,
         }
     }
@@ -136,6 +151,25 @@ impl Default for WorkerConfig {
 }
 
 impl WorkerConfig {
+    /// What the environment says of workers.
+    pub(crate) fn apply_environment(&mut self, get: impl Fn(&str) -> Option<String>) {
+        if let Some(model) = get("MESHWRIGHT_MATTING_MODEL") {
+            self.matting_model = Some(model.into());
+        }
+    }
+
+    /// What can be told before anything starts.
+    pub(crate) fn checked(&self) -> Outcome<()> {
+        self.memory_max()?;
+        match self.matting_model.as_ref().filter(|model| !model.is_file()) {
+            None => Ok(()),
+            Some(model) => Err(Refusal::Config(format!(
+                "worker.matting_model is {}, and there is no such file",
+                model.display()
+            ))),
+        }
+    }
+
     /// The cap on the device's memory.
     pub(crate) fn memory_max(&self) -> Outcome<Option<Bytes>> {
         let Some(text) = &self.memory_max else { return Ok(None) };
@@ -183,8 +217,51 @@ pub(crate) struct IngestConfig {
     pub(crate) keep: Option<String>,
     /// Finished jobs older than this go.
     pub(crate) keep_days: Option<u32>,
+    /// Whether the uploads of jobs that go are kept (`true` when not given): an input bucket may be somebody
+    /// else's.
+    pub(crate) keep_uploads: Option<bool>,
     /// Shortest time between two collections, in seconds.
     pub(crate) collect_every_s: Option<u64>,
+}
+
+impl GatewayConfig {
+    /// The environment's token, where there is one.
+    pub(crate) fn apply_environment(&mut self, get: impl Fn(&str) -> Option<String>) {
+        if let Some(token) = get("MESHWRIGHT_GATEWAY_TOKEN") {
+            self.token = Some(Secret(token));
+        }
+    }
+
+    /// Whether the gateway may listen there: without a token on loopback only, and with none that is guessed.
+    pub(crate) fn may_listen(&self, address: SocketAddr) -> Outcome<()> {
+        let text = match &self.token {
+            Some(Secret(token)) if token.len() < TOKEN_CHARACTERS_MIN => format!(
+                "the gateway's token has {} characters; use at least {TOKEN_CHARACTERS_MIN}, as from \
+                 `openssl rand -hex 32`",
+                token.len()
+            ),
+            None if !address.ip().is_loopback() => format!(
+                "the gateway would listen on {address} without a token; set MESHWRIGHT_GATEWAY_TOKEN (or \
+                 gateway.token), or listen on 127.0.0.1"
+            ),
+            _ => return Ok(()),
+        };
+        Err(Refusal::Config(text))
+    }
+}
+
+impl IngestConfig {
+    /// The most bytes that are kept.
+    pub(crate) fn keep(&self) -> Outcome<Option<Bytes>> {
+        let Some(text) = &self.keep else { return Ok(None) };
+        let bad = || Refusal::Config(format!("keep is {text:?}; use a size, as 50GB"));
+        Bytes::parse(text).map(Some).ok_or_else(bad)
+    }
+}
+
+/// What the environment says; an empty value says nothing.
+pub(crate) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 impl Config {
@@ -200,12 +277,17 @@ impl Config {
             Refusal::Config(text) => Refusal::Config(format!("{}: {text}", path.display())),
             other => other,
         })?;
-        config.apply_environment(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+        config.apply_environment(environment);
         config.checked()
     }
 
     fn parse(text: &str) -> Outcome<Config> {
-        toml::from_str(text).map_err(|error| Refusal::Config(error.to_string().trim().replace('\n', " ")))
+        // Not the whole error: it shows the line, and that may hold a secret.
+        toml::from_str(text).map_err(|error: toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let (line, why) = (before.matches('\n').count() + 1, error.message().replace('\n', " "));
+            Refusal::Config(format!("line {line}: {why}"))
+        })
     }
 
     fn apply_environment(&mut self, get: impl Fn(&str) -> Option<String>) {
@@ -221,26 +303,25 @@ impl Config {
         if let Some(endpoint) = get("MESHWRIGHT_S3_ENDPOINT") {
             self.s3.endpoint = Some(endpoint);
         }
+        if let Some(region) = get("AWS_REGION").filter(|_| self.s3.region.is_none()) {
+            self.s3.region = Some(region);
+        }
         if let Some(key) = get("AWS_ACCESS_KEY_ID").filter(|_| self.s3.access_key.is_empty()) {
             self.s3.access_key = key;
+            // A token belongs to the key that it came with.
+            self.s3.session_token = get("AWS_SESSION_TOKEN").map(Secret).or(self.s3.session_token.take());
         }
         if let Some(key) = get("AWS_SECRET_ACCESS_KEY").filter(|_| self.s3.secret_key.0.is_empty()) {
             self.s3.secret_key = Secret(key);
         }
-        if let Some(token) = get("MESHWRIGHT_GATEWAY_TOKEN") {
-            self.gateway.token = Some(Secret(token));
-        }
+        self.worker.apply_environment(&get);
+        self.gateway.apply_environment(&get);
     }
 
     fn checked(self) -> Outcome<Config> {
         self.site.clone().validated().map_err(|error| Refusal::Config(error.to_string()))?;
-        self.worker.memory_max()?;
-        if let Some(model) = self.worker.matting_model.as_ref().filter(|model| !model.is_file()) {
-            let model = model.display();
-            return Err(Refusal::Config(format!(
-                "worker.matting_model is {model}, and there is no such file"
-            )));
-        }
+        self.worker.checked()?;
+        self.ingest.keep()?;
         if self.s3.access_key.is_empty() || self.s3.secret_key.0.is_empty() {
             return Err(Refusal::Config(
                 "no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or s3.access_key and \
@@ -282,7 +363,8 @@ mod tests {
     fn what_cannot_work_is_refused_with_a_sentence_and_78() {
         check(KEYS, Ok(()));
         check("", Err("AWS_ACCESS_KEY_ID"));
-        check("nonsense = 1", Err("unknown field"));
+        check("nonsense = 1", Err("line 1: unknown field"));
+        check(&format!("{KEYS}[ingest]\nkeep = 'much'\n"), Err("use a size, as 50GB"));
         let site = |bucket: &str, tenant: &str| {
             let inputs = format!("[[site.inputs]]\nbucket = '{bucket}'\ntenant = '{tenant}'\n");
             format!("{KEYS}[site]\nstore = 'minio'\nstate = 's'\nmodels = 'm'\n{inputs}")
@@ -292,6 +374,51 @@ mod tests {
         check(&site("uploads", "Shop!"), Err("TenantId must match [a-z0-9-]{1,32}"));
         check(&format!("{KEYS}[worker]\nmemory_max = '1 apple'\n"), Err("at least 512MiB"));
         check(&format!("{KEYS}[worker]\nmatting_model = '/nowhere'\n"), Err("no such file"));
+    }
+
+    #[test]
+    fn a_broken_line_is_named_and_not_shown() {
+        let bad = ["secret_key = 'hunter2", "secret_key = 40772", "secret_key = hunter2", "path_style = 'x'"];
+        for line in bad {
+            let refused = Config::parse(&format!("[s3]\naccess_key = 'a'\n{line}\n")).expect_err(line);
+            let said = refused.to_string();
+            assert!(said.starts_with("line 3: ") && !said.contains('\n'), "{said}");
+            assert!(!said.contains("hunter2") && !said.contains("40772"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_gateway_listens_outside_only_with_a_token_that_nobody_guesses() {
+        let check = |token: Option<&str>, address: &str, expect: Option<&str>| {
+            let config = GatewayConfig { token: token.map(|token| Secret(token.to_owned())) };
+            let found = config.may_listen(address.parse().expect("an address"));
+            match (found, expect) {
+                (Ok(()), None) => {}
+                (Err(found), Some(part)) => {
+                    assert!(found.to_string().contains(part), "{found}");
+                    assert_eq!(found.exit_code(), 78);
+                }
+                (found, _) => panic!("{token:?} on {address} gave {found:?}"),
+            }
+        };
+        let long = "0123456789abcdef0123456789abcdef";
+        check(None, "127.0.0.1:8787", None);
+        check(None, "[::1]:8787", None);
+        check(None, "0.0.0.0:8787", Some("without a token"));
+        check(Some("short"), "127.0.0.1:8787", Some("has 5 characters"));
+        check(Some(long), "0.0.0.0:8787", None);
+    }
+
+    #[test]
+    fn temporary_credentials_are_taken_together() {
+        let get = |name: &str| name.starts_with("AWS_").then(|| format!("of-{name}"));
+        let mut config = Config::parse("").expect("all defaults");
+        config.apply_environment(get);
+        assert_eq!(config.s3.region.as_deref(), Some("of-AWS_REGION"));
+        assert_eq!(config.s3.session_token, Some(Secret("of-AWS_SESSION_TOKEN".to_owned())));
+        let mut config = Config::parse(KEYS).expect("keys of its own");
+        config.apply_environment(get);
+        assert_eq!((config.s3.access_key.as_str(), config.s3.session_token), ("a", None));
     }
 
     #[test]

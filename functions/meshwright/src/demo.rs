@@ -3,17 +3,24 @@
 //! demonstration.
 
 use crate::bars::Bars;
-use crate::cli::DemoArgs;
+use crate::cli::{DemoArgs, KEEP, KEEP_DAYS};
 use crate::folder;
+use crate::pipeline::refusal;
 use crate::progress::Progress;
 use crate::refusal::{Outcome, Refusal};
 use crate::report;
 use crate::service::{Service, ServiceOptions, data_folder};
-use domain::{EVENTS, Event, JobId};
+use domain::{EVENTS, Event, EventKind, JobId, Site};
 use futures::StreamExt;
+use futures::stream::BoxStream;
+use ports::{Logged, PortResult, Ports};
+use serde_json::json;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
+
+type Events = BoxStream<'static, PortResult<Logged>>;
 
 /// The samples, made by this project (`samples/README.md` says how).
 const SAMPLES: [(&str, &[u8]); 6] = [
@@ -29,77 +36,140 @@ const SAMPLES: [(&str, &[u8]); 6] = [
 const REDRAW: Duration = Duration::from_millis(200);
 
 pub(crate) async fn demo(args: DemoArgs, json: bool, shutdown: CancellationToken) -> Outcome<()> {
-    let pictures = pictures(&args)?;
     let data = args.data.clone().unwrap_or_else(|| data_folder("demo"));
+    folder::check_apart(args.images.as_deref(), None, &data)?;
+    let pictures = pictures(args.images.as_deref())?;
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let options = ServiceOptions { data: data.clone(), s3: any, listen: args.listen, keep: None };
-    let began = std::time::Instant::now();
+    let keep = (KEEP.to_owned(), KEEP_DAYS);
+    let options = ServiceOptions { data: data.clone(), s3: any, listen: args.listen, keep };
+    let began = Instant::now();
     let service = Service::start(options, shutdown.clone()).await?;
     eprintln!("S3 endpoint {}   page {}", service.endpoint, service.page);
+    let page = service.page.clone();
     let (ports, site) = (service.ports.clone(), service.config.site.clone());
     let lanes = service.config.worker.lanes(None);
-    let from = ports.wire.last_sequence(&EVENTS).await.map_err(crate::pipeline::refusal)? + 1;
-    let mut events = ports.wire.follow(&EVENTS, "event.>", from).await.map_err(crate::pipeline::refusal)?;
-    let mut names: BTreeMap<JobId, String> = BTreeMap::new();
-    for (name, content) in pictures {
-        names.insert(folder::upload(&ports, &site, &name, content).await?, name);
+    // A function that ends by an error ends everything, and is the reason that is told.
+    let running = tokio::spawn(service.wait());
+    let models = data.join("models");
+    let mut show = Show { ports, site, json, lanes, began, first_model: None };
+    let shown = tokio::select! {
+        shown = show.all(pictures, &models) => shown,
+        () = shutdown.cancelled() => Err(Refusal::Stopped),
+    };
+    if shown.is_ok() {
+        show.tell_end(&models, &page, args.stay);
     }
-    let mut progress = Progress::of(names.keys().copied());
-    let bars = Bars::new(names.clone(), json);
-    let mut redraw = tokio::time::interval(REDRAW);
-    let mut first_model = None;
-    while !progress.is_over() && !shutdown.is_cancelled() {
-        tokio::select! {
-            Some(logged) = events.next() => {
-                let Ok(logged) = logged else { continue };
-                let event = serde_json::from_slice::<Event>(&logged.payload).ok();
-                if let Some(event) = event.filter(|event| progress.hear(event)) {
-                    bars.tell(&event);
-                    if matches!(event.kind, domain::EventKind::Finished) {
-                        first_model.get_or_insert_with(|| began.elapsed());
-                    }
-                }
-            }
-            _ = redraw.tick() => {}
-            () = shutdown.cancelled() => {}
-        }
-        bars.draw(&progress, progress.eta(lanes));
-    }
-    bars.finish();
-    let out = data.join("models");
-    let mut rows = Vec::new();
-    for (job, name) in &names {
-        rows.push(report::row(&ports, &site, *job, name, &out).await?);
-    }
-    rows.sort_by(|a, b| a.name.cmp(&b.name));
-    report::print(&rows, json);
-    if !json {
-        if let Some(first) = first_model {
-            println!("First model after {:.1} s.", first.as_secs_f64());
-        }
-        println!("The files are in {}", out.display());
-        println!(
-            "The page is at {}{}",
-            service.page,
-            if args.stay { "" } else { " (with --stay it goes on)" }
-        );
-    }
-    if !args.stay {
+    if !args.stay || shown.is_err() {
         shutdown.cancel();
     }
-    service.wait().await
+    running.await.map_err(|error| Refusal::Io(error.to_string())).flatten()?;
+    shown
 }
 
-fn pictures(args: &DemoArgs) -> Outcome<Vec<(String, Vec<u8>)>> {
-    let Some(folder) = &args.images else {
-        return Ok(SAMPLES.map(|(name, content)| (name.to_owned(), content.to_vec())).into());
-    };
-    let mut pictures = Vec::new();
-    for path in folder::files_below(folder)? {
-        let content = std::fs::read(folder.join(&path));
-        let content = content.map_err(|e| Refusal::Input(format!("read {}: {e}", path.display())))?;
-        pictures.push((path.to_string_lossy().into_owned(), content));
+/// A picture by its name: a sample, or a file to read.
+enum Picture {
+    Sample(&'static [u8]),
+    File(PathBuf),
+}
+
+/// What the demonstration runs on, and what it finds.
+struct Show {
+    ports: Ports,
+    site: Site,
+    json: bool,
+    lanes: usize,
+    began: Instant,
+    first_model: Option<Duration>,
+}
+
+impl Show {
+    /// Uploads, follows, and prints the table; an error if a picture did not come to an end.
+    async fn all(&mut self, pictures: Vec<(String, Picture)>, models: &Path) -> Outcome<()> {
+        let wire = self.ports.wire.clone();
+        let from = wire.last_sequence(&EVENTS).await.map_err(refusal)? + 1;
+        let events = wire.follow(&EVENTS, "event.>", from).await.map_err(refusal)?;
+        let names = self.upload(pictures).await?;
+        self.follow(events, &names).await;
+        let mut rows = Vec::new();
+        for (job, name) in &names {
+            rows.push(report::row(&self.ports, &self.site, *job, name, models).await?);
+        }
+        rows.sort_by(|a, b| a.name.cmp(&b.name));
+        report::print(&rows, self.json);
+        let open: Vec<&str> = rows.iter().filter(|row| !row.finished).map(|row| row.name.as_str()).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        Err(Refusal::Unavailable(format!("not finished: {}; the table says why", open.join(", "))))
     }
+
+    /// Puts the pictures in, one in memory at a time. One that cannot be read or taken is told and left out.
+    async fn upload(&self, pictures: Vec<(String, Picture)>) -> Outcome<BTreeMap<JobId, String>> {
+        let mut names = BTreeMap::new();
+        for (name, picture) in pictures {
+            let content = match picture {
+                Picture::Sample(content) => Ok(content.to_vec()),
+                Picture::File(path) => folder::read(&path, self.site.upload_bytes_max).await,
+            };
+            let uploaded = match content {
+                Ok(content) => folder::upload(&self.ports, &self.site, &name, content).await,
+                Err(unread) => Err(unread),
+            };
+            match uploaded {
+                Ok(job) => drop(names.insert(job, name)),
+                Err(Refusal::Input(why)) => eprintln!("{name}: left out: {why}"),
+                Err(away) => return Err(away),
+            }
+        }
+        if names.is_empty() { Err(Refusal::Input("no picture could be taken".to_owned())) } else { Ok(names) }
+    }
+
+    /// Draws progress until all jobs have ended.
+    async fn follow(&mut self, mut events: Events, names: &BTreeMap<JobId, String>) {
+        let mut progress = Progress::of(names.keys().copied());
+        let bars = Bars::new(names.clone(), self.json);
+        let mut redraw = tokio::time::interval(REDRAW);
+        while !progress.is_over() {
+            bars.draw(&progress, self.lanes);
+            tokio::select! {
+                Some(logged) = events.next() => {
+                    let Ok(logged) = logged else { continue };
+                    let event = serde_json::from_slice::<Event>(&logged.payload).ok();
+                    if let Some(event) = event.filter(|event| progress.hear(event)) {
+                        bars.tell(&event);
+                        if event.kind == EventKind::Finished {
+                            self.first_model.get_or_insert_with(|| self.began.elapsed());
+                        }
+                    }
+                }
+                _ = redraw.tick() => {}
+            }
+        }
+        bars.draw(&progress, self.lanes);
+        bars.finish();
+    }
+
+    fn tell_end(&self, models: &Path, page: &str, stays: bool) {
+        let first = self.first_model.map(|first| first.as_secs_f64());
+        if self.json {
+            println!("{}", json!({"page": page, "folder": models, "first_model_s": first}));
+            return;
+        }
+        if let Some(first) = first {
+            println!("First model after {first:.1} s.");
+        }
+        println!("The files are in {}", models.display());
+        println!("The page is at {page}{}", if stays { "" } else { " (with --stay it goes on)" });
+    }
+}
+
+fn pictures(folder: Option<&Path>) -> Outcome<Vec<(String, Picture)>> {
+    let Some(folder) = folder else {
+        return Ok(SAMPLES.map(|(name, content)| (name.to_owned(), Picture::Sample(content))).into());
+    };
+    let files = folder::files_below(folder)?.into_iter();
+    let pictures: Vec<_> =
+        files.map(|path| (path.to_string_lossy().into_owned(), Picture::File(folder.join(path)))).collect();
     if pictures.is_empty() {
         return Err(Refusal::Input(format!("there is no file in {}", folder.display())));
     }

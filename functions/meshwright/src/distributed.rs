@@ -3,18 +3,18 @@
 use crate::config::{Config, S3Config};
 use crate::pipeline::refusal;
 use crate::refusal::{Outcome, Refusal};
-use ports::{Ports, Store, SystemClock};
+use ports::{PortError, Ports, Store, SystemClock};
 use std::sync::Arc;
 
 /// Connects to broker and store, makes or verifies streams and boards, and probes the store.
 pub(crate) async fn connect(config: &Config) -> Outcome<Ports> {
     let store = connect_store(&config.s3)?;
     check_buckets(&*store, config).await?;
-    let broker = nats::connect(nats_config(config)).await.map_err(|error| match error {
-        nats::ConnectError::Unreachable { .. } => Refusal::Unavailable(error.to_string()),
+    let broker = reach_broker(config).await?;
+    broker.ensure().await.map_err(|error| match error {
+        nats::DeclareError::Failed(PortError::Unavailable(_)) => Refusal::Unavailable(error.to_string()),
         _ => Refusal::Config(error.to_string()),
     })?;
-    broker.ensure().await.map_err(|error| Refusal::Config(error.to_string()))?;
     Ok(Ports {
         queue: broker.queue(),
         boards: broker.boards(),
@@ -24,14 +24,22 @@ pub(crate) async fn connect(config: &Config) -> Outcome<Ports> {
     })
 }
 
+/// Reaches the broker, and makes nothing on it.
+pub(crate) async fn reach_broker(config: &Config) -> Outcome<Arc<nats::Broker>> {
+    nats::connect(nats_config(config)).await.map_err(|error| match error {
+        nats::ConnectError::Unreachable { .. } => Refusal::Unavailable(error.to_string()),
+        _ => Refusal::Config(error.to_string()),
+    })
+}
+
 /// The client of the store; nothing is asked yet.
 pub(crate) fn connect_store(config: &S3Config) -> Outcome<Arc<dyn Store>> {
     let config = s3::Config {
         endpoint: config.endpoint.clone(),
-        region: config.region.clone(),
+        region: config.region.clone().unwrap_or_else(|| "us-east-1".to_owned()),
         access_key: config.access_key.clone(),
         secret_key: s3::Secret::new(config.secret_key.0.clone()),
-        session_token: None,
+        session_token: config.session_token.as_ref().map(|token| s3::Secret::new(token.0.clone())),
         path_style: config.path_style,
     };
     Ok(s3::connect(config))
@@ -50,7 +58,12 @@ pub(crate) async fn check_buckets(store: &dyn Store, config: &Config) -> Outcome
         }
     }
     for bucket in [&config.site.state, &config.site.models] {
-        s3::probe(store, bucket).await.map_err(|error| Refusal::Config(error.to_string()))?;
+        s3::probe(store, bucket).await.map_err(|error| match &error {
+            s3::ProbeError::Port { error: PortError::Unavailable(_), .. } => {
+                Refusal::Unavailable(error.to_string())
+            }
+            _ => Refusal::Config(error.to_string()),
+        })?;
     }
     Ok(())
 }

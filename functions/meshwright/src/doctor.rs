@@ -1,8 +1,10 @@
-//! `doctor`: checks every dependency of the distributed form, one line each, and says what to do. It changes
+//! `doctor`: checks everything that is needed, one line each, and says what to do. With a configuration of
+//! the distributed form it asks its servers, without one it looks at this machine for `up`. It changes
 //! nothing but what the store's probe writes and deletes.
 
+use crate::check_embedded;
 use crate::cli::ConfigArgs;
-use crate::config::{Config, WorkerConfig};
+use crate::config::{Config, WorkerConfig, environment};
 use crate::distributed;
 use crate::refusal::{Outcome, Refusal};
 use ports::Device;
@@ -10,47 +12,78 @@ use serde_json::json;
 use std::path::Path;
 use worker::{Lane, RunnerCommand};
 
-/// One finding.
-struct Finding {
-    what: &'static str,
-    result: Result<String, String>,
+/// One finding: what is well, or what to do.
+pub(crate) struct Finding {
+    pub(crate) what: &'static str,
+    pub(crate) result: Outcome<String>,
 }
 
 pub(crate) async fn doctor(args: ConfigArgs, json: bool) -> Outcome<()> {
-    let config = Config::load(args.config.as_deref());
-    let unread = WorkerConfig::default();
-    let told = config.as_ref().map_or(&unread, |config| &config.worker);
+    let distributed = is_configured(&args);
+    let config = if distributed { Config::load(args.config.as_deref()).map(Some) } else { Ok(None) };
+    let mut unread = WorkerConfig::default();
+    unread.apply_environment(environment);
+    let told = config.as_ref().ok().and_then(Option::as_ref).map_or(&unread, |config| &config.worker);
     let (library, matting) = (told.nvml_library.clone(), matting(&told.matting_place()));
     let mut findings = vec![memory().await];
     findings.extend(gpus(library.as_deref()));
     findings.extend([runner().await, matting]);
     match config {
-        Err(error) => findings.push(Finding { what: "configuration", result: Err(error.to_string()) }),
-        Ok(config) => {
+        Err(error) => findings.push(Finding { what: "configuration", result: Err(error) }),
+        Ok(None) => findings.extend(check_embedded::findings().await),
+        Ok(Some(config)) => {
             let buckets = config.site.buckets().join(", ");
             findings.push(Finding { what: "configuration", result: Ok(format!("buckets {buckets}")) });
             // A server that is away answers late: both are asked at once.
             findings.extend(<[Finding; 2]>::from(tokio::join!(store(&config), broker(&config))));
         }
     }
-    let bad = findings.iter().filter(|finding| finding.result.is_err()).count();
-    for Finding { what, result } in findings {
-        let (mark, text) = match &result {
-            Ok(text) => ("ok  ", text),
-            Err(text) => ("FAIL", text),
-        };
-        if json {
-            println!("{}", json!({"check": what, "ok": result.is_ok(), "text": text}));
-        } else {
-            println!("{mark}  {what}: {text}");
-        }
+    for finding in &findings {
+        print(finding, json);
     }
-    if bad == 0 { Ok(()) } else { Err(Refusal::Config(format!("{bad} checks failed; see above"))) }
+    verdict(&findings)
+}
+
+/// Whether anything says that the distributed form is meant.
+fn is_configured(args: &ConfigArgs) -> bool {
+    let variables = ["MESHWRIGHT_NATS_URL", "MESHWRIGHT_S3_ENDPOINT"];
+    args.config.is_some()
+        || Path::new("meshwright.toml").exists()
+        || variables.into_iter().any(|name| environment(name).is_some())
+}
+
+fn print(finding: &Finding, as_json: bool) {
+    let Finding { what, result } = finding;
+    let (mark, text) = match result {
+        Ok(text) => ("ok  ", text.clone()),
+        Err(error) => ("FAIL", error.to_string()),
+    };
+    if as_json {
+        println!("{}", json!({"check": what, "ok": result.is_ok(), "text": text}));
+    } else {
+        println!("{mark}  {what}: {text}");
+    }
+}
+
+/// The exit code is that of what must be mended first: the configuration, this machine, then servers.
+fn verdict(findings: &[Finding]) -> Outcome<()> {
+    let bad: Vec<&Refusal> = findings.iter().filter_map(|finding| finding.result.as_ref().err()).collect();
+    let text = match bad.len() {
+        1 => "one check failed; see above".to_owned(),
+        many => format!("{many} checks failed; see above"),
+    };
+    match bad.iter().map(|refusal| refusal.exit_code()).max() {
+        None => Ok(()),
+        Some(78) => Err(Refusal::Config(text)),
+        Some(74) => Err(Refusal::Io(text)),
+        Some(_) => Err(Refusal::Unavailable(text)),
+    }
 }
 
 async fn memory() -> Finding {
     let host = gpu::HostMemory::new(None);
-    let result = host.reading(&[]).await.map_err(|error| error.to_string()).map(|reading| {
+    let failed = |error: ports::PortError| Refusal::Io(error.to_string());
+    let result = host.reading(&[]).await.map_err(failed).map(|reading| {
         let give = reading.to_give(&host.class(), domain::Bytes::ZERO, domain::Bytes::ZERO);
         format!("{} in all, {} in use, {give} to plan with", reading.total_bytes, reading.used_bytes)
     });
@@ -64,15 +97,16 @@ fn gpus(library: Option<&Path>) -> Vec<Finding> {
     let none = |why: &str| vec![finding(Ok(format!("none, so host memory is used ({why})")))];
     match listed {
         Err(gpu::GpuError::NoDriver(why)) => none(&why),
-        Err(error) => vec![finding(Err(error.to_string()))],
+        Err(error) => vec![finding(Err(Refusal::Io(error.to_string())))],
         Ok((driver, entries)) if entries.is_empty() => none(&format!("driver {driver} sees no GPU")),
         Ok((driver, entries)) => entries.into_iter().map(|entry| finding(gpu_line(entry, &driver))).collect(),
     }
 }
 
-fn gpu_line(entry: Result<gpu::GpuEntry, gpu::GpuError>, driver: &str) -> Result<String, String> {
-    let entry = entry.map_err(|error| error.to_string())?;
-    let memory = entry.memory.map_err(|error| error.to_string())?;
+fn gpu_line(entry: Result<gpu::GpuEntry, gpu::GpuError>, driver: &str) -> Outcome<String> {
+    let failed = |error: gpu::GpuError| Refusal::Io(error.to_string());
+    let entry = entry.map_err(failed)?;
+    let memory = entry.memory.map_err(failed)?;
     let gpu::GpuMemory { total, used, free, reserved } = memory;
     let gpu::GpuEntry { index, uuid, name, .. } = entry;
     let of = entry.slice_of.map(|gpu| format!(", a slice of {gpu}")).unwrap_or_default();
@@ -93,11 +127,12 @@ fn matting(place: &Path) -> Finding {
     let result = match std::fs::read(place) {
         Ok(bytes) => nn::Model::load(&nn::U2NETP, &bytes)
             .map(|_| format!("{shown}: pictures need no plain background"))
-            .map_err(|error| format!("{shown}: {error}")),
+            .map_err(|error| Refusal::Config(format!("{shown}: {error}"))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(format!(
-            "not installed, so pictures need transparency or a plain background; put u2netp.onnx at {shown}"
+            "not installed, so pictures need transparency or a plain background; put u2netp.onnx at {shown}, \
+             or name it in MESHWRIGHT_MATTING_MODEL"
         )),
-        Err(error) => Err(format!("read {shown}: {error}")),
+        Err(error) => Err(Refusal::Io(format!("read {shown}: {error}"))),
     };
     Finding { what: "matting", result }
 }
@@ -113,7 +148,7 @@ async fn runner() -> Finding {
         lane.rest().await;
         Ok(format!("starts in {:.0} ms", took.as_secs_f64() * 1000.0))
     };
-    Finding { what: "runner", result: result.await }
+    Finding { what: "runner", result: result.await.map_err(Refusal::Io) }
 }
 
 async fn store(config: &Config) -> Finding {
@@ -122,10 +157,32 @@ async fn store(config: &Config) -> Finding {
         distributed::check_buckets(&*store, config).await?;
         Ok("buckets are there, conditional writes are atomic".to_owned())
     };
-    Finding { what: "object store", result: result.await.map_err(|error: Refusal| error.to_string()) }
+    Finding { what: "object store", result: result.await }
 }
 
 async fn broker(config: &Config) -> Finding {
-    let result = distributed::connect(config).await.map_err(|error| error.to_string());
-    Finding { what: "NATS", result: result.map(|_| "reachable, streams and boards as declared".to_owned()) }
+    let said =
+        "reachable, new enough, and it lets us in; functions make or verify their streams when they start";
+    let result = distributed::reach_broker(config).await.map(|_| said.to_owned());
+    Finding { what: "NATS", result }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_names_what_must_be_mended_first() {
+        let check = |results: Vec<Outcome<String>>, expect: Option<u8>| {
+            let findings: Vec<Finding> =
+                results.into_iter().map(|result| Finding { what: "x", result }).collect();
+            assert_eq!(verdict(&findings).err().map(|refusal| refusal.exit_code()), expect);
+        };
+        let fine = || Ok(String::new());
+        let away = || Err(Refusal::Unavailable("away".to_owned()));
+        let wrong = || Err(Refusal::Config("wrong".to_owned()));
+        check(vec![fine(), fine()], None);
+        check(vec![fine(), away()], Some(69));
+        check(vec![away(), wrong(), away()], Some(78));
+    }
 }

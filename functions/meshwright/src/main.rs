@@ -1,9 +1,10 @@
 //! The binary: parses, dispatches, turns a refusal into one sentence and an exit code. Everything else has a
 //! room of its own: `cli` what can be typed, `config` what is configured, `distributed` and `service` the two
-//! ways to get ports, `pipeline` what runs on them, `client` the commands that speak HTTP.
+//! ways to get ports, `pipeline` what runs on them, `client` the commands that speak `http`.
 #![forbid(unsafe_code)]
 
 mod bars;
+mod check_embedded;
 mod cli;
 mod client;
 mod config;
@@ -11,6 +12,8 @@ mod demo;
 mod distributed;
 mod doctor;
 mod folder;
+mod health;
+mod http;
 mod metrics_text;
 mod pipeline;
 mod progress;
@@ -20,6 +23,7 @@ mod run;
 mod service;
 mod stages;
 mod synthetic;
+mod taken;
 mod up;
 
 use clap::{CommandFactory, Parser};
@@ -53,7 +57,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {
-            eprintln!("meshwright: {refusal}");
+            refusal.tell(cli.json);
             ExitCode::from(refusal.exit_code())
         }
     }
@@ -64,14 +68,34 @@ async fn dispatch(command: Command, json: bool) -> Outcome<()> {
     tokio::spawn(cancel_on_signal(shutdown.clone()));
     match command {
         Command::Demo(args) => demo::demo(args, json, shutdown).await,
-        Command::Up(args) => up::up(args, json, shutdown).await,
-        Command::Run(args) => run::run(args, shutdown).await,
+        Command::Up(args) => stopped_is_fine(up::up(args, json, shutdown).await),
+        Command::Run(args) => stopped_is_fine(run::run(args, json, shutdown).await),
+        command => tokio::select! {
+            ended = ask(command, json) => ended,
+            // Nothing here needs to be finished.
+            () = shutdown.cancelled() => Err(Refusal::Stopped),
+        },
+    }
+}
+
+/// A service that is told to stop while it starts has done what it was told.
+fn stopped_is_fine(ended: Outcome<()>) -> Outcome<()> {
+    match ended {
+        Err(Refusal::Stopped) => Ok(()),
+        ended => ended,
+    }
+}
+
+/// The commands that only ask somebody.
+async fn ask(command: Command, json: bool) -> Outcome<()> {
+    match command {
         Command::Submit(args) => client::submit(args, json).await,
         Command::Watch(args) => client::watch(args, json).await,
-        Command::Sweep(args) => client::sweep(args).await,
-        Command::Cancel(args) => client::cancel(args).await,
+        Command::Sweep(args) => client::sweep(args, json).await,
+        Command::Cancel(args) => client::cancel(args, json).await,
         Command::DeadLetter(command) => client::dead_letter(command, json).await,
         Command::Doctor(args) => doctor::doctor(args, json).await,
+        Command::Demo(_) | Command::Up(_) | Command::Run(_) => Ok(()),
         Command::Completions { .. } | Command::Runner { .. } => Ok(()),
     }
 }

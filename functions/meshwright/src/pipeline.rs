@@ -5,7 +5,7 @@ use crate::cli::Function;
 use crate::config::Config;
 use crate::metrics_text::Metrics;
 use crate::refusal::{Outcome, Refusal};
-use domain::{Bytes, Stage};
+use domain::Stage;
 use ports::{PortError, Ports};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -37,15 +37,10 @@ impl Pipeline {
 
     /// Starts `ingest`.
     pub(crate) fn ingest(&mut self, ports: &Ports, config: &Config) -> Outcome<()> {
-        let keep =
-            match &config.ingest.keep {
-                None => None,
-                Some(text) => Some(Bytes::parse(text).ok_or_else(|| {
-                    Refusal::Config(format!("ingest.keep is {text:?}; use a size, as 50GB"))
-                })?),
-            };
+        let keep = config.ingest.keep()?;
         let days = config.ingest.keep_days.map(|days| Duration::from_secs(u64::from(days) * 24 * 3600));
         let mut settings = ingest::Settings::new(config.site.clone(), config.times()).keeping(keep, days);
+        settings.collect.retention.uploads = config.ingest.keep_uploads == Some(false);
         if let Some(every_s) = config.ingest.collect_every_s {
             settings.collect.every = Duration::from_secs(every_s.max(1));
         }
@@ -82,6 +77,19 @@ impl Pipeline {
         };
         self.spawn("gateway", gateway::serve(listener, ports.clone(), settings, self.shutdown.clone()));
         Ok(())
+    }
+
+    /// Starts `/metrics`, `/livez` and `/readyz` of a process without a gateway.
+    pub(crate) fn health(
+        &mut self,
+        ports: &Ports,
+        config: &Config,
+        listener: TcpListener,
+        metrics: &Metrics,
+    ) {
+        let (ports, bucket, metrics) = (ports.clone(), config.site.state.clone(), metrics.clone());
+        let serving = crate::health::serve(listener, ports, bucket, metrics, self.shutdown.clone());
+        self.spawn("health", serving);
     }
 
     /// Starts a worker for some stages on one device.

@@ -1,7 +1,7 @@
 //! Jobs as their events tell: a pure fold from which bars, lines and ETAs are drawn. It knows no terminal and
 //! no clock.
 
-use domain::{Event, EventKind, JobId, Stage, Timestamp};
+use domain::{Event, EventKind, JobId, Life, Stage, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -14,9 +14,28 @@ pub(crate) enum End {
     Cancelled(String),
 }
 
+/// How long the rest takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Eta {
+    pub(crate) left: Duration,
+    /// Whether it rests on measured stages alone; else some are supposed.
+    pub(crate) measured: bool,
+}
+
+/// How long a stage takes before any was measured: one small picture on one core.
+fn supposed(stage: Stage) -> Duration {
+    Duration::from_millis(match stage {
+        Stage::Preprocess => 500,
+        Stage::Shape => 1500,
+        Stage::Texture => 1500,
+        Stage::Export => 500,
+    })
+}
+
 /// One job.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct JobLine {
+    life: Life,
     pub(crate) running: Option<(Stage, f32, Timestamp)>,
     pub(crate) committed: Vec<Stage>,
     pub(crate) end: Option<End>,
@@ -40,6 +59,14 @@ impl Progress {
     /// Takes an event in; false if it is of a job that nobody follows.
     pub(crate) fn hear(&mut self, event: &Event) -> bool {
         let Some(line) = self.jobs.get_mut(&event.job) else { return false };
+        if event.life < line.life {
+            // A straggler of an earlier life decides nothing any more.
+            return true;
+        }
+        if event.life > line.life {
+            // What was committed stays; how the earlier life ended does not.
+            (line.life, line.running, line.end) = (event.life, None, None);
+        }
         match &event.kind {
             EventKind::Accepted { .. } => {}
             EventKind::Started { stage } => line.running = Some((*stage, 0.0, event.at)),
@@ -79,6 +106,11 @@ impl Progress {
         self.jobs.values().all(|line| line.end.is_some())
     }
 
+    /// Whether this job has ended.
+    pub(crate) fn has_ended(&self, job: JobId) -> bool {
+        self.jobs.get(&job).is_some_and(|line| line.end.is_some())
+    }
+
     /// Of a stage: thousandths done, and thousandths in all, of the jobs that reach it.
     pub(crate) fn of_stage(&self, stage: Stage) -> (u64, u64) {
         let share = |line: &JobLine| match line {
@@ -92,28 +124,25 @@ impl Progress {
         reach.fold((0, 0), |(done, all), line| (done + share(line), all + 1000))
     }
 
-    /// How long the rest takes on this many lanes: the remaining stage tasks at their measured mean times.
-    /// None before the first measurement; a stage not measured yet counts as the mean of those that are.
-    pub(crate) fn eta(&self, lanes: usize) -> Option<Duration> {
-        let (count, sum) = self.measured.values().fold((0, Duration::ZERO), |(n, s), (m, t)| (n + m, s + *t));
-        let mean = sum.checked_div(count)?;
-        let rest: Duration = Stage::ALL
-            .into_iter()
-            .map(|stage| {
-                let (done, all) = self.of_stage(stage);
-                let each = self.measured.get(&stage).and_then(|(n, sum)| sum.checked_div(*n)).unwrap_or(mean);
-                each.mul_f64(all.saturating_sub(done) as f64 / 1000.0)
-            })
-            .sum();
+    /// How long the rest takes on this many lanes: the remaining stage tasks at their measured mean times, or
+    /// at those that are supposed.
+    pub(crate) fn eta(&self, lanes: usize) -> Eta {
+        let mut eta = Eta { left: Duration::ZERO, measured: true };
+        for stage in Stage::ALL {
+            let (done, all) = self.of_stage(stage);
+            let measured = self.measured.get(&stage).and_then(|(n, sum)| sum.checked_div(*n));
+            let each = measured.unwrap_or_else(|| supposed(stage));
+            eta.left += each.mul_f64(all.saturating_sub(done) as f64 / 1000.0);
+            eta.measured &= measured.is_some() || done >= all;
+        }
         let open = self.jobs.values().filter(|line| line.end.is_none()).count();
-        Some(rest / (lanes.min(open).max(1) as u32))
+        Eta { left: eta.left / (lanes.min(open).max(1) as u32), ..eta }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::Life;
 
     fn event(job: u8, at: u64, kind: EventKind) -> Event {
         Event { job: JobId([job; 16]), life: Life(0), at: Timestamp(at), kind }
@@ -122,15 +151,37 @@ mod tests {
     #[test]
     fn a_stage_is_measured_and_the_rest_estimated() {
         let mut progress = Progress::of([JobId([1; 16]), JobId([2; 16])]);
-        assert_eq!(progress.eta(1), None);
-        let stage = Stage::Preprocess;
-        assert!(progress.hear(&event(1, 1_000, EventKind::Started { stage })));
-        assert!(progress.hear(&event(1, 3_000, EventKind::StageDone { stage })));
+        // From the first second on: two of each stage.
+        assert_eq!(progress.eta(1), Eta { left: Duration::from_secs(8), measured: false });
+        let mut at = 1_000;
+        for stage in Stage::ALL {
+            assert!(progress.hear(&event(1, at, EventKind::Started { stage })));
+            assert!(progress.hear(&event(1, at + 2_000, EventKind::StageDone { stage })));
+            at += 2_000;
+        }
         assert!(!progress.hear(&event(9, 0, EventKind::Finished)));
-        assert_eq!(progress.of_stage(stage), (1000, 2000));
-        // One preprocess and two of each other stage are left, 2 s each.
-        assert_eq!(progress.eta(1), Some(Duration::from_secs(14)));
-        assert_eq!(progress.eta(8), Some(Duration::from_secs(7)));
+        assert_eq!(progress.of_stage(Stage::Shape), (1000, 2000));
+        // One of each stage is left, 2 s each.
+        assert_eq!(progress.eta(1), Eta { left: Duration::from_secs(8), measured: true });
+        assert_eq!(progress.eta(8), Eta { left: Duration::from_secs(4), measured: true });
+    }
+
+    #[test]
+    fn a_redriven_job_loses_its_old_end_and_keeps_what_is_committed() {
+        let job = JobId([1; 16]);
+        let mut progress = Progress::of([job]);
+        progress.hear(&event(1, 1, EventKind::StageDone { stage: Stage::Preprocess }));
+        progress.hear(&event(1, 2, EventKind::Dead { stage: Stage::Shape, error: "it broke".to_owned() }));
+        assert!(progress.has_ended(job));
+        let started = EventKind::Started { stage: Stage::Shape };
+        progress.hear(&Event { life: Life(1), ..event(1, 3, started) });
+        assert!(!progress.has_ended(job));
+        assert_eq!(progress.of_stage(Stage::Preprocess), (1000, 1000));
+        // A straggler of the first life ends nothing.
+        progress.hear(&event(1, 4, EventKind::Cancelled { reason: "late".to_owned() }));
+        assert!(!progress.has_ended(job));
+        progress.hear(&Event { life: Life(1), ..event(1, 5, EventKind::Finished) });
+        assert!(progress.is_over());
     }
 
     #[test]

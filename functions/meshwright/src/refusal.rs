@@ -1,10 +1,11 @@
 //! Why the program does not start or go on: one clear sentence, and an exit code that scripts can tell apart
 //! (sysexits).
 
+use serde_json::json;
 use std::fmt;
 
 /// A sentence for a person and what kind of thing is wrong.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Refusal {
     /// The configuration cannot work: exit 78.
     Config(String),
@@ -14,16 +15,28 @@ pub(crate) enum Refusal {
     Input(String),
     /// This machine does not let us: exit 74.
     Io(String),
+    /// Ctrl-C or SIGTERM before it was done: exit 130.
+    Stopped,
 }
 
 impl Refusal {
-    /// As in `sysexits.h`.
+    /// As in `sysexits.h`; 130 as shells say it of ctrl-C.
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
             Refusal::Input(_) => 65,
             Refusal::Unavailable(_) => 69,
             Refusal::Io(_) => 74,
             Refusal::Config(_) => 78,
+            Refusal::Stopped => 130,
+        }
+    }
+
+    /// Tells it on standard error, for a person or for a program.
+    pub(crate) fn tell(&self, as_json: bool) {
+        if as_json {
+            eprintln!("{}", json!({"error": self.to_string(), "exit_code": self.exit_code()}));
+        } else {
+            eprintln!("meshwright: {self}");
         }
     }
 }
@@ -34,6 +47,7 @@ impl fmt::Display for Refusal {
             Refusal::Config(text) | Refusal::Unavailable(text) | Refusal::Input(text) | Refusal::Io(text) => {
                 f.write_str(text)
             }
+            Refusal::Stopped => f.write_str("stopped"),
         }
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) job: JobId,
     pub(crate) outcome: String,
+    /// Whether the picture has become what it can become: a model, or a refusal with a reason.
+    pub(crate) finished: bool,
     /// Seconds from acceptance by a worker to the stored artifacts, per stage.
     pub(crate) stages: Vec<(Stage, f64)>,
     pub(crate) triangles: Option<usize>,
@@ -49,6 +51,7 @@ pub(crate) async fn row(
         name: name.to_owned(),
         job,
         outcome: "not finished".to_owned(),
+        finished: false,
         stages: Vec::new(),
         triangles: None,
         files: Vec::new(),
@@ -63,6 +66,7 @@ pub(crate) async fn row(
         }
     }
     if let Some(outcome) = outcome {
+        row.finished = matches!(outcome.ending, Ending::Done { .. } | Ending::Rejected { .. });
         row.outcome = match outcome.ending {
             Ending::Done { unpublished, .. } => unpublished.unwrap_or_else(|| "done".to_owned()),
             Ending::Rejected { reason } => format!("rejected: {reason}"),

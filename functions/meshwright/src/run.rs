@@ -6,21 +6,50 @@ use crate::distributed;
 use crate::metrics_text::Metrics;
 use crate::pipeline::{Pipeline, device, stages_of};
 use crate::refusal::{Outcome, Refusal};
+use serde_json::json;
+use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// Where the gateway listens unless told otherwise.
-const GATEWAY_LISTEN: &str = "127.0.0.1:8787";
+const GATEWAY_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8787);
 
-pub(crate) async fn run(args: RunArgs, shutdown: CancellationToken) -> Outcome<()> {
+pub(crate) async fn run(args: RunArgs, json: bool, shutdown: CancellationToken) -> Outcome<()> {
     let config = Config::load(args.config.config.as_deref())?;
     let stages = stages_of(&args.functions);
     let has = |function| args.functions.contains(&function);
     let name = worker_name(&config);
     let device = device(&config, if stages.is_empty() { "host" } else { &args.device })?;
+    let listen = args.listen.or(has(Function::Gateway).then_some(GATEWAY_LISTEN));
+    if let Some(address) = listen.filter(|_| has(Function::Gateway)) {
+        config.gateway.may_listen(address)?;
+    }
     let metrics = Metrics::install()?;
-    let ports = distributed::connect(&config).await?;
+    let ports = tokio::select! {
+        ports = distributed::connect(&config) => ports?,
+        () = shutdown.cancelled() => return Err(Refusal::Stopped),
+    };
+    // Bound only when nothing else stands in the way, and before anything works.
+    let listener = match listen {
+        Some(address) => Some(bind(&address.to_string()).await?),
+        None => None,
+    };
     let mut pipeline = Pipeline::new(shutdown);
+    let mut ready = json!({"ready": true});
+    if let Some(listener) = listener {
+        let address = listener.local_addr().map_err(|e| Refusal::Io(e.to_string()))?;
+        let what = if has(Function::Gateway) {
+            pipeline.gateway(&ports, &config, listener, &metrics)?;
+            "gateway"
+        } else {
+            pipeline.health(&ports, &config, listener, &metrics);
+            "metrics"
+        };
+        ready[what] = format!("http://{address}").into();
+        if !json {
+            println!("{what} on http://{address}");
+        }
+    }
     if has(Function::Ingest) {
         pipeline.ingest(&ports, &config)?;
     }
@@ -30,20 +59,11 @@ pub(crate) async fn run(args: RunArgs, shutdown: CancellationToken) -> Outcome<(
     if !stages.is_empty() {
         pipeline.worker(&ports, &config, &stages, (&name, device))?;
     }
-    if has(Function::Gateway) {
-        let address = args.listen.map_or_else(|| GATEWAY_LISTEN.to_owned(), |address| address.to_string());
-        if config.gateway.token.is_none() && !is_loopback(&address) {
-            return Err(Refusal::Config(format!(
-                "the gateway would listen on {address} without a token; set gateway.token, or listen on \
-                 127.0.0.1"
-            )));
-        }
-        let listener = bind(&address).await?;
-        let address = listener.local_addr().map_err(|e| Refusal::Io(e.to_string()))?;
-        pipeline.gateway(&ports, &config, listener, &metrics)?;
-        println!("gateway on http://{address}");
+    if json {
+        println!("{ready}");
+    } else {
+        println!("ready");
     }
-    println!("ready");
     pipeline.wait().await
 }
 
@@ -52,10 +72,6 @@ pub(crate) async fn bind(address: &str) -> Outcome<TcpListener> {
     let listener = TcpListener::bind(address).await;
     listener
         .map_err(|e| Refusal::Io(format!("listen on {address}: {e}; choose another address with --listen")))
-}
-
-fn is_loopback(address: &str) -> bool {
-    address.parse::<std::net::SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
 }
 
 /// The configured name, or the host's: with the process id, so that several workers fit on one host.

@@ -3,7 +3,9 @@
 //!
 //! The bucket is on disk and is the truth: after a restart the sweep finds what was not finished.
 
-use crate::config::{Config, GatewayConfig, IngestConfig, NatsConfig, S3Config, Secret, WorkerConfig};
+use crate::config::{
+    Config, GatewayConfig, IngestConfig, NatsConfig, S3Config, Secret, WorkerConfig, environment,
+};
 use crate::distributed;
 use crate::metrics_text::Metrics;
 use crate::pipeline::{Pipeline, device};
@@ -34,7 +36,8 @@ pub(crate) struct ServiceOptions {
     pub(crate) data: PathBuf,
     pub(crate) s3: SocketAddr,
     pub(crate) listen: SocketAddr,
-    pub(crate) keep: Option<(String, u32)>,
+    /// Most bytes on disk, and most days.
+    pub(crate) keep: (String, u32),
 }
 
 /// Everything, running.
@@ -50,8 +53,20 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts everything. One process per data folder.
+    /// Starts everything, unless it is to stop meanwhile. One process per data folder.
     pub(crate) async fn start(options: ServiceOptions, shutdown: CancellationToken) -> Outcome<Service> {
+        tokio::select! {
+            service = Service::start_all(options, shutdown.clone()) => service,
+            () = shutdown.cancelled() => Err(Refusal::Stopped),
+        }
+    }
+
+    async fn start_all(options: ServiceOptions, shutdown: CancellationToken) -> Outcome<Service> {
+        let site = Site::simple("embedded".parse().expect("a constant that matches the pattern"));
+        let mut config = config(site.clone(), &options);
+        config.worker.checked()?;
+        config.ingest.keep()?;
+        config.gateway.may_listen(options.listen)?;
         let at = |what: &str, error: std::io::Error| {
             Refusal::Io(format!("{what} in {}: {error}", options.data.display()))
         };
@@ -60,10 +75,11 @@ impl Service {
         let credentials =
             credentials(&options.data.join("credentials.json")).map_err(|e| at("keep keys", e))?;
         let metrics = Metrics::install()?;
-        let site = Site::simple("embedded".parse().expect("a constant that matches the pattern"));
         let broker = embedded::MemoryBroker::new(Times::PRODUCTION, Arc::new(SystemClock));
         let s3 = start_s3(&options, &credentials, &site, broker.queue()).await?;
-        let config = config(site, &s3.endpoint, &credentials, options.keep);
+        config.s3.endpoint = Some(s3.endpoint.clone());
+        config.s3.access_key.clone_from(&credentials.access_key);
+        config.s3.secret_key = Secret(credentials.secret_key.clone());
         let store = distributed::connect_store(&config.s3)?;
         distributed::check_buckets(&*store, &config).await?;
         let clock = Arc::new(SystemClock);
@@ -123,26 +139,31 @@ async fn start_s3(
     })
 }
 
-fn config(site: Site, endpoint: &str, credentials: &Credentials, keep: Option<(String, u32)>) -> Config {
-    let (keep, keep_days) = keep.map_or((None, None), |(keep, days)| (Some(keep), Some(days)));
-    Config {
+/// What the embedded form runs with; the store's address and keys are not known yet. Its uploads are its own,
+/// so they go with their jobs.
+fn config(site: Site, options: &ServiceOptions) -> Config {
+    let (keep, keep_days) = options.keep.clone();
+    let mut config = Config {
         nats: NatsConfig::default(),
-        s3: S3Config {
-            endpoint: Some(endpoint.to_owned()),
-            access_key: credentials.access_key.clone(),
-            secret_key: Secret(credentials.secret_key.clone()),
-            ..S3Config::default()
-        },
+        s3: S3Config::default(),
         site,
         worker: WorkerConfig::default(),
         gateway: GatewayConfig::default(),
-        ingest: IngestConfig { keep, keep_days, collect_every_s: None },
+        ingest: IngestConfig {
+            keep: Some(keep),
+            keep_days: Some(keep_days),
+            keep_uploads: Some(false),
+            collect_every_s: None,
+        },
         times_divided_by: 1,
-    }
+    };
+    config.worker.apply_environment(environment);
+    config.gateway.apply_environment(environment);
+    config
 }
 
 /// Holds the data folder for this process alone.
-fn lock(data: &Path) -> Outcome<fs::File> {
+pub(crate) fn lock(data: &Path) -> Outcome<fs::File> {
     let path = data.join("lock");
     let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(|e| Refusal::Io(format!("open {}: {e}", path.display())))?;
@@ -171,6 +192,8 @@ fn credentials(path: &Path) -> std::io::Result<Credentials> {
     file.write_all(&serde_json::to_vec(&made)?)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
+    // Else a power loss may take them back when objects are signed with them already.
+    fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
     Ok(made)
 }
 

@@ -2,15 +2,18 @@
 
 use crate::cli::UpArgs;
 use crate::folder;
+use crate::pipeline::refusal;
 use crate::refusal::{Outcome, Refusal};
 use crate::service::{Service, ServiceOptions, data_folder};
-use domain::{Bytes, EVENTS, Event, EventKind, Site};
+use crate::taken::{Seen, Taken};
+use domain::{EVENTS, Event, EventKind, Site};
 use futures::StreamExt;
-use ports::{GetOptions, Got, Ports, list_all};
+use ports::{GetOptions, Got, Listed, Ports, list_all};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// Time between two looks at a watched folder. A file is taken once it looks the same twice, so that none is
@@ -19,30 +22,54 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Models are copied out at most this often.
 const COPY_EVERY: Duration = Duration::from_millis(500);
+/// What could not be copied is tried again after this.
+const COPY_AGAIN: Duration = Duration::from_secs(30);
 
 pub(crate) async fn up(args: UpArgs, json: bool, shutdown: CancellationToken) -> Outcome<()> {
-    Bytes::parse(&args.keep)
-        .ok_or_else(|| Refusal::Config(format!("--keep {:?}: use a size, as 50GB", args.keep)))?;
     let data = args.data.clone().unwrap_or_else(|| data_folder("up"));
-    let keep = Some((args.keep.clone(), args.keep_days));
+    folder::check_apart(args.images.as_deref(), args.out.as_deref(), &data)?;
+    if let Some(out) = &args.out {
+        std::fs::create_dir_all(out).map_err(|e| Refusal::Io(format!("make {}: {e}", out.display())))?;
+    }
+    let keep = (args.keep.clone(), args.keep_days);
     let options = ServiceOptions { data: data.clone(), s3: args.s3, listen: args.listen, keep };
     let service = Service::start(options, shutdown.clone()).await?;
-    print_address(&service, &data, json);
-    if let (Some(images), Some(out)) = (args.images, args.out) {
-        std::fs::create_dir_all(&out).map_err(|e| Refusal::Io(format!("make {}: {e}", out.display())))?;
-        folder::files_below(&images)?;
-        let (ports, site) = (service.ports.clone(), service.config.site.clone());
-        tokio::spawn(watch(ports.clone(), site.clone(), images, shutdown.clone()));
-        tokio::spawn(copy_out(ports, site, out, shutdown.clone()));
+    let (ports, site) = (service.ports.clone(), service.config.site.clone());
+    if let Some(images) = args.images {
+        let journal = data.join("taken.jsonl");
+        let unread = |e: std::io::Error| Refusal::Io(format!("keep {}: {e}", journal.display()));
+        let taken = Taken::open(journal.clone()).map_err(unread)?;
+        let watch =
+            Watch { ports: ports.clone(), site: site.clone(), images, taken, refused: BTreeMap::new() };
+        tokio::spawn(watch.run(shutdown.clone()));
     }
+    if let Some(out) = args.out {
+        let copier = Copier { ports, site, out, copied: BTreeMap::new(), refused: BTreeMap::new() };
+        tokio::spawn(copier.run(shutdown));
+    }
+    print_address(&service, &data, json);
     service.wait().await
 }
 
 fn print_address(service: &Service, data: &Path, json: bool) {
     let (endpoint, page) = (&service.endpoint, &service.page);
     let (access, secret) = (&service.credentials.access_key, &service.credentials.secret_key);
+    let aws = [
+        format!("export AWS_ACCESS_KEY_ID={access} AWS_SECRET_ACCESS_KEY={secret} AWS_REGION=us-east-1"),
+        format!("aws --endpoint-url {endpoint} s3 cp chair.png s3://uploads/"),
+        format!("aws --endpoint-url {endpoint} s3 ls --recursive s3://models/"),
+    ];
+    let mc = [
+        format!("mc alias set meshwright {endpoint} {access} {secret}"),
+        "mc cp chair.png meshwright/uploads/".to_owned(),
+    ];
+    let submit = [format!("meshwright submit --server {page} --watch chair.png")];
     if json {
-        println!("{}", json!({"s3": endpoint, "page": page, "access_key": access, "secret_key": secret}));
+        let lines = json!({"aws": aws, "mc": mc, "submit": submit});
+        println!(
+            "{}",
+            json!({"s3": endpoint, "page": page, "access_key": access, "secret_key": secret, "lines": lines})
+        );
         return;
     }
     println!("Page and HTTP API   {page}");
@@ -50,121 +77,178 @@ fn print_address(service: &Service, data: &Path, json: bool) {
     println!("Keys                {}", data.join("credentials.json").display());
     println!();
     println!("Put a picture in (any of these), find the model in bucket \"models\":");
-    println!();
-    println!("  export AWS_ACCESS_KEY_ID={access} AWS_SECRET_ACCESS_KEY={secret} AWS_REGION=us-east-1");
-    println!("  aws --endpoint-url {endpoint} s3 cp chair.png s3://uploads/");
-    println!("  aws --endpoint-url {endpoint} s3 ls --recursive s3://models/");
-    println!();
-    println!("  mc alias set meshwright {endpoint} {access} {secret}");
-    println!("  mc cp chair.png meshwright/uploads/");
-    println!();
-    println!("  meshwright submit --server {page} --watch chair.png");
+    for lines in [&aws[..], &mc[..], &submit[..]] {
+        println!();
+        for line in lines {
+            println!("  {line}");
+        }
+    }
     println!();
     println!("Ctrl-C stops it; nothing is lost, the next `meshwright up` goes on.");
 }
 
-/// A file as a look finds it: changed when either changes.
-type Seen = (u64, u128);
+/// The watched folder.
+struct Watch {
+    ports: Ports,
+    site: Site,
+    images: PathBuf,
+    taken: Taken,
+    /// What cannot be taken as it is, and was told.
+    refused: BTreeMap<String, Seen>,
+}
 
-async fn watch(ports: Ports, site: Site, images: PathBuf, shutdown: CancellationToken) {
-    let (mut last, mut taken): (BTreeMap<PathBuf, Seen>, BTreeMap<PathBuf, Seen>) = Default::default();
-    let mut look = tokio::time::interval(LOOK_EVERY);
-    loop {
-        tokio::select! { _ = look.tick() => {}, () = shutdown.cancelled() => return }
-        let found = match folder::files_below(&images) {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::warn!(%error, "look at the watched folder");
-                continue;
-            }
-        };
-        let mut now = BTreeMap::new();
-        for path in found {
-            let Ok(seen) = seen(&images.join(&path)) else { continue };
-            now.insert(path.clone(), seen);
-            if last.get(&path) != Some(&seen) || taken.get(&path) == Some(&seen) {
-                continue;
-            }
-            match take(&ports, &site, &images, &path, seen).await {
-                Ok(()) => drop(taken.insert(path, seen)),
-                Err(error) => tracing::warn!(file = %path.display(), %error, "take a picture in"),
+impl Watch {
+    async fn run(mut self, shutdown: CancellationToken) {
+        let (mut last, mut away) = (BTreeMap::new(), false);
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        loop {
+            tokio::select! { _ = look.tick() => {}, () = shutdown.cancelled() => return }
+            match self.look(&last).await {
+                Ok(now) => (last, away) = (now, false),
+                Err(error) if !away => {
+                    tracing::warn!(%error, "the watched folder: tried again until it can be taken in");
+                    away = true;
+                }
+                Err(error) => tracing::debug!(%error, "the watched folder"),
             }
         }
-        taken.retain(|path, _| now.contains_key(path));
-        last = now;
+    }
+
+    /// Takes what looks as it did before; gives how all files look now.
+    async fn look(&mut self, last: &BTreeMap<String, Seen>) -> Outcome<BTreeMap<String, Seen>> {
+        let mut now = BTreeMap::new();
+        for path in folder::files_below(&self.images)? {
+            let Ok(seen) = seen(&self.images.join(&path)) else { continue };
+            let key = path.to_string_lossy().into_owned();
+            now.insert(key.clone(), seen);
+            let known = self.taken.has(&key, seen) || self.refused.get(&key) == Some(&seen);
+            if known || last.get(&key) != Some(&seen) {
+                continue;
+            }
+            match self.take(&path, &key, seen).await {
+                Ok(()) => self.note(&key, seen),
+                Err(Refusal::Input(why)) => {
+                    tracing::warn!(file = key, why, "a file of the watched folder is not taken");
+                    self.refused.insert(key, seen);
+                }
+                Err(away) => return Err(away),
+            }
+        }
+        self.taken.keep_only(&now.keys().cloned().collect::<BTreeSet<_>>());
+        self.refused.retain(|key, _| now.contains_key(key));
+        Ok(now)
+    }
+
+    /// A journal that cannot be written costs no picture: at most one more upload after a restart.
+    fn note(&mut self, key: &str, seen: Seen) {
+        if let Err(error) = self.taken.note(key, seen) {
+            tracing::warn!(file = key, %error, "note what was taken");
+        }
+    }
+
+    /// Uploads a file unless the bucket has it already: the journal may lack the last lines.
+    async fn take(&self, path: &Path, key: &str, seen: Seen) -> Outcome<()> {
+        let bucket = self.site.inputs.first().map(|input| input.bucket.as_str()).unwrap_or_default();
+        let head = self.ports.store.head(bucket, key).await;
+        let head = head.map_err(|error| Refusal::Unavailable(format!("look for {key}: {error}")));
+        let uploaded_after = |info: &ports::ObjectInfo| info.last_modified_s * 1000 >= seen.modified_ms;
+        if head?.is_some_and(|info| info.size.0 == seen.bytes && uploaded_after(&info)) {
+            return Ok(());
+        }
+        let content = folder::read(&self.images.join(path), self.site.upload_bytes_max).await?;
+        folder::upload(&self.ports, &self.site, key, content).await.map(drop)
     }
 }
 
 fn seen(path: &Path) -> std::io::Result<Seen> {
     let facts = std::fs::metadata(path)?;
     let modified = facts.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Ok((facts.len(), modified.as_millis()))
+    Ok(Seen { bytes: facts.len(), modified_ms: modified.as_millis() as u64 })
 }
 
-/// Uploads a file unless the bucket has it already, from before a restart.
-async fn take(ports: &Ports, site: &Site, images: &Path, path: &Path, seen: Seen) -> Outcome<()> {
-    let key = path.to_string_lossy().into_owned();
-    let bucket = site.inputs.first().map(|input| input.bucket.as_str()).unwrap_or_default();
-    let head = ports.store.head(bucket, &key).await.map_err(crate::pipeline::refusal)?;
-    let uploaded_after = |info: &ports::ObjectInfo| u128::from(info.last_modified_s) * 1000 >= seen.1;
-    if head.is_some_and(|info| info.size.0 == seen.0 && uploaded_after(&info)) {
-        return Ok(());
-    }
-    if seen.0 > site.upload_bytes_max.0 {
-        let max = site.upload_bytes_max;
-        return Err(Refusal::Input(format!("it has {} bytes; at most {max} are taken", seen.0)));
-    }
-    let content = tokio::fs::read(images.join(path)).await;
-    let content = content.map_err(|e| Refusal::Input(format!("read it: {e}")))?;
-    folder::upload(ports, site, &key, content).await.map(drop)
+/// Copies models into a folder.
+struct Copier {
+    ports: Ports,
+    site: Site,
+    out: PathBuf,
+    /// Key and etag of what lies in the folder.
+    copied: BTreeMap<String, String>,
+    /// Of what cannot be written there, and was told.
+    refused: BTreeMap<String, String>,
 }
 
-/// Copies new models into a folder: at start, and whenever a job has finished.
-async fn copy_out(ports: Ports, site: Site, out: PathBuf, shutdown: CancellationToken) {
-    let from = ports.wire.last_sequence(&EVENTS).await.unwrap_or(0) + 1;
-    let Ok(mut events) = ports.wire.follow(&EVENTS, "event.>", from).await else { return };
-    let mut copied = BTreeMap::new();
-    let mut pause = tokio::time::interval(COPY_EVERY);
-    let mut due = true;
-    loop {
-        tokio::select! {
-            Some(logged) = events.next() => {
-                let event = logged.ok().and_then(|l| serde_json::from_slice::<Event>(&l.payload).ok());
-                due |= event.is_some_and(|event| event.kind == EventKind::Finished);
-            }
-            _ = pause.tick(), if due => {
-                due = false;
-                if let Err(error) = copy_new(&ports, &site, &out, &mut copied).await {
-                    tracing::warn!(%error, "copy models out");
-                    due = true;
+impl Copier {
+    /// At start, and whenever a job has finished.
+    async fn run(mut self, shutdown: CancellationToken) {
+        let from = self.ports.wire.last_sequence(&EVENTS).await.unwrap_or(0) + 1;
+        let Ok(mut events) = self.ports.wire.follow(&EVENTS, "event.>", from).await else { return };
+        let mut due = Some(Instant::now());
+        loop {
+            let pause = async move {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => std::future::pending().await,
                 }
+            };
+            tokio::select! {
+                Some(logged) = events.next() => {
+                    let event = logged.ok().and_then(|l| serde_json::from_slice::<Event>(&l.payload).ok());
+                    if event.is_some_and(|event| event.kind == EventKind::Finished) {
+                        let soon = Instant::now() + COPY_EVERY;
+                        due = Some(due.map_or(soon, |due| due.min(soon)));
+                    }
+                }
+                () = pause => {
+                    due = match self.copy_new().await {
+                        Ok(0) => None,
+                        Ok(_failed) => Some(Instant::now() + COPY_AGAIN),
+                        Err(error) => {
+                            tracing::warn!(%error, "copy models out");
+                            Some(Instant::now() + COPY_AGAIN)
+                        }
+                    };
+                }
+                () = shutdown.cancelled() => return,
             }
-            () = shutdown.cancelled() => return,
         }
     }
-}
 
-async fn copy_new(
-    ports: &Ports,
-    site: &Site,
-    out: &Path,
-    copied: &mut BTreeMap<String, String>,
-) -> Outcome<()> {
-    let refused = crate::pipeline::refusal;
-    for object in list_all(&*ports.store, &site.models, "").await.map_err(refused)? {
-        if copied.get(&object.key) == Some(&object.etag) {
-            continue;
+    /// Copies what is new; gives how many could not be.
+    async fn copy_new(&mut self) -> Outcome<usize> {
+        let listed = list_all(&*self.ports.store, &self.site.models, "").await.map_err(refusal)?;
+        let listed = listed.into_iter().filter(|object| !s3::is_probe_key(&object.key));
+        let (mut copied, mut failed) = (BTreeMap::new(), 0);
+        for Listed { key, etag, .. } in listed {
+            let done = self.copied.get(&key) == Some(&etag);
+            match if done { Ok(()) } else { self.copy(&key).await } {
+                Ok(()) => drop(copied.insert(key, etag)),
+                Err(Refusal::Io(why)) => {
+                    failed += 1;
+                    // The others go on; this one is told once.
+                    if self.refused.get(&key) != Some(&etag) {
+                        tracing::warn!(why, "a model is not copied out");
+                        self.refused.insert(key, etag);
+                    }
+                }
+                Err(away) => return Err(away),
+            }
         }
-        let Some(path) = safe_path(&object.key).map(|path| out.join(path)) else { continue };
-        if let Got::Found(model) =
-            ports.store.get(&site.models, &object.key, &GetOptions::default()).await.map_err(refused)?
-        {
-            write_whole(&path, &model.body)
-                .map_err(|e| Refusal::Io(format!("write {}: {e}", path.display())))?;
+        self.copied = copied;
+        if failed == 0 {
+            self.refused.clear();
         }
-        copied.insert(object.key, object.etag);
+        Ok(failed)
     }
-    Ok(())
+
+    async fn copy(&self, key: &str) -> Outcome<()> {
+        let Some(path) = safe_path(key).map(|path| self.out.join(path)) else { return Ok(()) };
+        let got = self.ports.store.get(&self.site.models, key, &GetOptions::default()).await;
+        if let Got::Found(model) = got.map_err(refusal)? {
+            let failed = |e: std::io::Error| Refusal::Io(format!("write {}: {e}", path.display()));
+            write_whole(&path, &model.body).map_err(failed)?;
+        }
+        Ok(())
+    }
 }
 
 /// A key as a path below a folder; none if it would leave it.
@@ -181,8 +265,12 @@ fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
     let temporary = folder.join(format!(".{}.part", uuid::Uuid::new_v4().simple()));
-    std::fs::write(&temporary, content)?;
-    std::fs::rename(&temporary, path)
+    let written = std::fs::write(&temporary, content).and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        // Nothing half written is left; what cannot be removed was not written.
+        let _gone = std::fs::remove_file(&temporary);
+    }
+    written
 }
 
 #[cfg(test)]
@@ -195,5 +283,15 @@ mod tests {
         for bad in ["../x", "/etc/passwd", "a/../../x"] {
             assert_eq!(safe_path(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_put_into_its_place_leaves_nothing() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        // A folder stands where the file would go.
+        std::fs::create_dir_all(root.path().join("a/model.glb/x")).expect("a folder");
+        assert!(write_whole(&root.path().join("a/model.glb"), b"model").is_err());
+        let left = std::fs::read_dir(root.path().join("a")).expect("a folder").count();
+        assert_eq!(left, 1);
     }
 }

@@ -75,8 +75,8 @@ impl Service {
         self.disk.bucket(name).ok_or_else(|| s3_error!(NoSuchBucket, "there is no bucket {name}"))
     }
 
-    /// Makes a finished file an object, and announces it. In a task of its own: a client that goes away in the
-    /// middle must not leave the disk, the list and the events apart.
+    /// Makes a finished file an object, and announces it. In a task of its own: a client that goes away in
+    /// the middle must not leave the disk, the list and the events apart.
     pub(crate) async fn commit(&self, name: &str, bucket: Arc<Bucket>, finished: Finished) -> S3Result<()> {
         let (name, notify) = (name.to_owned(), self.notify.clone());
         let committing = tokio::spawn(async move {

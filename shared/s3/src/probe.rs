@@ -47,8 +47,8 @@ pub enum ProbeError {
     },
 }
 
-/// Whether a key is one of the probe's own: `probe/<32 hex digits>/row` or `…/race`. No friendly copy has such
-/// a name: its last segment holds a dot.
+/// Whether a key is one of the probe's own: `probe/<32 hex digits>/row` or `…/race`. No friendly copy has
+/// such a name: its last segment holds a dot.
 pub fn is_probe_key(key: &str) -> bool {
     let Some((id, name)) = key.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/')) else {
         return false;

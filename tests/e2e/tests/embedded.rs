@@ -167,5 +167,115 @@ async fn the_demo_ends_with_five_models_and_one_rejection() {
         let rows: Vec<_> = rows.filter(|row| row["outcome"].is_string()).collect();
         let done = rows.iter().filter(|row| row["outcome"] == "done").count();
         assert_eq!((rows.len(), done), (6, 5), "the {start} start: {said}");
+        let end: serde_json::Value =
+            serde_json::from_str(said.lines().last().unwrap_or_default()).expect("JSON");
+        assert!(end["first_model_s"].is_number() && end["page"].is_string(), "{end}");
+        assert!(end["folder"].as_str().is_some_and(|folder| Path::new(folder).is_dir()), "{end}");
     }
+}
+
+/// The program with these words, to its end.
+async fn meshwright_says(page: &str, words: &[&str]) -> Result<(Option<i32>, String, String)> {
+    let words = words.iter().copied().chain(["--server", page]);
+    let spec = meshwright("words", words.map(str::to_owned).collect::<Vec<_>>())?;
+    let mut child = Child::spawn(spec)?;
+    let status = child.wait(WITHIN).await?;
+    Ok((status.code(), child.stdout(), child.stderr()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_reaches_a_running_service() {
+    let scratch = Scratch::new("commands").expect("a folder");
+    let mut child = up(&scratch, &[]).expect("a start");
+    let page = value(&printed(&mut child).await.expect("its lines"), "Page and HTTP API")
+        .expect("a page")
+        .to_owned();
+    let chair = scratch.path().join("chair.png");
+    std::fs::write(&chair, picture(4)).expect("a picture");
+    let (chair, missing) =
+        (chair.display().to_string(), scratch.path().join("missing.png").display().to_string());
+    let says = async |words: &[&str]| meshwright_says(&page, words).await.expect("an end");
+
+    // One bad file costs only itself, and the end says so.
+    let (code, out, err) = says(&["submit", "--json", "--watch", &missing, &chair]).await;
+    assert_eq!(code, Some(65), "{out}{err}");
+    assert!(err.contains("missing.png") && err.contains("1 of 2 files"), "{err}");
+    assert!(out.contains("\"finished\""), "the good one is followed to its end: {out}");
+    let answer: serde_json::Value =
+        serde_json::from_str(out.lines().next().unwrap_or_default()).expect("JSON");
+    let job = answer["id"].as_str().expect("a job").to_owned();
+
+    let (code, out, _) = says(&["watch", &job]).await;
+    assert!(code == Some(0) && out.contains(&format!("{job}  {job}: done")), "{out}");
+    let (code, out, _) = says(&["sweep"]).await;
+    assert!(code == Some(0) && out.contains("0 uploads accepted, 0 tasks queued again"), "{out}");
+    let (_, out, _) = says(&["sweep", "--json"]).await;
+    let report: serde_json::Value = serde_json::from_str(&out).expect("one object");
+    assert_eq!(report["accepted"], 0);
+    let (code, _, err) = says(&["cancel", &job]).await;
+    assert!(code == Some(65) && err.contains("the job has ended: done"), "{err}");
+    let (code, out, _) = says(&["dead-letter", "list"]).await;
+    assert_eq!((code, out.as_str()), (Some(0), ""));
+    let (code, _, err) = says(&["dead-letter", "show", &job]).await;
+    assert!(code == Some(65) && err.contains("is not set aside"), "{err}");
+    let (code, _, err) = says(&["dead-letter", "redrive", &job, "--json"]).await;
+    assert!(code == Some(65) && err.contains("\"exit_code\":65"), "{err}");
+    watches_all_until_ctrl_c(&scratch, &page, &chair).await.expect("a watch");
+}
+
+/// `watch` without jobs tells what happens from now on, and ctrl-C ends it.
+async fn watches_all_until_ctrl_c(scratch: &Scratch, page: &str, chair: &str) -> Result<()> {
+    let spec = meshwright("watch", ["watch", "--server", page])?.folder(scratch.path());
+    let mut watch = Child::spawn(spec)?;
+    // Whatever comes before it listens is not told, so pictures come until one is.
+    until("a line about a new job", WITHIN, async || {
+        meshwright_says(page, &["submit", "--watch", chair]).await?;
+        Ok(watch.stdout().contains(": finished").then_some(()))
+    })
+    .await?;
+    ensure!(watch.stdout().contains(": accepted "), "{}", watch.stdout());
+    watch.signal(Signal::INT)?;
+    let status = watch.wait(WITHIN).await?;
+    ensure!(status.code() == Some(130), "{status}");
+    Ok(())
+}
+
+/// The children of a process, each with its process group.
+fn children(parent: u32) -> Vec<(u32, u32)> {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let found = processes.flatten().filter_map(|process| {
+        let pid: u32 = process.file_name().to_string_lossy().parse().ok()?;
+        let stat = std::fs::read_to_string(process.path().join("stat")).ok()?;
+        // Behind the name, which may hold anything: state, parent, process group.
+        let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(1);
+        let (of, group) = (fields.next()?.parse::<u32>().ok()?, fields.next()?.parse().ok()?);
+        (of == parent).then_some((pid, group))
+    });
+    found.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_in_a_terminal_reaches_no_runner() {
+    let scratch = Scratch::new("ctrl-c").expect("a folder");
+    let (images, out) = (scratch.path().join("in"), scratch.path().join("out"));
+    std::fs::create_dir(&images).expect("a folder");
+    for n in 0..6 {
+        std::fs::write(images.join(format!("{n}.png")), picture(n)).expect("a picture");
+    }
+    let (from, to) = (images.display().to_string(), out.display().to_string());
+    let mut child = up(&scratch, &["--images", &from, "--out", &to]).expect("a start");
+    let pid = child.pid();
+    let runners = until("a runner", WITHIN, async || {
+        let found = children(pid);
+        Ok((!found.is_empty()).then_some(found))
+    });
+    for (runner, group) in runners.await.expect("a runner") {
+        assert_ne!(group, pid, "runner {runner} hears what the terminal tells its worker");
+    }
+    // As a terminal does it: to the whole group. What runs is finished.
+    let mut kill = Command::new("sh");
+    kill.args(["-c", &format!("kill -INT -- -{pid}")]);
+    output(kill, WITHIN).await.expect("a signal");
+    assert!(child.wait(WITHIN).await.expect("an end").success());
+    assert!(!child.stderr().contains("an attempt failed"), "{}", child.stderr());
 }

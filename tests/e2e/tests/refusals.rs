@@ -16,6 +16,9 @@ struct Wrong {
     s3_url: Option<String>,
     secret_key: Option<&'static str>,
     site: Option<&'static str>,
+    /// More of the configuration.
+    more: &'static str,
+    listen: Option<&'static str>,
 }
 
 struct Parts {
@@ -46,8 +49,12 @@ impl Parts {
         let s3 = wrong.s3_url.unwrap_or_else(|| endpoint.url.clone());
         let site = wrong.site.unwrap_or(SITE);
         let secret = wrong.secret_key.unwrap_or(&endpoint.secret_key).to_owned();
-        std::fs::write(&file, format!("[nats]\nurl = '{nats}'\n[s3]\nendpoint = '{s3}'\n[site]\n{site}"))?;
-        let spec = meshwright(name, ["run", "ingest", "planner", "gateway", "--listen", "127.0.0.1:0"])?
+        std::fs::write(
+            &file,
+            format!("[nats]\nurl = '{nats}'\n[s3]\nendpoint = '{s3}'\n[site]\n{site}{}", wrong.more),
+        )?;
+        let listen = wrong.listen.unwrap_or("127.0.0.1:0");
+        let spec = meshwright(name, ["run", "ingest", "planner", "gateway", "--listen", listen])?
             .env("MESHWRIGHT_CONFIG", &file)
             .env("AWS_ACCESS_KEY_ID", &endpoint.access_key)
             .env("AWS_SECRET_ACCESS_KEY", secret)
@@ -82,6 +89,39 @@ async fn what_cannot_work_is_refused_with_a_sentence_and_an_exit_code() {
     parts.check("no-store", wrong, UNAVAILABLE, "bucket \"uploads\" cannot be used").await;
     let wrong = Wrong { nats_url: Some("nats://127.0.0.1:1".to_owned()), ..Wrong::default() };
     parts.check("no-broker", wrong, UNAVAILABLE, "nats://127.0.0.1:1").await;
+    let wrong = Wrong { listen: Some("0.0.0.0:0"), ..Wrong::default() };
+    parts.check("open-gateway", wrong, CONFIG, "without a token").await;
+    let wrong = Wrong { more: "[gateway]\ntoken = 'guess me'\n", ..Wrong::default() };
+    parts.check("short-token", wrong, CONFIG, "token has 8 characters").await;
+    let wrong = Wrong { more: "[ingest]\nkeep = 'much'\n", ..Wrong::default() };
+    parts.check("no-size", wrong, CONFIG, "use a size, as 50GB").await;
+}
+
+/// A process without a gateway tells its surroundings how it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_process_has_metrics_where_it_is_told_to() {
+    let parts = Parts::start().await;
+    let endpoint = parts.stack.minio.endpoint();
+    let file = parts.scratch.path().join("metrics.toml");
+    let (nats, s3) = (parts.stack.nats.url(), &endpoint.url);
+    std::fs::write(&file, format!("[nats]\nurl = '{nats}'\n[s3]\nendpoint = '{s3}'\n[site]\n{SITE}"))
+        .expect("a file");
+    let spec = meshwright("metrics", ["run", "planner", "shape", "--listen", "127.0.0.1:0", "--json"])
+        .expect("the binary")
+        .env("MESHWRIGHT_CONFIG", &file)
+        .env("AWS_ACCESS_KEY_ID", &endpoint.access_key)
+        .env("AWS_SECRET_ACCESS_KEY", &endpoint.secret_key)
+        .folder(parts.scratch.path());
+    let mut child = Child::spawn(spec).expect("a start");
+    let ready = |line: &str| line.contains("\"ready\":true");
+    child.wait_for_line("that it is ready", WITHIN, ready).await.expect("a line");
+    let said: serde_json::Value = serde_json::from_str(child.stdout().trim()).expect("one object");
+    let base = said["metrics"].as_str().expect("an address").to_owned();
+    for (path, part) in [("livez", "ok"), ("readyz", "ok"), ("metrics", "meshwright_")] {
+        let answer = reqwest::get(format!("{base}/{path}")).await.expect("an answer");
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+        assert!(answer.text().await.expect("a text").contains(part), "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

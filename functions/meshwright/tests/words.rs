@@ -1,0 +1,158 @@
+//! The command line as a person and as a script meet it: help, version, completions, and what is said when
+//! nobody is there.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs the program without anything that the environment may say of it.
+fn meshwright(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meshwright"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("MESHWRIGHT_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments).output().expect("the program starts")
+}
+
+fn said(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+const COMMANDS: [&[&str]; 14] = [
+    &[],
+    &["demo"],
+    &["up"],
+    &["run"],
+    &["submit"],
+    &["watch"],
+    &["sweep"],
+    &["cancel"],
+    &["dead-letter"],
+    &["dead-letter", "list"],
+    &["dead-letter", "show"],
+    &["dead-letter", "redrive"],
+    &["doctor"],
+    &["completions"],
+];
+
+/// A change of the command line is a change of this file: copy what the test has written.
+#[test]
+fn help_says_what_it_said() {
+    let mut found = String::new();
+    for command in COMMANDS {
+        let arguments: Vec<&str> = command.iter().copied().chain(["--help"]).collect();
+        let output = meshwright(&arguments);
+        assert!(output.status.success(), "{command:?}");
+        let heading = format!("$ meshwright {}\n", arguments.join(" "));
+        found.push_str(&format!("{heading}{}\n", said(&output).0));
+    }
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/help.txt");
+    let expect = std::fs::read_to_string(&golden).unwrap_or_default();
+    if found != expect {
+        let written = Path::new(env!("CARGO_TARGET_TMPDIR")).join("help.txt");
+        std::fs::write(&written, found).expect("a writable folder");
+        panic!("the help has changed; compare and copy {} to {}", written.display(), golden.display());
+    }
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    let output = meshwright(&["--version"]);
+    assert_eq!(said(&output).0, format!("meshwright {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn every_shell_completes_every_command() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let (script, _) = said(&meshwright(&["completions", shell]));
+        for word in ["demo", "submit", "dead-letter", "keep-days"] {
+            assert!(script.contains(word), "{word} is not in the script for {shell}");
+        }
+    }
+}
+
+#[test]
+fn nobody_there_is_said_to_people_and_to_scripts() {
+    let away = "http://127.0.0.1:1";
+    let job = "0123456789abcdef0123456789abcdef";
+    let commands: [&[&str]; 7] = [
+        &["sweep"],
+        &["cancel", job],
+        &["watch"],
+        &["watch", job],
+        &["dead-letter", "list"],
+        &["dead-letter", "show", job],
+        &["dead-letter", "redrive", job],
+    ];
+    for command in commands {
+        let arguments: Vec<&str> = command.iter().copied().chain(["--server", away]).collect();
+        let output = meshwright(&arguments);
+        let (out, err) = said(&output);
+        assert_eq!(output.status.code(), Some(69), "{command:?}: {err}");
+        assert!(err.starts_with("meshwright: no answer from http://127.0.0.1:1 "), "{command:?}: {err}");
+        assert!(out.is_empty(), "{command:?}: {out}");
+        let arguments: Vec<&str> = arguments.into_iter().chain(["--json"]).collect();
+        let (_, err) = said(&meshwright(&arguments));
+        let error: serde_json::Value = serde_json::from_str(err.trim()).expect("one object");
+        assert_eq!(error["exit_code"], 69);
+        assert!(error["error"].as_str().is_some_and(|text| text.contains("no answer")), "{error}");
+    }
+}
+
+#[test]
+fn what_is_no_job_is_refused_without_asking_anybody() {
+    let output = meshwright(&["cancel", "chair.png", "--server", "http://127.0.0.1:1"]);
+    assert_eq!(output.status.code(), Some(65));
+    assert!(said(&output).1.contains("a job is 32 hex digits"));
+}
+
+#[test]
+fn folders_that_feed_on_each_other_are_refused_before_anything_starts() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| root.path().join(name).display().to_string();
+    std::fs::create_dir(path("in")).expect("a folder");
+    let (images, out, data) = (path("in"), path("in/out"), path("data"));
+    let output = meshwright(&["up", "--images", &images, "--out", &out, "--data", &data]);
+    assert_eq!(output.status.code(), Some(65));
+    assert!(said(&output).1.contains("take in its own results"), "{:?}", said(&output));
+    assert!(!Path::new(&data).exists() && !Path::new(&out).exists());
+    let none = path("none");
+    let output = meshwright(&["demo", "--images", &none, "--data", &data]);
+    assert_eq!(output.status.code(), Some(65));
+    assert!(!Path::new(&data).exists());
+}
+
+#[test]
+fn an_open_gateway_wants_a_token() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let data = root.path().join("data").display().to_string();
+    let output = meshwright(&["up", "--listen", "0.0.0.0:0", "--s3", "127.0.0.1:0", "--data", &data]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(said(&output).1.contains("without a token"), "{:?}", said(&output));
+    assert!(!Path::new(&data).exists());
+}
+
+#[test]
+fn without_a_configuration_the_doctor_looks_at_this_machine() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meshwright"));
+    for name in ["MESHWRIGHT_CONFIG", "MESHWRIGHT_NATS_URL", "MESHWRIGHT_S3_ENDPOINT"] {
+        command.env_remove(name);
+    }
+    let command =
+        command.args(["doctor", "--json"]).current_dir(root.path()).env("XDG_DATA_HOME", root.path());
+    let output = command.output().expect("the program starts");
+    let (out, _) = said(&output);
+    let findings: Vec<serde_json::Value> =
+        out.lines().map(|line| serde_json::from_str(line).expect("one object per line")).collect();
+    let ok = |what: &str| findings.iter().find(|finding| finding["check"] == what).map(|f| f["ok"] == true);
+    for what in ["memory", "runner", "matting", "data folder", "disk"] {
+        assert_eq!(ok(what), Some(true), "{what}: {out}");
+    }
+    // Whose the two ports are depends on the machine; everything else is well.
+    assert!(ok("S3 port").is_some() && ok("page port").is_some(), "{out}");
+    assert_eq!(findings.iter().filter(|finding| finding["check"] == "NATS").count(), 0);
+    assert_eq!(std::fs::read_dir(root.path()).expect("a folder").count(), 0, "it wrote something");
+}
