@@ -27,29 +27,31 @@ pub enum Wish {
     Expired,
 }
 
-/// Ends the current life of a job, wherever it is, and tells the workers.
+/// Ends the current life of a job, wherever it is, and tells the workers. A life that was cancelled before
+/// is told of again: whoever decided it may have ended before it told anybody.
 ///
 /// # Errors
-/// As the ports.
+/// As the ports. After an error the life may have ended; the same call tells the workers.
 pub async fn cancel(ports: &Ports, ledger: &Ledger, job: JobId) -> PortResult<Wish> {
     let state = ledger.state(job).await?;
     let now = ports.clock.now();
-    let reason = "requested".to_owned();
-    let outcome = Outcome {
+    let wanted = Outcome {
         job,
         life: state.life,
-        ending: Ending::Cancelled { reason: reason.clone() },
+        ending: Ending::Cancelled { reason: "requested".to_owned() },
         decided_at: now,
         intermediates_expire_at: now + INTERMEDIATES_KEPT,
     };
-    if let Decided::Already(outcome) = ledger.decide(&outcome).await? {
-        return Ok(Wish::Ended(outcome));
-    }
+    let decided = match ledger.decide(&wanted).await? {
+        Decided::Mine => wanted,
+        Decided::Already(first) => first,
+    };
+    let Ending::Cancelled { reason } = decided.ending.clone() else { return Ok(Wish::Ended(decided)) };
     let control = serde_json::to_vec(&Control::Cancel).map_err(|e| PortError::Invalid(e.to_string()))?;
     ports.wire.publish(&control_subject(job), control.into()).await?;
     let kind = EventKind::Cancelled { reason };
     let subject = event_subject(job, &kind);
-    let event = Event { job, life: state.life, at: now, kind };
+    let event = Event { job, life: state.life, at: decided.decided_at, kind };
     let event = serde_json::to_vec(&event).map_err(|e| PortError::Invalid(e.to_string()))?;
     ports.wire.publish(&subject, event.into()).await?;
     Ok(Wish::Granted(state.life))
