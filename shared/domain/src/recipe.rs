@@ -5,6 +5,7 @@ use crate::Synthetic;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 /// The prefix of object metadata (without `x-amz-meta-`) and of HTTP headers that carry a recipe.
 pub const RECIPE_METADATA_PREFIX: &str = "meshwright-";
@@ -18,6 +19,18 @@ pub enum Engine {
     /// Poisson inflation of the silhouette, symmetric back.
     #[default]
     Inflate,
+}
+
+impl Engine {
+    /// All there are.
+    pub const ALL: [Engine; 1] = [Engine::Inflate];
+
+    /// As in options.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Engine::Inflate => "inflate",
+        }
+    }
 }
 
 /// How many triangles and how much detail.
@@ -36,6 +49,18 @@ pub enum Quality {
 }
 
 impl Quality {
+    /// From coarse to fine.
+    pub const ALL: [Quality; 3] = [Quality::Draft, Quality::Standard, Quality::Fine];
+
+    /// As in options.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Quality::Draft => "draft",
+            Quality::Standard => "standard",
+            Quality::Fine => "fine",
+        }
+    }
+
     /// Upper bound of the triangles of the finished mesh.
     pub const fn triangles_max(self) -> usize {
         match self {
@@ -56,6 +81,26 @@ pub enum Format {
     Stl,
 }
 
+impl Format {
+    /// All there are.
+    pub const ALL: [Format; 2] = [Format::Glb, Format::Stl];
+
+    /// As in options and as the file's extension.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Format::Glb => "glb",
+            Format::Stl => "stl",
+        }
+    }
+}
+
+/// Sizes that `size-mm` takes, in millimetres.
+pub const SIZE_MM: RangeInclusive<u32> = 1..=10_000;
+/// The size of a printable file when nothing is said, in millimetres.
+const SIZE_MM_DEFAULT: u32 = 100;
+/// Sides that `texture-px` takes, in texels.
+pub const TEXTURE_PX: [u32; 5] = [256, 512, 1024, 2048, 4096];
+
 /// What is wanted for an upload; frozen in its job record.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -66,9 +111,10 @@ pub struct Recipe {
     pub quality: Quality,
     /// The files to deliver, besides `preview.png`.
     pub formats: BTreeSet<Format>,
-    /// Longest axis of printable formats, in millimetres, 1 to 10,000.
+    /// Longest axis of printable formats, in millimetres: one of [`SIZE_MM`]. Without such a format it stays
+    /// at its default.
     pub size_mm: u32,
-    /// Side of the square texture in texels: 256, 512, 1024, 2048 or 4096.
+    /// Side of the square texture in texels: one of [`TEXTURE_PX`].
     pub texture_px: u32,
     /// A load for tests, on sites that permit it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,7 +127,7 @@ impl Default for Recipe {
             engine: Engine::default(),
             quality: Quality::default(),
             formats: BTreeSet::from([Format::Glb, Format::Stl]),
-            size_mm: 100,
+            size_mm: SIZE_MM_DEFAULT,
             texture_px: 1024,
             synthetic: None,
         }
@@ -97,16 +143,32 @@ impl Recipe {
     /// This recipe with `options` (names without prefix, as `quality` = `fine`) applied over it.
     ///
     /// # Errors
-    /// An unknown name, a value that is not one of the allowed ones, or a number out of range.
+    /// An unknown name, a value that is not one of the allowed ones, a number out of range, or a size where
+    /// no format has one.
     pub fn with_options<'a>(
         &self,
         options: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Recipe, BadRecipe> {
         let mut recipe = self.clone();
+        let mut asks_size = false;
         for (name, value) in options {
-            recipe.set(name, value.trim())?;
+            let name = name.to_ascii_lowercase().replace('_', "-");
+            asks_size |= name == "size-mm";
+            recipe.set(&name, value.trim())?;
+        }
+        if !recipe.has_size() {
+            if asks_size && !recipe.formats.is_empty() {
+                return Err(senseless_size());
+            }
+            // Formats without a size leave a default's size without meaning.
+            recipe.size_mm = SIZE_MM_DEFAULT;
         }
         recipe.validated()
+    }
+
+    /// Whether a wanted format has a size in millimetres.
+    fn has_size(&self) -> bool {
+        self.formats.contains(&Format::Stl)
     }
 
     /// The options in S3 object metadata (`x-amz-meta-meshwright-…`, prefix `x-amz-meta-` already cut) over
@@ -129,17 +191,22 @@ impl Recipe {
     /// The recipe itself if it makes sense.
     ///
     /// # Errors
-    /// A number out of range, or no format at all.
+    /// A number out of range, no format at all, or a size where no format has one.
     pub fn validated(self) -> Result<Recipe, BadRecipe> {
-        if !(1..=10_000).contains(&self.size_mm) {
-            return Err(BadRecipe(format!("size-mm is {}; use 1 to 10000", self.size_mm)));
+        if !SIZE_MM.contains(&self.size_mm) {
+            let (min, max) = (SIZE_MM.start(), SIZE_MM.end());
+            return Err(BadRecipe(format!("size-mm is {}; use {min} to {max}", self.size_mm)));
         }
-        if !matches!(self.texture_px, 256 | 512 | 1024 | 2048 | 4096) {
-            let px = self.texture_px;
-            return Err(BadRecipe(format!("texture-px is {px}; use 256, 512, 1024, 2048 or 4096")));
+        if !TEXTURE_PX.contains(&self.texture_px) {
+            let (px, known) = (self.texture_px, TEXTURE_PX.map(|px| px.to_string()).join(", "));
+            return Err(BadRecipe(format!("texture-px is {px}; use one of {known}")));
         }
         if self.formats.is_empty() {
-            return Err(BadRecipe("formats is empty; name at least one of glb, stl".to_owned()));
+            let known = Format::ALL.map(Format::as_str).join(", ");
+            return Err(BadRecipe(format!("formats is empty; name at least one of {known}")));
+        }
+        if !self.has_size() && self.size_mm != SIZE_MM_DEFAULT {
+            return Err(senseless_size());
         }
         Ok(self)
     }
@@ -162,13 +229,15 @@ impl Recipe {
         serde_json::to_vec(&sorted).unwrap_or_default()
     }
 
+    /// `name` in lower case, with dashes.
     fn set(&mut self, name: &str, value: &str) -> Result<(), BadRecipe> {
-        match name.to_ascii_lowercase().replace('_', "-").as_str() {
-            "engine" => self.engine = word(name, value, "inflate")?,
-            "quality" => self.quality = word(name, value, "draft, standard, fine")?,
+        match name {
+            "engine" => self.engine = word(name, value, &Engine::ALL.map(|one| (one, one.as_str())))?,
+            "quality" => self.quality = word(name, value, &Quality::ALL.map(|one| (one, one.as_str())))?,
             "formats" => {
+                let known = Format::ALL.map(|one| (one, one.as_str()));
                 let words = value.split([',', ' ']).filter(|word| !word.is_empty());
-                self.formats = words.map(|w| word(name, w, "glb, stl")).collect::<Result<_, _>>()?;
+                self.formats = words.map(|w| word(name, w, &known)).collect::<Result<_, _>>()?;
             }
             "size-mm" => self.size_mm = number(name, value)?,
             "texture-px" => self.texture_px = number(name, value)?,
@@ -183,9 +252,16 @@ impl Recipe {
     }
 }
 
-fn word<T: serde::de::DeserializeOwned>(name: &str, value: &str, known: &str) -> Result<T, BadRecipe> {
-    let lower = serde_json::Value::String(value.to_ascii_lowercase());
-    serde_json::from_value(lower).map_err(|_| BadRecipe(format!("{name} is {value:?}; use one of {known}")))
+fn word<T: Copy>(name: &str, value: &str, known: &[(T, &str)]) -> Result<T, BadRecipe> {
+    let found = known.iter().find(|(_, word)| value.eq_ignore_ascii_case(word));
+    found.map(|(one, _)| *one).ok_or_else(|| {
+        let known: Vec<&str> = known.iter().map(|(_, word)| *word).collect();
+        BadRecipe(format!("{name} is {value:?}; use one of {}", known.join(", ")))
+    })
+}
+
+fn senseless_size() -> BadRecipe {
+    BadRecipe("size-mm has no meaning without stl; leave it out, or add stl to formats".to_owned())
 }
 
 fn number(name: &str, value: &str) -> Result<u32, BadRecipe> {
@@ -215,9 +291,29 @@ mod tests {
         );
         check(&[("quality", "best")], Err("use one of draft, standard, fine"));
         check(&[("size-mm", "0")], Err("use 1 to 10000"));
-        check(&[("texture-px", "1000")], Err("use 256, 512"));
+        check(&[("texture-px", "1000")], Err("use one of 256, 512"));
         check(&[("formats", " ")], Err("at least one"));
         check(&[("colour", "red")], Err("unknown option \"colour\""));
+    }
+
+    #[test]
+    fn a_size_is_refused_where_no_format_has_one_in_whatever_order_it_is_said() {
+        let senseless = Err("size-mm has no meaning without stl");
+        check(&[("formats", "glb"), ("size-mm", "20")], senseless.clone());
+        check(&[("SIZE_MM", "100"), ("formats", "glb")], senseless);
+        // A size that nobody asked for in this call goes with the format that had it.
+        let sized = Recipe { size_mm: 20, ..Recipe::default() };
+        let glb = sized.with_options([("formats", "glb")]).expect("a good option");
+        assert_eq!(glb.size_mm, Recipe::default().size_mm);
+        assert!(Recipe { size_mm: 20, ..glb }.validated().is_err());
+    }
+
+    #[test]
+    fn the_words_of_options_are_those_of_the_records() {
+        let check = |found: serde_json::Value, word: &str| assert_eq!(found, word);
+        Engine::ALL.map(|one| check(serde_json::json!(one), one.as_str()));
+        Quality::ALL.map(|one| check(serde_json::json!(one), one.as_str()));
+        Format::ALL.map(|one| check(serde_json::json!(one), one.as_str()));
     }
 
     #[test]
