@@ -11,6 +11,7 @@ mod job;
 mod keys;
 mod manifest;
 mod messages;
+pub mod metrics;
 mod recipe;
 mod site;
 mod stage;

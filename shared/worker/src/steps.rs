@@ -179,7 +179,9 @@ impl Steps {
             return Err(PortError::Missing(format!("the record of job {}", task.job)));
         };
         let (files, unpublished) = crate::publish::friendly_copies(self, &record).await?;
-        self.decide(task.job, life, Ending::Done { files, unpublished }).await
+        self.decide(task.job, life, Ending::Done { files, unpublished }).await?;
+        crate::telemetry::time_job(self.ports.clock.now().since(record.accepted_at));
+        Ok(())
     }
 
     /// Decides how this life ends, and tells people if it was decided here.
@@ -194,6 +196,7 @@ impl Steps {
         let expire = now + INTERMEDIATES_KEPT;
         let outcome = Outcome { job, life, ending, decided_at: now, intermediates_expire_at: expire };
         if self.ledger.decide(&outcome).await? == Decided::Mine {
+            crate::telemetry::count_job(&outcome.ending);
             self.tell(job, life, kind).await;
         }
         Ok(())
@@ -212,6 +215,7 @@ impl Steps {
             DeadLetter { task: task.clone(), life, attempts: attempts as u32, error: error.clone(), at };
         let body = serde_json::to_vec(&letter).map_err(|e| PortError::Invalid(e.to_string()))?;
         self.ports.wire.append(&dead_subject(task.stage, task.job), body.into()).await?;
+        crate::telemetry::count_dead_letter(task.stage);
         self.decide(task.job, life, Ending::Dead { stage: task.stage, error }).await
     }
 

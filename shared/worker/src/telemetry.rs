@@ -1,72 +1,95 @@
-//! Metrics: one table of names, and the places where they are counted. Names are
-//! `meshwright_<noun>_<unit>[_total]`.
+//! Metrics of a worker: the places where they are counted. Their names stand in `domain::metrics`.
 
-use domain::{BatchEnd, BatchEnded, Phase, Timing};
-
-/// A metric as the guide lists it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Metric {
-    /// Its name.
-    pub name: &'static str,
-    /// Its labels, all from closed sets.
-    pub labels: &'static str,
-    /// What it says.
-    pub help: &'static str,
-}
-
-/// Seconds of each phase of a task.
-pub const PHASE_SECONDS: &str = "meshwright_task_phase_seconds";
-/// Tasks that ended.
-pub const TASKS_TOTAL: &str = "meshwright_tasks_total";
-/// Batches that ended.
-pub const BATCHES_TOTAL: &str = "meshwright_batches_total";
-/// Items of a batch.
-pub const BATCH_ITEMS: &str = "meshwright_batch_items";
-/// The runner's peak in a batch.
-pub const BATCH_PEAK_BYTES: &str = "meshwright_batch_peak_bytes";
+use domain::metrics::{
+    BATCH_ITEMS, BATCH_PEAK_BYTES, BATCHES_TOTAL, DEAD_LETTERS_TOTAL, DEVICE_LANES, DEVICE_MEMORY_BYTES,
+    JOB_SECONDS, JOBS_TOTAL, Metric, MetricKind, RUNNER_DEATHS_TOTAL, TASK_PHASE_SECONDS, TASKS_TOTAL,
+};
+use domain::{BatchEnd, BatchEnded, Bytes, DeviceEntry, Ending, Phase, Stage, Timing};
+use std::time::Duration;
 
 /// All metrics of a worker.
-pub const METRICS: [Metric; 5] = [
-    Metric { name: PHASE_SECONDS, labels: "stage, phase", help: "seconds that tasks spent in each phase" },
-    Metric { name: TASKS_TOTAL, labels: "stage, outcome", help: "tasks that ended" },
-    Metric { name: BATCHES_TOTAL, labels: "stage, outcome", help: "batches that ended" },
-    Metric { name: BATCH_ITEMS, labels: "stage", help: "items of batches" },
-    Metric {
-        name: BATCH_PEAK_BYTES,
-        labels: "stage",
-        help: "memory peaks of batches above the runner's warm size",
-    },
+pub const METRICS: [Metric; 11] = [
+    TASK_PHASE_SECONDS,
+    TASKS_TOTAL,
+    BATCHES_TOTAL,
+    BATCH_ITEMS,
+    BATCH_PEAK_BYTES,
+    RUNNER_DEATHS_TOTAL,
+    DEVICE_LANES,
+    DEVICE_MEMORY_BYTES,
+    JOBS_TOTAL,
+    JOB_SECONDS,
+    DEAD_LETTERS_TOTAL,
 ];
 
 /// Registers the help texts with whatever recorder the process installed.
 pub fn describe_metrics() {
     for metric in METRICS {
-        match metric.name {
-            TASKS_TOTAL | BATCHES_TOTAL => metrics::describe_counter!(metric.name, metric.help),
-            name => metrics::describe_histogram!(name, metric.help),
+        match metric.kind {
+            MetricKind::Counter => metrics::describe_counter!(metric.name, metric.help),
+            MetricKind::Gauge => metrics::describe_gauge!(metric.name, metric.help),
+            MetricKind::Histogram(_) => metrics::describe_histogram!(metric.name, metric.help),
         }
     }
 }
 
 pub(crate) fn count_task(timing: &Timing) {
     let stage = timing.stage.as_str();
-    metrics::counter!(TASKS_TOTAL, "stage" => stage, "outcome" => timing.end.as_str()).increment(1);
+    metrics::counter!(TASKS_TOTAL.name, "stage" => stage, "outcome" => timing.end.as_str()).increment(1);
     for phase in Phase::ALL {
         let seconds = timing.phases.of(phase).as_secs_f64();
-        metrics::histogram!(PHASE_SECONDS, "stage" => stage, "phase" => phase.as_str()).record(seconds);
+        let name = TASK_PHASE_SECONDS.name;
+        metrics::histogram!(name, "stage" => stage, "phase" => phase.as_str()).record(seconds);
     }
 }
 
 pub(crate) fn count_batch(ended: &BatchEnded) {
     let stage = ended.stage.as_str();
-    let outcome = match ended.end {
-        BatchEnd::Done => "done",
-        BatchEnd::OutOfMemory { .. } => "out_of_memory",
-        BatchEnd::RunnerLost => "runner_lost",
-        BatchEnd::DeviceLost => "device_lost",
-        BatchEnd::Stopped => "stopped",
+    let (outcome, is_death) = match ended.end {
+        BatchEnd::Done => ("done", false),
+        BatchEnd::OutOfMemory { .. } => ("out_of_memory", true),
+        BatchEnd::RunnerLost => ("runner_lost", true),
+        BatchEnd::DeviceLost => ("device_lost", true),
+        BatchEnd::Stopped => ("stopped", false),
     };
-    metrics::counter!(BATCHES_TOTAL, "stage" => stage, "outcome" => outcome).increment(1);
-    metrics::histogram!(BATCH_ITEMS, "stage" => stage).record(f64::from(ended.items));
-    metrics::histogram!(BATCH_PEAK_BYTES, "stage" => stage).record(ended.peak_bytes.0 as f64);
+    metrics::counter!(BATCHES_TOTAL.name, "stage" => stage, "outcome" => outcome).increment(1);
+    if is_death {
+        metrics::counter!(RUNNER_DEATHS_TOTAL.name, "stage" => stage, "reason" => outcome).increment(1);
+    }
+    metrics::histogram!(BATCH_ITEMS.name, "stage" => stage).record(f64::from(ended.items));
+    metrics::histogram!(BATCH_PEAK_BYTES.name, "stage" => stage).record(ended.peak_bytes.0 as f64);
+}
+
+/// A life that ended, decided by this process.
+pub(crate) fn count_job(ending: &Ending) {
+    metrics::counter!(JOBS_TOTAL.name, "outcome" => ending.as_str()).increment(1);
+}
+
+/// A finished model, so long after its upload was accepted.
+pub(crate) fn time_job(since_accepted: Duration) {
+    metrics::histogram!(JOB_SECONDS.name).record(since_accepted.as_secs_f64());
+}
+
+pub(crate) fn count_dead_letter(stage: Stage) {
+    metrics::counter!(DEAD_LETTERS_TOTAL.name, "stage" => stage.as_str()).increment(1);
+}
+
+/// The device as its entry on the board tells it.
+pub(crate) fn show_device(entry: &DeviceEntry) {
+    let device = entry.device.to_string();
+    let lanes = |state: &'static str, lanes: u32| {
+        let labels = [("device", device.clone()), ("state", state.to_owned())];
+        metrics::gauge!(DEVICE_LANES.name, &labels).set(f64::from(lanes));
+    };
+    let busy = entry.running.len() as u32;
+    lanes("busy", busy);
+    lanes("free", entry.lanes.saturating_sub(busy));
+    let memory = |state: &'static str, bytes: Bytes| {
+        let labels = [("device", device.clone()), ("state", state.to_owned())];
+        metrics::gauge!(DEVICE_MEMORY_BYTES.name, &labels).set(bytes.0 as f64);
+    };
+    let reading = entry.reading;
+    memory("used", reading.used_bytes);
+    memory("reserved", entry.running.iter().map(|running| running.bytes).sum());
+    memory("free", reading.total_bytes.saturating_sub(reading.used_bytes));
 }

@@ -278,6 +278,7 @@ impl Worker {
     }
 
     async fn write_entry(&self, written: &mut BTreeSet<BatchId>, entry: DeviceEntry) {
+        crate::telemetry::show_device(&entry);
         let Ok(body) = serde_json::to_vec(&entry) else { return };
         let key = self.settings.device_id.as_str();
         *written = entry.running.into_iter().map(|running| running.id).collect();

@@ -54,6 +54,19 @@ fn nothing_is_left_unfinished_or_hidden() {
     }));
 }
 
+/// Where every name of a metric stands, and nowhere else.
+const METRICS: &str = "shared/domain/src/metrics.rs";
+
+#[test]
+fn names_of_metrics_stand_in_one_table() {
+    let start = concat!("\"mesh", "wright_");
+    report(sources().iter().filter(|source| source.file != METRICS).flat_map(|source| {
+        let lines = source.text.lines().enumerate().filter(|(_, line)| line.contains(start));
+        let advice = format!("take the name from the table in {METRICS}, or enter it there");
+        lines.map(|(at, _)| Finding::new(&source.file, at + 1, advice.clone())).collect::<Vec<_>>()
+    }));
+}
+
 /// Whether a line of test code sleeps. On a paused clock sleeping is exact and costs nothing, but a thread
 /// never has one.
 fn sleeps(line: &str, paused: bool) -> bool {
