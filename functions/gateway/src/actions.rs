@@ -1,30 +1,39 @@
 //! What a person may do: cancel, redrive, look at what was set aside, ask for a sweep.
 
 use crate::Gateway;
+use crate::index::{Known, Shown};
 use crate::jobs::{job_id, record};
+use crate::listing::page;
 use crate::problem::Problem;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use domain::{DEAD, DeadLetter, Ending, JobId, SWEEP_SUBJECT};
-use futures::StreamExt;
+use axum::response::{IntoResponse, Response};
+use domain::{JobId, Life, SWEEP_SUBJECT, Stage, Timestamp, UploadId};
 use ports::lives::{self, Wish};
 use ports::{Answer, PortError};
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest sweep that a caller waits for.
 const SWEEP_MAX: Duration = Duration::from_secs(120);
-/// Longest pause within the reading of a log that has an end.
-const LOG_PAUSE_MAX: Duration = Duration::from_secs(5);
 
-type Done = Result<(StatusCode, Json<Value>), Problem>;
+/// A wish that was granted.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Granted {
+    id: JobId,
+    /// The life that it concerns.
+    life: Life,
+}
 
-fn answer(job: JobId, wish: Wish) -> Done {
+type Done = Result<(StatusCode, Json<Granted>), Problem>;
+
+fn answer(id: JobId, wish: Wish) -> Done {
     match wish {
-        Wish::Granted(life) => Ok((StatusCode::ACCEPTED, Json(json!({"id": job, "life": life})))),
+        Wish::Granted(life) => Ok((StatusCode::ACCEPTED, Json(Granted { id, life }))),
         Wish::Ended(outcome) => {
             Err(Problem::conflict(format!("the job has ended: {}", outcome.ending.as_str())))
         }
@@ -35,57 +44,113 @@ fn answer(job: JobId, wish: Wish) -> Done {
     }
 }
 
+/// `POST /api/jobs/{id}/cancel`. Repeating it tells the workers again.
 pub(crate) async fn cancel(State(gateway): State<Arc<Gateway>>, Path(id): Path<String>) -> Done {
     let job = job_id(&id)?;
     record(&gateway, job).await?;
-    answer(job, lives::cancel(&gateway.ports, &gateway.ledger, job).await?)
+    let is_first = !gateway.hub.known(job).is_some_and(|known| known.has_ended());
+    let wish = lives::cancel(&gateway.ports, &gateway.ledger, job).await?;
+    if is_first && matches!(wish, Wish::Granted(_)) {
+        crate::telemetry::count_cancelled();
+    }
+    answer(job, wish)
 }
 
+/// `POST /api/jobs/{id}/redrive`, `…/retry` and `POST /api/dead-letters/{id}/redrive`
 pub(crate) async fn redrive(State(gateway): State<Arc<Gateway>>, Path(id): Path<String>) -> Done {
     let job = job_id(&id)?;
     let record = record(&gateway, job).await?;
     let wish = lives::redrive(&gateway.ports, &gateway.ledger, &record).await?;
     if let Wish::Granted(life) = wish {
-        gateway.index.write().unwrap_or_else(PoisonError::into_inner).begin(job, life);
+        gateway.hub.write().begin(job, life);
     }
     answer(job, wish)
 }
 
-/// The letters whose life is still the dead one.
-pub(crate) async fn dead_letters(State(gateway): State<Arc<Gateway>>) -> Result<Json<Value>, Problem> {
-    let last = gateway.ports.wire.last_sequence(&DEAD).await?;
-    let mut letters: BTreeMap<JobId, DeadLetter> = BTreeMap::new();
-    let mut log = gateway.ports.wire.follow(&DEAD, "dead.>", 0).await?;
-    let mut read_to = 0;
-    while read_to < last {
-        // What was removed leaves a gap at the end, and silence is the end then.
-        let Ok(Some(logged)) = tokio::time::timeout(LOG_PAUSE_MAX, log.next()).await else { break };
-        let logged = logged?;
-        if let Ok(letter) = serde_json::from_slice::<DeadLetter>(&logged.payload) {
-            letters.insert(letter.task.job, letter);
-        }
-        read_to = logged.sequence;
-    }
-    let mut dead = Vec::new();
-    for (job, letter) in letters {
-        let state = gateway.ledger.state(job).await?;
-        let outcome = gateway.ledger.outcome(job, state.life).await?;
-        if outcome.is_some_and(|outcome| matches!(outcome.ending, Ending::Dead { .. })) {
-            dead.push(letter);
-        }
-    }
-    Ok(Json(json!({"dead_letters": dead})))
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LettersQuery {
+    cursor: Option<String>,
+    limit: Option<usize>,
 }
 
-pub(crate) async fn sweep(State(gateway): State<Arc<Gateway>>) -> Result<Json<Value>, Problem> {
+/// Which task was set aside.
+#[derive(Serialize, JsonSchema)]
+struct TaskName {
+    job: JobId,
+    upload: Option<UploadId>,
+    stage: Option<Stage>,
+}
+
+/// A task set aside for a person.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DeadLetterLine")]
+pub(crate) struct Letter {
+    task: TaskName,
+    /// The upload's key.
+    key: Option<String>,
+    /// The life that ended.
+    life: u32,
+    /// How many attempts were counted; none once the broker has forgotten its letter.
+    attempts: Option<u32>,
+    /// The last known error.
+    error: String,
+    /// When it was set aside.
+    at: Timestamp,
+}
+
+/// A page of tasks that were set aside.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DeadLetterList")]
+pub(crate) struct Letters {
+    dead_letters: Vec<Letter>,
+    /// Cursor of the next page; none at the end.
+    next: Option<String>,
+}
+
+/// `GET /api/dead-letters`: the jobs that are dead now, as their outcomes say; the broker's letters only add
+/// to that.
+pub(crate) async fn dead_letters(
+    State(gateway): State<Arc<Gateway>>,
+    Query(query): Query<LettersQuery>,
+) -> Result<Json<Letters>, Problem> {
+    let page = page(&gateway, query.cursor.as_deref(), Some(Shown::Dead), query.limit).await?;
+    let dead_letters = page.rows.into_iter().filter_map(|(job, known)| letter(job, known)).collect();
+    Ok(Json(Letters { dead_letters, next: page.next }))
+}
+
+fn letter(job: JobId, known: Known) -> Option<Letter> {
+    let end = known.end?;
+    Some(Letter {
+        task: TaskName { job, upload: known.upload, stage: end.stage },
+        key: known.key.filter(|key| !key.is_empty()),
+        life: known.life,
+        attempts: known.letter.filter(|(life, _)| *life == known.life).map(|(_, attempts)| attempts),
+        error: end.text.unwrap_or_default(),
+        at: end.at,
+    })
+}
+
+/// A sweep that takes longer than anybody waits.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct SweepGoesOn {
+    detail: &'static str,
+}
+
+/// `POST /api/sweep`
+pub(crate) async fn sweep(State(gateway): State<Arc<Gateway>>) -> Result<Response, Problem> {
     match gateway.ports.wire.request(SWEEP_SUBJECT, bytes::Bytes::new(), SWEEP_MAX).await? {
         Answer::Reply(body) => {
-            let answer = serde_json::from_slice(&body).map_err(|e| PortError::Invalid(e.to_string()))?;
-            Ok(Json(answer))
+            let answer: Value =
+                serde_json::from_slice(&body).map_err(|e| PortError::Invalid(e.to_string()))?;
+            Ok(Json(answer).into_response())
         }
         Answer::NoResponders => {
             Err(Problem::unavailable("no ingest runs; start one with `meshwright run ingest`"))
         }
-        Answer::TimedOut => Err(Problem::unavailable("the sweep takes long; it goes on")),
+        Answer::TimedOut => {
+            let answer = SweepGoesOn { detail: "the sweep takes long and goes on" };
+            Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+        }
     }
 }

@@ -3,25 +3,27 @@
 //! address answers. What the same call said before under the same `Idempotency-Key` is not done twice.
 
 use crate::Gateway;
+use crate::intake::{Taken, take, take_name};
 use crate::problem::Problem;
 use axum::Json;
 use axum::body::Bytes as Body;
-use axum::extract::{FromRequest, Multipart, Query, Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::{
-    Event, EventKind, InputBucket, JobRecord, Life, Recipe, Site, Upload, event_subject, job_id as id_of,
-    task_subject,
+    Event, EventKind, InputBucket, JOBS_PREFIX, JobId, JobRecord, KEY_BYTES_MAX, Life, Recipe, Site,
+    StateKey, Upload, UploadId, event_subject, parse_state_key, task_subject,
 };
-use ports::{Condition, ObjectInfo, PutOptions, Stored, list_all};
-use serde::Deserialize;
-use serde_json::json;
+use ports::{Condition, Decided, ObjectInfo, PortError, PortResult, Put, PutOptions, Stored, list_all};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use time::OffsetDateTime;
 
-/// Longest name of a picture that becomes a part of its key.
-const NAME_CHARS_MAX: usize = 100;
+/// Longest name of a picture that becomes a part of its key; stores on a file system take 255 in all.
+const NAME_BYTES_MAX: usize = 200;
+const _: () = assert!(NAME_BYTES_MAX <= domain::SEGMENT_BYTES_MAX);
 /// Longest `Idempotency-Key`.
 const ONCE_CHARS_MAX: usize = 255;
 /// Metadata of an upload under an `Idempotency-Key`: what exactly was sent.
@@ -80,6 +82,18 @@ struct ObjectName {
     key: String,
 }
 
+/// A job that was made, or was there.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Made {
+    id: JobId,
+    upload_id: UploadId,
+    bucket: String,
+    key: String,
+    recipe: Recipe,
+    /// Where it is shown.
+    url: String,
+}
+
 /// `POST /api/jobs`: a raw picture, a form with one, or the name of an object.
 pub(crate) async fn create(
     State(gateway): State<Arc<Gateway>>,
@@ -90,60 +104,35 @@ pub(crate) async fn create(
     let mut said = Said::of(query, headers)?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let record = if kind.starts_with("application/json") {
-        let body = body(request).await?;
+        let body = take_name(&gateway, request).await?;
         let name: ObjectName = serde_json::from_slice(&body)
             .map_err(|error| Problem::bad_request(format!("send {{\"bucket\": …, \"key\": …}}: {error}")))?;
         of_object(&gateway, &name, &said).await?
-    } else if kind.starts_with("multipart/form-data") {
-        let content = form(request, &mut said).await?;
-        store(&gateway, content, &said).await?
     } else {
-        let content = body(request).await?;
+        let content = match take(&gateway, request).await? {
+            Taken::Raw(content) => content,
+            Taken::Form { picture, fields } => {
+                fields.into_iter().for_each(|(name, value)| said.set(name, value));
+                let (file, content) = picture.ok_or_else(|| Problem::bad_request("the form has no file"))?;
+                said.name.get_or_insert(file);
+                content
+            }
+        };
         store(&gateway, content, &said).await?
     };
-    gateway.learn(&record);
-    let location = format!("/api/jobs/{}", record.job_id());
-    let answer = json!({"id": record.job_id(), "upload_id": record.upload.id(), "bucket": record.upload.bucket,
-                        "key": record.upload.key, "recipe": record.recipe, "url": location});
-    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(answer)).into_response())
-}
-
-fn refused(status: StatusCode, text: String) -> Problem {
-    match status {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large("the picture is larger than this server takes"),
-        _ => Problem::bad_request(text),
-    }
-}
-
-async fn body(request: Request) -> Result<Body, Problem> {
-    Body::from_request(request, &()).await.map_err(|error| refused(error.status(), error.body_text()))
-}
-
-/// The picture of a form: its first file; other fields are options.
-async fn form(request: Request, said: &mut Said) -> Result<Body, Problem> {
-    let form = Multipart::from_request(request, &()).await;
-    let mut form = form.map_err(|error| refused(error.status(), error.body_text()))?;
-    let bad = |error: axum::extract::multipart::MultipartError| refused(error.status(), error.body_text());
-    let mut picture = None;
-    while let Some(field) = form.next_field().await.map_err(bad)? {
-        let name = field.name().unwrap_or_default().to_owned();
-        if let Some(file) = field.file_name().map(str::to_owned) {
-            let content = field.bytes().await.map_err(bad)?;
-            said.name.get_or_insert(file);
-            picture.get_or_insert(content);
-        } else {
-            said.set(name, field.text().await.map_err(bad)?);
-        }
-    }
-    picture.ok_or_else(|| Problem::bad_request("the form has no file"))
+    gateway.hub.write().learn(&record);
+    let (id, url) = (record.job_id(), format!("/api/jobs/{}", record.job_id()));
+    let (upload_id, Upload { bucket, key, .. }) = (record.upload.id(), record.upload);
+    let made = Made { id, upload_id, bucket, key, recipe: record.recipe, url: url.clone() };
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, url)], Json(made)).into_response())
 }
 
 /// A file name as the last part of a key: letters, digits, dots, dashes, underscores, blanks.
 fn safe_name(name: &str) -> String {
     let base = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let safe = |c: char| if c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ' ') { c } else { '_' };
-    let name: String = base.chars().take(NAME_CHARS_MAX).map(safe).collect();
-    let name = name.trim_matches(['.', ' ']).to_owned();
+    let name: String = base.chars().map(safe).collect();
+    let name = name[..name.floor_char_boundary(NAME_BYTES_MAX)].trim_matches(['.', ' ']).to_owned();
     if name.is_empty() { "picture".to_owned() } else { name }
 }
 
@@ -174,7 +163,7 @@ async fn store(gateway: &Gateway, content: Body, said: &Said) -> Result<JobRecor
     };
     let head = gateway.ports.store.head(&input.bucket, &key).await?;
     let info = head.ok_or_else(|| Problem::unavailable("the picture was stored and is gone again"))?;
-    let record = record_of(gateway, input, (&key, info), recipe, false);
+    let record = record_of(gateway, input, upload_of(gateway, input, &key, info), recipe);
     // The upload is safe already: what goes wrong here is made good by its event or by the sweep.
     if let Err(error) = gateway.ledger.put_record(&record).await {
         tracing::warn!(job = %record.job_id(), %error, "write the record of an upload");
@@ -220,56 +209,109 @@ async fn store_once(
     Ok(key)
 }
 
-fn record_of(
-    gateway: &Gateway,
-    input: &InputBucket,
-    (key, info): (&str, ObjectInfo),
-    recipe: Recipe,
-    secondary: bool,
-) -> JobRecord {
-    let upload = Upload {
+fn upload_of(gateway: &Gateway, input: &InputBucket, key: &str, info: ObjectInfo) -> Upload {
+    Upload {
         store: gateway.settings.site.store.clone(),
         bucket: input.bucket.clone(),
         key: key.to_owned(),
-        version_id: info.version_id,
+        version_id: info.version_id.filter(|version| !matches!(version.as_str(), "" | "null")),
         etag: info.etag,
         size_bytes: info.size,
         last_modified_s: info.last_modified_s,
-    };
+    }
+}
+
+fn record_of(gateway: &Gateway, input: &InputBucket, upload: Upload, recipe: Recipe) -> JobRecord {
     let (tenant, class, accepted_at) = (input.tenant.clone(), input.class, gateway.ports.clock.now());
-    JobRecord { upload, tenant, class, recipe, accepted_at, secondary, traceparent: None }
+    JobRecord { upload, tenant, class, recipe, accepted_at, secondary: false, traceparent: None }
 }
 
 /// A job for an object that is there: its own job, or one beside it when another recipe is wanted.
 async fn of_object(gateway: &Gateway, name: &ObjectName, said: &Said) -> Result<JobRecord, Problem> {
     let input = input(gateway, Some(&name.bucket))?;
-    let head = gateway.ports.store.head(&input.bucket, &name.key).await?;
+    let site = &gateway.settings.site;
+    if name.key.is_empty() || name.key.len() > KEY_BYTES_MAX {
+        return Err(Problem::bad_request(format!("a key has 1 to {KEY_BYTES_MAX} bytes")));
+    }
+    let head = gateway.ports.store.head(&input.bucket, &name.key).await.map_err(Problem::of_input)?;
     let info = head.ok_or_else(|| Problem::missing("such object in the bucket"))?;
-    let metadata = info.metadata.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let own = input.recipe.with_metadata(metadata).map_err(|error| Problem::bad_recipe(error.to_string()))?;
-    let recipe = said.over(&gateway.settings.site, &own)?;
-    let (size, max) = (info.size, gateway.settings.site.upload_bytes_max);
+    let (size, max) = (info.size, site.upload_bytes_max);
     if size > max {
         return Err(Problem::too_large(format!("the object has {size}; at most {max} are taken")));
     }
-    let secondary = recipe != own;
-    let record = record_of(gateway, input, (&name.key, info), recipe, secondary);
-    let job = record.job_id();
-    gateway.ledger.put_record(&record).await?;
-    let state = gateway.ledger.state(job).await?;
-    if !state.has_outcome {
-        let task = record.task(state.next_stage());
-        let body = serde_json::to_vec(&task).map_err(|e| ports::PortError::Invalid(e.to_string()))?;
-        gateway.ports.queue.put_if_absent(&task_subject(&task), body.into()).await?;
-        let (bucket, key) = (record.upload.bucket.clone(), record.upload.key.clone());
-        let kind = EventKind::Accepted { bucket, key };
-        let subject = event_subject(job, &kind);
-        let event = Event { job, life: Life(state.life.0), at: record.accepted_at, kind };
-        let body = serde_json::to_vec(&event).map_err(|e| ports::PortError::Invalid(e.to_string()))?;
-        gateway.ports.wire.publish(&subject, body.into()).await?;
+    if size.0 == 0 {
+        return Err(Problem::bad_request("the object is empty"));
     }
-    debug_assert_eq!(job, id_of(record.upload.id(), &record.recipe));
+    let metadata: Vec<(String, String)> = info.metadata.clone().into_iter().collect();
+    let upload = upload_of(gateway, input, &name.key, info);
+    let known = records_of(gateway, upload.id()).await?;
+    // A default that was edited since makes no second job of the upload: its own recipe is the recorded one.
+    let own = match known.iter().find(|record| !record.secondary) {
+        Some(own) => own.clone(),
+        None => {
+            let metadata = metadata.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            let recipe = input.recipe.with_metadata(metadata).and_then(|recipe| site.permit(recipe));
+            let recipe = recipe.map_err(|error| Problem::bad_recipe(error.to_string()))?;
+            record_of(gateway, input, upload, recipe)
+        }
+    };
+    let recipe = if said.options.is_empty() { own.recipe.clone() } else { said.over(site, &own.recipe)? };
+    // The upload's own job first, or a job beside it would hide from ingest that it lacks one.
+    let own = start(gateway, own).await?;
+    if recipe == own.recipe {
+        return Ok(own);
+    }
+    let beside = known.into_iter().find(|record| record.recipe == recipe);
+    let beside = beside.unwrap_or_else(|| JobRecord {
+        recipe,
+        secondary: true,
+        accepted_at: gateway.ports.clock.now(),
+        ..own
+    });
+    Ok(start(gateway, beside).await?)
+}
+
+/// All jobs of an upload.
+async fn records_of(gateway: &Gateway, upload: UploadId) -> PortResult<Vec<JobRecord>> {
+    let prefix = format!("{JOBS_PREFIX}{upload}/");
+    let mut records = Vec::new();
+    for object in list_all(&*gateway.ports.store, gateway.ledger.bucket(), &prefix).await? {
+        if let Some(StateKey::JobRecord(upload, job)) = parse_state_key(&object.key) {
+            records.extend(gateway.ledger.record(upload, job).await?);
+        }
+    }
+    Ok(records)
+}
+
+/// Writes a record, if it is not there, and queues what its job needs next, if it has not ended.
+async fn start(gateway: &Gateway, record: JobRecord) -> PortResult<JobRecord> {
+    let record = match gateway.ledger.put_record(&record).await? {
+        Decided::Mine => record,
+        Decided::Already(first) => first,
+    };
+    let job = record.job_id();
+    let state = gateway.ledger.state(job).await?;
+    if state.has_outcome {
+        return Ok(record);
+    }
+    let task = record.task(state.next_stage());
+    let put = gateway.ports.queue.put_if_absent(&task_subject(&task), json(&task)?).await?;
+    if put != Put::Stored || state.life != Life(0) || !state.committed.is_empty() {
+        return Ok(record);
+    }
+    let (upload, Upload { bucket, key, .. }) = (Some(record.upload.id()), record.upload.clone());
+    let kind = EventKind::Accepted { bucket, key, upload };
+    let subject = event_subject(job, &kind);
+    let event = Event { job, life: state.life, at: record.accepted_at, kind };
+    // Nobody waits for it, and a lost event loses no result.
+    if let Err(error) = gateway.ports.wire.publish(&subject, json(&event)?).await {
+        tracing::debug!(%error, "publish an event");
+    }
     Ok(record)
+}
+
+fn json<T: Serialize>(value: &T) -> PortResult<Body> {
+    serde_json::to_vec(value).map(Into::into).map_err(|e| PortError::Invalid(format!("write a message: {e}")))
 }
 
 #[cfg(test)]
@@ -285,5 +327,7 @@ mod tests {
         check("..", "picture");
         check("a\0b\nc?.png", "a_b_c_.png");
         check("", "picture");
+        // Cut by bytes, and never through a letter.
+        check(&"山".repeat(300), &"山".repeat(66));
     }
 }

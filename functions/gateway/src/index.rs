@@ -1,96 +1,202 @@
 //! What is known of all jobs: a fold of the bucket's names and of the events. Names give the truth, events
 //! give the moment.
 
-use crate::Gateway;
+use crate::pace::Pace;
+use crate::states::States;
 use domain::{
-    EVENTS, Ending, Event, EventKind, JOBS_PREFIX, JobId, JobRecord, Life, MANIFESTS_PREFIX, Outcome, Stage,
-    StateKey, Timestamp, UploadId, parse_state_key,
+    DeadLetter, Ending, Event, EventKind, JobId, JobRecord, Life, Outcome, Stage, Timestamp, UploadId,
 };
-use futures::StreamExt;
-use ports::{JobState, list_all};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 /// Jobs that are kept in view; the oldest ended ones drop out first.
 const JOBS_MAX: usize = 100_000;
-/// Time between two looks at the bucket, for jobs whose events were lost.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// What a job is, as the API says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Shown {
+    /// Waits for a stage.
+    Queued,
+    /// A stage is being computed.
+    Running,
+    /// All files are there.
+    Done,
+    /// It cannot become a model.
+    Rejected,
+    /// It was set aside for a person.
+    Dead,
+    /// A person, or a newer upload, ended it.
+    Cancelled,
+    /// It has ended, and what says how cannot be read.
+    Unreadable,
+}
+
+/// How a life ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct End {
+    pub(crate) state: Shown,
+    /// The reason or the error, if there is one.
+    pub(crate) text: Option<String>,
+    /// Where a dead one died.
+    pub(crate) stage: Option<Stage>,
+    pub(crate) at: Timestamp,
+}
+
+impl End {
+    pub(crate) fn of(outcome: &Outcome) -> End {
+        let (state, text, stage) = match &outcome.ending {
+            Ending::Done { unpublished, .. } => (Shown::Done, unpublished.clone(), None),
+            Ending::Rejected { reason } => (Shown::Rejected, Some(reason.clone()), None),
+            Ending::Cancelled { reason } => (Shown::Cancelled, Some(reason.clone()), None),
+            Ending::Dead { stage, error } => (Shown::Dead, Some(error.clone()), Some(*stage)),
+        };
+        End { state, text, stage, at: outcome.decided_at }
+    }
+
+    fn told(event: &Event) -> Option<End> {
+        let (state, text, stage) = match &event.kind {
+            EventKind::Finished => (Shown::Done, None, None),
+            EventKind::Rejected { reason } => (Shown::Rejected, Some(reason.clone()), None),
+            EventKind::Cancelled { reason } => (Shown::Cancelled, Some(reason.clone()), None),
+            EventKind::Dead { stage, error } => (Shown::Dead, Some(error.clone()), Some(*stage)),
+            _ => return None,
+        };
+        Some(End { state, text, stage, at: event.at })
+    }
+
+    /// For a person.
+    pub(crate) fn reason(&self) -> Option<String> {
+        match (self.stage, &self.text) {
+            (Some(stage), Some(text)) => Some(format!("{stage}: {text}")),
+            (_, text) => text.clone(),
+        }
+    }
+}
 
 /// One job in view.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Known {
     pub(crate) upload: Option<UploadId>,
-    /// The upload's key, once an event or a look into the record told it.
+    /// The upload's key, once an event or a look into the record told it; empty if it cannot be read.
     pub(crate) key: Option<String>,
+    /// When its record was written, by the store; until the bucket was looked at, when this gateway first
+    /// heard of it.
     pub(crate) seen_at: Timestamp,
     pub(crate) committed: BTreeSet<Stage>,
     /// Stage, fraction and phase of what runs.
     pub(crate) running: Option<(Stage, f32, String)>,
-    /// Outcome word and its reason.
-    pub(crate) end: Option<(&'static str, Option<String>)>,
+    pub(crate) end: Option<End>,
     /// The bucket says that there is an outcome; which one is read when somebody asks.
     pub(crate) has_outcome: bool,
+    /// Something of it in the bucket is not ours.
+    pub(crate) unreadable: bool,
     pub(crate) life: u32,
+    /// When it was accepted or its newest stage was done, as events tell; 0 until one does.
+    pub(crate) mark: Timestamp,
+    /// Place of its newest event in the log.
+    pub(crate) told_to: u64,
+    /// Life and attempts of its newest dead letter.
+    pub(crate) letter: Option<(u32, u32)>,
 }
 
 impl Known {
-    /// As the API says it.
-    pub(crate) fn state(&self) -> &'static str {
+    /// As the API says it; none only until somebody reads how it ended.
+    pub(crate) fn state(&self) -> Option<Shown> {
         match (&self.end, self.has_outcome, &self.running) {
-            (Some((word, _)), _, _) => word,
-            // Only until somebody asks how; no answer says it.
-            (None, true, _) => "ended",
-            (None, false, Some(_)) => "running",
-            (None, false, None) => "queued",
+            (Some(end), _, _) => Some(end.state),
+            (None, true, _) if self.unreadable => Some(Shown::Unreadable),
+            (None, true, _) => None,
+            (None, false, Some(_)) => Some(Shown::Running),
+            (None, false, None) => Some(Shown::Queued),
         }
     }
 
     /// Whether the bucket knows something that a list shows and nobody has read yet.
     pub(crate) fn is_unread(&self) -> bool {
-        let end = self.has_outcome && self.end.is_none();
-        end || (self.key.is_none() && self.upload.is_some())
+        self.state().is_none() || (self.key.is_none() && self.upload.is_some())
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.end.is_some() || self.has_outcome
+    }
+
+    /// How much of its way it has gone, 0 to 1.
+    pub(crate) fn fraction(&self) -> f32 {
+        let running = self.running.as_ref().filter(|(stage, ..)| !self.committed.contains(stage));
+        let running = running.map_or(0.0, |(_, fraction, _)| fraction.clamp(0.0, 1.0));
+        (self.committed.len() as f32 + running) / Stage::ALL.len() as f32
     }
 
     /// Forgets the moment of an older life.
     fn begin(&mut self, life: u32) {
         if life > self.life {
-            (self.life, self.end, self.has_outcome, self.running) = (life, None, false, None);
+            (self.life, self.end, self.running) = (life, None, None);
+            (self.has_outcome, self.unreadable, self.mark) = (false, false, Timestamp(0));
         }
+    }
+
+    /// Order of dropping out: ended ones first, then by age.
+    fn rank(&self, job: JobId) -> Rank {
+        (!self.has_ended(), self.seen_at, job)
     }
 }
 
-/// As the API says how a job ended: the word, and the reason if there is one.
-pub(crate) fn end_of(ending: &Ending) -> (&'static str, Option<String>) {
-    let reason = match ending {
-        Ending::Done { unpublished, .. } => unpublished.clone(),
-        Ending::Rejected { reason } | Ending::Cancelled { reason } => Some(reason.clone()),
-        Ending::Dead { stage, error } => Some(format!("{stage}: {error}")),
-    };
-    (ending.as_str(), reason)
-}
+type Rank = (bool, Timestamp, JobId);
+
+/// A place in the list of jobs, newest first.
+pub(crate) type Place = (Timestamp, JobId);
 
 /// All jobs in view.
-#[derive(Default)]
 pub(crate) struct Index {
     pub(crate) jobs: BTreeMap<JobId, Known>,
+    /// The log of events was taken in up to here.
+    pub(crate) heard_to: u64,
+    pub(crate) pace: Pace,
+    max: usize,
+    /// The last that dropped out: what ranks below it is not taken from the bucket again.
+    cut: Option<Rank>,
 }
 
-pub(crate) type SharedIndex = RwLock<Index>;
+impl Default for Index {
+    fn default() -> Index {
+        let (jobs, pace) = (BTreeMap::new(), Pace::default());
+        Index { jobs, heard_to: 0, pace, max: JOBS_MAX, cut: None }
+    }
+}
 
 impl Index {
+    /// The log of events was lost and begins anew.
+    pub(crate) fn forget_log(&mut self) {
+        self.heard_to = 0;
+        self.jobs.values_mut().for_each(|known| known.told_to = 0);
+    }
+
     /// Takes an event in.
-    pub(crate) fn hear(&mut self, event: &Event) {
+    pub(crate) fn hear(&mut self, sequence: u64, event: &Event) {
         let known = self.jobs.entry(event.job).or_default();
+        known.told_to = sequence;
         known.begin(event.life.0);
         if known.seen_at == Timestamp(0) {
             known.seen_at = event.at;
         }
         match &event.kind {
-            EventKind::Accepted { key, .. } => known.key = Some(key.clone()),
+            EventKind::Accepted { key, upload, .. } => {
+                known.key = Some(key.clone());
+                known.upload = known.upload.or(*upload);
+                if known.mark == Timestamp(0) && event.life.0 == known.life {
+                    known.mark = event.at;
+                }
+            }
             EventKind::StageDone { stage } => {
                 known.committed.insert(*stage);
                 known.running = None;
+                if known.mark != Timestamp(0) && event.life.0 == known.life {
+                    self.pace.add(*stage, event.at.since(known.mark));
+                }
+                known.mark = event.at;
             }
             // The log is read from its beginning: an old life's end is none.
             _ if event.life.0 < known.life => {}
@@ -98,46 +204,47 @@ impl Index {
             EventKind::Progress { stage, fraction, phase } => {
                 known.running = Some((*stage, *fraction, phase.clone()));
             }
-            EventKind::Finished => known.end = Some(("done", None)),
-            EventKind::Rejected { reason } => known.end = Some(("rejected", Some(reason.clone()))),
-            EventKind::Dead { stage, error } => known.end = Some(("dead", Some(format!("{stage}: {error}")))),
-            EventKind::Cancelled { reason } => known.end = Some(("cancelled", Some(reason.clone()))),
+            _ => known.end = End::told(event),
         }
-        if known.end.is_some() {
+        if known.has_ended() {
             known.running = None;
         }
         self.trim();
     }
 
-    /// Takes the bucket's names in.
-    pub(crate) fn look(&mut self, records: &[(StateKey, Timestamp)], states: &[String]) {
-        let mut by_job: BTreeMap<JobId, Vec<&str>> = BTreeMap::new();
-        for key in states {
-            if let Some(
-                StateKey::Manifest(job, _) | StateKey::Outcome(job, _) | StateKey::LifeStart(job, _),
-            ) = parse_state_key(key)
-            {
-                by_job.entry(job).or_default().push(key);
-            }
+    /// Takes a dead letter in.
+    pub(crate) fn hear_letter(&mut self, letter: &DeadLetter) {
+        let known = self.jobs.entry(letter.task.job).or_default();
+        known.upload = Some(letter.task.upload);
+        known.letter = Some((letter.life.0, letter.attempts));
+        if known.seen_at == Timestamp(0) {
+            known.seen_at = letter.task.accepted_at;
         }
-        for (key, at) in records {
-            let StateKey::JobRecord(upload, job) = key else { continue };
-            let state = JobState::from_keys(*job, by_job.get(job).into_iter().flatten().copied());
+        self.trim();
+    }
+
+    /// Takes in what the bucket's names tell: a page of records, and the states of all jobs.
+    pub(crate) fn look(&mut self, records: &[(UploadId, JobId, Timestamp)], states: &States) {
+        for (upload, job, at) in records {
+            let seen = states.of(*job);
+            let rank = (!seen.has_outcome, *at, *job);
+            if self.cut.is_some_and(|cut| rank <= cut) && !self.jobs.contains_key(job) {
+                continue;
+            }
             let known = self.jobs.entry(*job).or_default();
             known.upload = Some(*upload);
-            if known.seen_at == Timestamp(0) {
-                known.seen_at = *at;
-            }
-            known.begin(state.life.0);
-            known.committed.extend(state.committed);
-            if state.life.0 == known.life {
-                known.has_outcome |= state.has_outcome;
+            // The same in every gateway, so that a cursor of one is good for all.
+            known.seen_at = *at;
+            known.begin(seen.life);
+            known.committed.extend(seen.committed);
+            if seen.life == known.life && seen.has_outcome {
+                (known.has_outcome, known.running) = (true, None);
             }
         }
         self.trim();
     }
 
-    /// Takes in what this gateway did itself, before any event tells it.
+    /// Takes in a record that this gateway wrote or found itself, before any event tells it.
     pub(crate) fn learn(&mut self, record: &JobRecord) {
         let known = self.jobs.entry(record.job_id()).or_default();
         known.upload = Some(record.upload.id());
@@ -153,14 +260,21 @@ impl Index {
         self.jobs.entry(job).or_default().begin(life.0);
     }
 
-    /// Takes in what was read of a job: its key, and how this life ended. What is gone is not asked for
-    /// again.
-    pub(crate) fn read(&mut self, job: JobId, life: u32, key: Option<String>, outcome: Option<Outcome>) {
+    /// Takes in what was read of a job: its key, and how this life ended. What is gone or not ours is not
+    /// asked for again.
+    pub(crate) fn read(&mut self, job: JobId, life: u32, read: Read) {
         let Some(known) = self.jobs.get_mut(&job) else { return };
-        known.key.get_or_insert(key.unwrap_or_default());
-        if known.life == life && known.end.is_none() {
-            known.end = outcome.map(|outcome| end_of(&outcome.ending));
-            known.has_outcome = known.end.is_some();
+        known.key.get_or_insert(read.key.unwrap_or_default());
+        if known.life != life {
+            return;
+        }
+        known.unreadable |= read.unreadable;
+        if known.end.is_none() {
+            known.end = read.outcome.as_ref().map(End::of);
+            known.has_outcome &= known.end.is_some() || read.unreadable;
+        }
+        if known.has_ended() {
+            known.running = None;
         }
     }
 
@@ -168,127 +282,161 @@ impl Index {
     /// as every kind of end.
     pub(crate) fn page(
         &self,
-        after: Option<(u64, JobId)>,
-        state: Option<&str>,
+        after: Option<Place>,
+        state: Option<Shown>,
         limit: usize,
     ) -> (Vec<(JobId, Known)>, bool) {
-        let wanted = |(job, known): &(&JobId, &Known)| {
-            let is = known.state();
-            after.is_none_or(|after| (known.seen_at.0, **job) < after)
-                && state.is_none_or(|state| {
-                    is == state || (is == "ended" && !matches!(state, "queued" | "running"))
+        let is_open = |state: Shown| matches!(state, Shown::Queued | Shown::Running);
+        let wanted = |job: JobId, known: &Known| {
+            after.is_none_or(|after| (known.seen_at, job) < after)
+                && state.is_none_or(|state| match known.state() {
+                    Some(is) => is == state,
+                    None => !is_open(state),
                 })
         };
-        let mut found: Vec<(&JobId, &Known)> = self.jobs.iter().filter(wanted).collect();
-        found.sort_by_key(|(job, known)| std::cmp::Reverse((known.seen_at.0, **job)));
+        let found = self.jobs.iter().filter(|(job, known)| wanted(**job, known));
+        let mut found: Vec<Place> = found.map(|(job, known)| (known.seen_at, *job)).collect();
         let more = found.len() > limit;
-        (found.into_iter().take(limit).map(|(job, known)| (*job, known.clone())).collect(), more)
+        if more {
+            found.select_nth_unstable_by(limit, |a, b| b.cmp(a));
+            found.truncate(limit);
+        }
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        let row = |(_, job): Place| Some((job, self.jobs.get(&job)?.clone()));
+        (found.into_iter().filter_map(row).collect(), more)
     }
 
+    /// Jobs that have not ended and were accepted before this one.
+    pub(crate) fn ahead(&self, job: JobId, seen_at: Timestamp) -> usize {
+        let before = |(of, known): &(&JobId, &Known)| (known.seen_at, **of) < (seen_at, job);
+        self.jobs.iter().filter(before).filter(|(_, known)| !known.has_ended()).count()
+    }
+
+    /// The median time until a job is done, as recent ones went. None for one that has ended.
+    pub(crate) fn left(&self, known: &Known, now: Timestamp) -> Option<Duration> {
+        if known.has_ended() { None } else { self.pace.left(&known.committed, known.mark, now) }
+    }
+
+    /// Lets the lowest ranks go once there are a tenth too many, so that one pass pays for many jobs.
     fn trim(&mut self) {
-        while self.jobs.len() > JOBS_MAX {
-            let ended = self.jobs.iter().filter(|(_, known)| known.end.is_some() || known.has_outcome);
-            let oldest = ended.min_by_key(|(_, known)| known.seen_at).map(|(job, _)| *job);
-            let Some(oldest) = oldest.or_else(|| self.jobs.keys().next().copied()) else { return };
-            self.jobs.remove(&oldest);
+        if self.jobs.len() <= self.max + self.max / 10 {
+            return;
+        }
+        let excess = self.jobs.len() - self.max;
+        let mut ranks: Vec<Rank> = self.jobs.iter().map(|(job, known)| known.rank(*job)).collect();
+        let (low, last, _) = ranks.select_nth_unstable(excess - 1);
+        self.cut = Some(*last);
+        for (_, _, job) in low.iter().chain([&*last]) {
+            self.jobs.remove(job);
         }
     }
 }
 
-/// Looks at the bucket and hears events until the gateway ends.
-pub(crate) async fn follow(gateway: Arc<Gateway>) {
-    let write = |gateway: &Gateway, event: &Event| {
-        gateway.index.write().unwrap_or_else(std::sync::PoisonError::into_inner).hear(event);
-    };
-    let mut look = tokio::time::interval(LOOK_EVERY);
-    let mut events = loop {
-        match gateway.ports.wire.follow(&EVENTS, "event.>", 0).await {
-            Ok(events) => break events,
-            Err(error) => tracing::warn!(%error, "follow the events"),
-        }
-        look.tick().await;
-    };
-    loop {
-        tokio::select! {
-            _ = look.tick() => {
-                if let Err(error) = look_once(&gateway).await {
-                    tracing::debug!(%error, "look at the bucket");
-                }
-            }
-            logged = events.next() => match logged {
-                Some(Ok(logged)) => {
-                    if let Ok(event) = serde_json::from_slice(&logged.payload) {
-                        write(&gateway, &event);
-                    }
-                }
-                Some(Err(error)) => tracing::debug!(%error, "follow the events"),
-                None => return,
-            }
-        }
-    }
-}
-
-async fn look_once(gateway: &Gateway) -> ports::PortResult<()> {
-    let (store, bucket) = (&*gateway.ports.store, gateway.ledger.bucket());
-    let records = list_all(store, bucket, JOBS_PREFIX).await?;
-    let states = list_all(store, bucket, MANIFESTS_PREFIX).await?;
-    let parse = |object: ports::Listed| Some((parse_state_key(&object.key)?, object.last_modified));
-    let records: Vec<(StateKey, Timestamp)> = records.into_iter().filter_map(parse).collect();
-    let states: Vec<String> = states.into_iter().map(|object| object.key).collect();
-    gateway.index.write().unwrap_or_else(std::sync::PoisonError::into_inner).look(&records, &states);
-    Ok(())
+/// What was read of a job in the bucket.
+#[derive(Debug, Default)]
+pub(crate) struct Read {
+    pub(crate) key: Option<String>,
+    pub(crate) outcome: Option<Outcome>,
+    /// One of the two is not ours.
+    pub(crate) unreadable: bool,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::{job_record_key, manifest_key, outcome_key};
+    use domain::{manifest_key, outcome_key};
+
+    const JOB: JobId = JobId([1; 16]);
+    const UPLOAD: UploadId = UploadId([2; 16]);
 
     fn event(life: u32, kind: EventKind) -> Event {
-        Event { job: JobId([1; 16]), life: Life(life), at: Timestamp(9), kind }
+        Event { job: JOB, life: Life(life), at: Timestamp(9), kind }
+    }
+
+    fn accepted() -> EventKind {
+        EventKind::Accepted { bucket: "b".into(), key: "k".into(), upload: Some(UPLOAD) }
     }
 
     #[test]
     fn a_job_is_followed_through_its_lives() {
         let mut index = Index::default();
-        let job = JobId([1; 16]);
         let stage = Stage::Shape;
-        let mut check = |event: Event, expect: &str| {
-            index.hear(&event);
-            assert_eq!(index.jobs[&job].state(), expect);
+        let mut sequence = 0;
+        let mut check = |event: Event, expect: Shown| {
+            sequence += 1;
+            index.hear(sequence, &event);
+            assert_eq!(index.jobs[&JOB].state(), Some(expect));
         };
-        check(event(0, EventKind::Accepted { bucket: "b".into(), key: "k".into() }), "queued");
-        check(event(0, EventKind::Started { stage }), "running");
-        check(event(0, EventKind::StageDone { stage }), "queued");
-        check(event(0, EventKind::Dead { stage, error: "e".into() }), "dead");
-        check(event(1, EventKind::Started { stage }), "running");
-        check(event(1, EventKind::Finished), "done");
-        assert_eq!(index.jobs[&job].key.as_deref(), Some("k"));
+        check(event(0, accepted()), Shown::Queued);
+        check(event(0, EventKind::Started { stage }), Shown::Running);
+        check(event(0, EventKind::StageDone { stage }), Shown::Queued);
+        check(event(0, EventKind::Dead { stage, error: "e".into() }), Shown::Dead);
+        check(event(1, EventKind::Started { stage }), Shown::Running);
+        check(event(1, EventKind::Finished), Shown::Done);
         // A log that is read again, or late.
-        index.hear(&event(0, EventKind::Dead { stage, error: "e".into() }));
-        assert_eq!(index.jobs[&job].state(), "done");
+        check(event(0, EventKind::Dead { stage, error: "e".into() }), Shown::Done);
+        let known = &index.jobs[&JOB];
+        assert_eq!((known.key.as_deref(), known.upload, known.told_to), (Some("k"), Some(UPLOAD), 7));
     }
 
     #[test]
     fn an_old_end_in_the_log_does_not_end_the_life_that_the_bucket_tells() {
-        let (upload, job, stage) = (UploadId([2; 16]), JobId([1; 16]), Stage::Shape);
-        let record = parse_state_key(&job_record_key(upload, job)).expect("our own key");
         let mut index = Index::default();
-        let states = [outcome_key(job, Life(0)), domain::life_key(job, Life(1))];
-        index.look(&[(record, Timestamp(5))], &states);
-        index.hear(&event(0, EventKind::Dead { stage, error: "e".into() }));
-        assert_eq!(index.jobs[&job].state(), "queued");
+        let states = States::from_keys([outcome_key(JOB, Life(0)), domain::life_key(JOB, Life(1))]);
+        index.look(&[(UPLOAD, JOB, Timestamp(5))], &states);
+        index.hear(1, &event(0, EventKind::Dead { stage: Stage::Shape, error: "e".into() }));
+        assert_eq!(index.jobs[&JOB].state(), Some(Shown::Queued));
     }
 
     #[test]
     fn the_bucket_alone_tells_what_no_event_told() {
-        let (upload, job) = (UploadId([2; 16]), JobId([1; 16]));
-        let record = parse_state_key(&job_record_key(upload, job)).expect("our own key");
         let mut index = Index::default();
-        index.look(&[(record.clone(), Timestamp(5))], &[manifest_key(job, Stage::Preprocess)]);
-        assert_eq!(index.jobs[&job].state(), "queued");
-        assert_eq!(index.jobs[&job].committed.len(), 1);
-        index.look(&[(record, Timestamp(5))], &[outcome_key(job, Life(0))]);
-        assert_eq!(index.jobs[&job].state(), "ended");
+        let record = [(UPLOAD, JOB, Timestamp(5))];
+        index.look(&record, &States::from_keys([manifest_key(JOB, Stage::Preprocess)]));
+        assert_eq!(index.jobs[&JOB].state(), Some(Shown::Queued));
+        assert_eq!(index.jobs[&JOB].fraction(), 0.25);
+        index.hear(1, &event(0, EventKind::Started { stage: Stage::Shape }));
+        index.look(&record, &States::from_keys([outcome_key(JOB, Life(0))]));
+        let known = &index.jobs[&JOB];
+        assert_eq!((known.state(), known.running.is_none(), known.seen_at), (None, true, Timestamp(5)));
+    }
+
+    #[test]
+    fn what_was_read_ends_a_job_and_what_cannot_be_read_says_so() {
+        let mut index = Index::default();
+        index.look(&[(UPLOAD, JOB, Timestamp(5))], &States::from_keys([outcome_key(JOB, Life(0))]));
+        index.read(JOB, 0, Read { unreadable: true, ..Read::default() });
+        let known = &index.jobs[&JOB];
+        assert_eq!((known.state(), known.is_unread()), (Some(Shown::Unreadable), false));
+        index.begin(JOB, Life(1));
+        assert_eq!(index.jobs[&JOB].state(), Some(Shown::Queued));
+    }
+
+    #[test]
+    fn above_its_bound_the_oldest_ended_jobs_go_and_looks_do_not_bring_them_back() {
+        let mut index = Index { max: 100, ..Index::default() };
+        let job = |n: u8| JobId([n; 16]);
+        let records: Vec<_> = (0..200).map(|n| (UPLOAD, job(n), Timestamp(1_000 + u64::from(n)))).collect();
+        // Every second one has ended.
+        let ended = (0..200).filter(|n| n % 2 == 0).map(|n| outcome_key(job(n), Life(0)));
+        let states = States::from_keys(ended);
+        for _ in 0..3 {
+            index.look(&records, &states);
+            let open = index.jobs.values().filter(|known| !known.has_ended()).count();
+            assert_eq!((index.jobs.len(), open), (100, 100));
+        }
+        // An old job that runs is no litter, and a new one that has ended is news.
+        let rows = index.page(None, None, 3).0;
+        let newest: Vec<JobId> = rows.into_iter().map(|(job, _)| job).collect();
+        assert_eq!(newest, [job(199), job(197), job(195)]);
+        assert_eq!(index.ahead(job(5), Timestamp(1_005)), 2);
+    }
+
+    #[test]
+    fn a_log_that_begins_anew_is_told_from_its_beginning() {
+        let mut index = Index { heard_to: 90, ..Index::default() };
+        index.hear(90, &event(0, accepted()));
+        index.forget_log();
+        assert_eq!((index.heard_to, index.jobs[&JOB].told_to), (0, 0));
     }
 }

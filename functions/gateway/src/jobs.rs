@@ -1,41 +1,84 @@
 //! Jobs, listed and shown: what the bucket says, with the moment that the events tell.
 
 use crate::Gateway;
-use crate::index::{Known, end_of};
+use crate::index::{End, Known, Shown};
+use crate::listing::{page, readable};
 use crate::problem::Problem;
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use domain::{Ending, JobId, JobRecord, Stage};
-use futures::stream::{StreamExt, TryStreamExt};
-use ports::PortResult;
+use domain::{
+    Bytes, Class, Ending, JobId, JobRecord, Manifest, Outcome, Recipe, Sha256, Stage, TenantId, Timestamp,
+    UploadId,
+};
+use futures::future::try_join_all;
 use ports::lives::find_record;
-use serde::Deserialize;
-use serde_json::{Value, json};
-use std::sync::{Arc, PoisonError};
+use ports::{JobState, PortResult, list_all};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-/// Jobs of one page of the list, unless fewer are asked for.
-const PAGE_MAX: usize = 200;
-/// Jobs of a page that are read from the bucket at once.
-const READS_MAX: usize = 16;
-/// What a job may be.
-const STATES: [&str; 6] = ["queued", "running", "done", "rejected", "dead", "cancelled"];
+/// Walks over all records at once, for jobs that nobody told of.
+pub(crate) const WALKS_MAX: usize = 2;
+/// Jobs that were looked for in vain and are remembered.
+const MISSES_MAX: usize = 1_000;
+/// How long such a one is not looked for again: a job that is made meanwhile is told by its event.
+const MISS_KEPT: Duration = Duration::from_secs(5);
 
 /// The job of a path.
 pub(crate) fn job_id(text: &str) -> Result<JobId, Problem> {
     text.parse().map_err(|_| Problem::missing("such job; a job's id is 32 hex digits"))
 }
 
+/// Jobs that are not there, and since when that is known.
+#[derive(Default)]
+pub(crate) struct Misses(Mutex<BTreeMap<JobId, Timestamp>>);
+
+impl Misses {
+    fn has(&self, job: JobId, now: Timestamp) -> bool {
+        let misses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        misses.get(&job).is_some_and(|at| now.since(*at) < MISS_KEPT)
+    }
+
+    fn add(&self, job: JobId, now: Timestamp) {
+        let mut misses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if misses.len() >= MISSES_MAX {
+            misses.retain(|_, at| now.since(*at) < MISS_KEPT);
+        }
+        if misses.len() < MISSES_MAX {
+            misses.insert(job, now);
+        }
+    }
+}
+
 /// The job's record, found by what is known of it or by looking for it.
 pub(crate) async fn record(gateway: &Gateway, job: JobId) -> Result<JobRecord, Problem> {
-    let upload = {
-        let index = gateway.index.read().unwrap_or_else(PoisonError::into_inner);
-        index.jobs.get(&job).and_then(|known| known.upload)
-    };
+    let upload = gateway.hub.known(job).and_then(|known| known.upload);
     let found = match upload {
         Some(upload) => gateway.ledger.record(upload, job).await?,
-        None => find_record(&gateway.ports, &gateway.ledger, job).await?,
+        None => walk(gateway, job).await?,
     };
     found.ok_or_else(|| Problem::missing("such job"))
+}
+
+/// Looks through all records: for a job whose event was lost, before a look at the bucket found it.
+async fn walk(gateway: &Gateway, job: JobId) -> PortResult<Option<JobRecord>> {
+    let is_missed = || gateway.misses.has(job, gateway.ports.clock.now());
+    if is_missed() {
+        return Ok(None);
+    }
+    // The semaphore lives as long as the gateway and is never closed.
+    let _walking = gateway.walks.acquire().await;
+    if is_missed() {
+        return Ok(None);
+    }
+    let found = find_record(&gateway.ports, &gateway.ledger, job).await?;
+    match &found {
+        Some(record) => gateway.hub.write().learn(record),
+        None => gateway.misses.add(job, gateway.ports.clock.now()),
+    }
+    Ok(found)
 }
 
 #[derive(Deserialize)]
@@ -43,123 +86,270 @@ pub(crate) async fn record(gateway: &Gateway, job: JobId) -> Result<JobRecord, P
 pub(crate) struct ListQuery {
     cursor: Option<String>,
     limit: Option<usize>,
-    state: Option<String>,
+    state: Option<Shown>,
+}
+
+/// A stage of a job, as far as it is.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct StageLine {
+    stage: Stage,
+    state: StageState,
+    /// 0 to 1.
+    fraction: f32,
+}
+
+/// How far a stage is.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum StageState {
+    Waiting,
+    Running,
+    Done,
+}
+
+/// A job in the list.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "JobLine")]
+pub(crate) struct Line {
+    id: JobId,
+    state: Shown,
+    /// How often it was begun again.
+    life: u32,
+    /// The upload's key.
+    key: Option<String>,
+    /// Why it ended so, or why nothing was published.
+    reason: Option<String>,
+    /// What it does now.
+    phase: Option<String>,
+    /// How much of its way it has gone, 0 to 1.
+    fraction: f32,
+    /// When its record was written; the list's order.
+    seen_at_ms: Timestamp,
+    stages: Vec<StageLine>,
+    /// Something of it in the bucket is not of this program.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unreadable: bool,
+}
+
+/// A page of the list.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "JobList")]
+pub(crate) struct List {
+    jobs: Vec<Line>,
+    /// Cursor of the next page; none at the end.
+    next: Option<String>,
+}
+
+/// How long a committed stage took, from the marks of its manifest. Clocks of two machines may differ; no
+/// time is below zero.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct StageTiming {
+    stage: Stage,
+    /// In the queue and with the planner.
+    waited_ms: u64,
+    fetch_ms: u64,
+    /// Waiting for a runner, and starting it.
+    load_ms: u64,
+    compute_ms: u64,
+    store_ms: u64,
+}
+
+impl StageTiming {
+    fn of(manifest: &Manifest) -> StageTiming {
+        let ms = |from: Timestamp, to: Timestamp| to.since(from).as_millis() as u64;
+        let marks = &manifest.marks;
+        StageTiming {
+            stage: manifest.stage,
+            waited_ms: ms(marks.published_at, marks.accepted_at),
+            fetch_ms: ms(marks.accepted_at, marks.fetched_at),
+            load_ms: ms(marks.fetched_at, marks.started_at),
+            compute_ms: ms(marks.started_at, marks.computed_at),
+            store_ms: ms(marks.computed_at, marks.stored_at),
+        }
+    }
+}
+
+/// A file of a job.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "JobFile")]
+pub(crate) struct File {
+    name: String,
+    stage: Stage,
+    size_bytes: Bytes,
+    content_type: String,
+    sha256: Sha256,
+    /// Where it is served.
+    url: String,
+}
+
+/// A job with everything that is known of it.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Job {
+    #[serde(flatten)]
+    line: Line,
+    upload_id: UploadId,
+    bucket: String,
+    upload_bytes: Bytes,
+    recipe: Recipe,
+    tenant: TenantId,
+    class: Class,
+    accepted_at_ms: Timestamp,
+    decided_at_ms: Option<Timestamp>,
+    /// Jobs that were accepted before it and have not ended; none once it has.
+    jobs_ahead: Option<usize>,
+    /// Median time until it is done, as recent jobs went; none while that is not known.
+    eta_p50_ms: Option<u64>,
+    timings: Vec<StageTiming>,
+    /// Its files that are still there.
+    artifacts: Vec<File>,
+    /// Keys in the output bucket.
+    published: Vec<String>,
 }
 
 /// `GET /api/jobs`: newest first, by pages.
 pub(crate) async fn list(
     State(gateway): State<Arc<Gateway>>,
     Query(query): Query<ListQuery>,
-) -> Result<Json<Value>, Problem> {
-    if let Some(state) = query.state.as_deref().filter(|state| !STATES.contains(state)) {
-        let known = STATES.join(", ");
-        return Err(Problem::bad_request(format!("state is {state:?}; use one of {known}")));
-    }
-    let bad = || Problem::bad_request("the cursor is not one that this server gave");
-    let after = match &query.cursor {
-        None => None,
-        Some(cursor) => {
-            let (at, job) = cursor.split_once('-').ok_or_else(bad)?;
-            Some((at.parse::<u64>().map_err(|_| bad())?, job.parse::<JobId>().map_err(|_| bad())?))
-        }
-    };
-    let limit = query.limit.unwrap_or(50).clamp(1, PAGE_MAX);
-    let (rows, more) = loop {
-        let (rows, more) = {
-            let index = gateway.index.read().unwrap_or_else(PoisonError::into_inner);
-            index.page(after, query.state.as_deref(), limit)
-        };
-        let unread: Vec<_> = rows.iter().filter(|(_, known)| known.is_unread()).cloned().collect();
-        if unread.is_empty() {
-            break (rows, more);
-        }
-        // What was read may belong to another page: it is chosen again.
-        let reads = futures::stream::iter(unread).map(|(job, known)| read(&gateway, job, known));
-        reads.buffer_unordered(READS_MAX).try_collect::<()>().await?;
-    };
-    let next = rows.last().filter(|_| more).map(|(job, known)| format!("{}-{job}", known.seen_at.0));
-    let jobs: Vec<Value> = rows.iter().map(|(job, known)| brief(*job, known)).collect();
-    Ok(Json(json!({"jobs": jobs, "next": next})))
+) -> Result<Json<List>, Problem> {
+    let page = page(&gateway, query.cursor.as_deref(), query.state, query.limit).await?;
+    let jobs = page.rows.iter().filter_map(|(job, known)| line(*job, known)).collect();
+    Ok(Json(List { jobs, next: page.next }))
 }
 
-/// Reads what names and events did not tell of a job: its key, and how it ended.
-async fn read(gateway: &Gateway, job: JobId, known: Known) -> PortResult<()> {
-    let record = match known.upload {
-        Some(upload) => gateway.ledger.record(upload, job).await?,
-        None => None,
-    };
-    let outcome = match known.has_outcome && known.end.is_none() {
-        true => gateway.ledger.outcome(job, domain::Life(known.life)).await?,
-        false => None,
-    };
-    let mut index = gateway.index.write().unwrap_or_else(PoisonError::into_inner);
-    index.read(job, known.life, record.map(|record| record.upload.key), outcome);
-    Ok(())
-}
-
-fn stages(known: &Known) -> Value {
+fn line(job: JobId, known: &Known) -> Option<Line> {
     let one = |stage: Stage| {
         let (state, fraction) = match &known.running {
-            _ if known.committed.contains(&stage) => ("done", 1.0),
-            Some((running, fraction, _)) if *running == stage => ("running", *fraction),
-            _ => ("waiting", 0.0),
+            _ if known.committed.contains(&stage) => (StageState::Done, 1.0),
+            Some((running, fraction, _)) if *running == stage => (StageState::Running, *fraction),
+            _ => (StageState::Waiting, 0.0),
         };
-        json!({"stage": stage, "state": state, "fraction": fraction})
+        StageLine { stage, state, fraction }
     };
-    Value::Array(Stage::ALL.map(one).into())
-}
-
-fn brief(job: JobId, known: &Known) -> Value {
-    let reason = known.end.as_ref().and_then(|(_, reason)| reason.clone());
-    let phase = known.running.as_ref().map(|(_, _, phase)| phase.clone());
-    json!({"id": job, "state": known.state(), "life": known.life, "key": known.key, "reason": reason,
-           "phase": phase, "seen_at_ms": known.seen_at, "stages": stages(known)})
+    Some(Line {
+        id: job,
+        state: known.state()?,
+        life: known.life,
+        key: known.key.clone().filter(|key| !key.is_empty()),
+        reason: known.end.as_ref().and_then(End::reason),
+        phase: known.running.as_ref().map(|(_, _, phase)| phase.clone()),
+        fraction: known.fraction(),
+        seen_at_ms: known.seen_at,
+        stages: Stage::ALL.map(one).into(),
+        unreadable: known.unreadable,
+    })
 }
 
 /// `GET /api/jobs/{id}`: what the bucket says, with the moment that the events tell.
 pub(crate) async fn show(
     State(gateway): State<Arc<Gateway>>,
     Path(id): Path<String>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Job>, Problem> {
     let job = job_id(&id)?;
     let record = record(&gateway, job).await?;
     let state = gateway.ledger.state(job).await?;
-    let mut known = {
-        let index = gateway.index.read().unwrap_or_else(PoisonError::into_inner);
-        index.jobs.get(&job).filter(|known| known.life == state.life.0).cloned().unwrap_or_default()
+    let (outcome, is_readable) = match state.has_outcome {
+        true => readable(gateway.ledger.outcome(job, state.life).await)?,
+        false => (None, true),
     };
-    known.life = state.life.0;
+    let manifests = state.committed.iter().map(|stage| gateway.ledger.manifest(job, *stage));
+    let manifests = try_join_all(manifests.map(async |read| readable(read.await))).await?;
+    let manifests: Vec<Manifest> = manifests.into_iter().filter_map(|(manifest, _)| manifest).collect();
+    let mut known = moment(&gateway, job, &state, outcome.as_ref());
+    known.unreadable |= !is_readable;
     known.key = Some(record.upload.key.clone());
-    known.seen_at = record.accepted_at;
+    if known.seen_at == Timestamp(0) {
+        known.seen_at = record.accepted_at;
+    }
+    let (jobs_ahead, left) = {
+        let (index, now) = (gateway.hub.read(), gateway.ports.clock.now());
+        let ahead = (!known.has_ended()).then(|| index.ahead(job, known.seen_at));
+        (ahead, index.left(&known, now))
+    };
+    let artifacts = files(&gateway, job, &manifests, known.has_ended()).await?;
+    let line = line(job, &known).ok_or_else(|| Problem::unavailable("the job is ending; ask again"))?;
+    let decided_at_ms = outcome.as_ref().map(|outcome| outcome.decided_at);
+    let published = match outcome.map(|outcome| outcome.ending) {
+        Some(Ending::Done { files, .. }) => files,
+        _ => Vec::new(),
+    };
+    Ok(Json(Job {
+        line,
+        upload_id: record.upload.id(),
+        bucket: record.upload.bucket,
+        upload_bytes: record.upload.size_bytes,
+        recipe: record.recipe,
+        tenant: record.tenant,
+        class: record.class,
+        accepted_at_ms: record.accepted_at,
+        decided_at_ms,
+        jobs_ahead,
+        eta_p50_ms: left.map(|left| left.as_millis() as u64),
+        timings: manifests.iter().map(StageTiming::of).collect(),
+        artifacts,
+        published,
+    }))
+}
+
+/// What the events tell of a job, set right by what the bucket says.
+fn moment(gateway: &Gateway, job: JobId, state: &JobState, outcome: Option<&Outcome>) -> Known {
+    let known = gateway.hub.known(job).filter(|known| known.life == state.life.0);
+    let mut known = known.unwrap_or_default();
+    known.life = state.life.0;
     known.committed.extend(state.committed.iter().copied());
     known.has_outcome = state.has_outcome;
-    known.end = None;
-    let outcome = if state.has_outcome { gateway.ledger.outcome(job, state.life).await? } else { None };
-    let mut files = Vec::new();
-    if let Some(outcome) = &outcome {
+    known.end = outcome.map(End::of);
+    if known.has_ended() {
         known.running = None;
-        if let Ending::Done { files: published, .. } = &outcome.ending {
-            files.clone_from(published);
-        }
-        known.end = Some(end_of(&outcome.ending));
     }
-    let mut artifacts = Vec::new();
-    for stage in &state.committed {
-        for artifact in gateway.ledger.manifest(job, *stage).await?.into_iter().flat_map(|m| m.artifacts) {
-            let url = format!("/api/jobs/{job}/artifacts/{}", artifact.name);
-            artifacts.push(json!({"name": artifact.name, "stage": stage, "size_bytes": artifact.size_bytes,
-                                  "content_type": artifact.content_type, "sha256": artifact.sha256,
-                                  "url": url}));
+    known
+}
+
+/// The files that manifests name. After the end some may have been collected: those are left out.
+async fn files(
+    gateway: &Gateway,
+    job: JobId,
+    manifests: &[Manifest],
+    has_ended: bool,
+) -> PortResult<Vec<File>> {
+    let there: Option<BTreeSet<String>> = match has_ended && !manifests.is_empty() {
+        true => {
+            let prefix = format!("{}{job}/", domain::ARTIFACTS_PREFIX);
+            let listed = list_all(&*gateway.ports.store, gateway.ledger.bucket(), &prefix).await?;
+            Some(listed.into_iter().map(|object| object.key).collect())
         }
+        false => None,
+    };
+    let all = manifests
+        .iter()
+        .flat_map(|manifest| manifest.artifacts.iter().map(|artifact| (manifest.stage, artifact)));
+    let kept = all.filter(|(_, artifact)| there.as_ref().is_none_or(|there| there.contains(&artifact.key)));
+    let file = |(stage, artifact): (Stage, &domain::Artifact)| File {
+        name: artifact.name.clone(),
+        stage,
+        size_bytes: artifact.size_bytes,
+        content_type: artifact.content_type.clone(),
+        sha256: artifact.sha256.clone(),
+        url: format!("/api/jobs/{job}/artifacts/{}", artifact.name),
+    };
+    Ok(kept.map(file).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_miss_is_remembered_for_a_while_and_no_more_than_so_many() {
+        let misses = Misses::default();
+        let job = JobId([1; 16]);
+        misses.add(job, Timestamp(1_000));
+        assert!(misses.has(job, Timestamp(5_999)));
+        assert!(!misses.has(job, Timestamp(6_000)));
+        for n in 0..2 * MISSES_MAX as u64 {
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&n.to_le_bytes());
+            misses.add(JobId(id), Timestamp(7_000));
+        }
+        assert_eq!(misses.0.lock().expect("a lock").len(), MISSES_MAX);
     }
-    let mut shown = brief(job, &known);
-    shown["bucket"] = json!(record.upload.bucket);
-    shown["recipe"] = json!(record.recipe);
-    shown["tenant"] = json!(record.tenant);
-    shown["class"] = json!(record.class);
-    shown["accepted_at_ms"] = json!(record.accepted_at);
-    shown["decided_at_ms"] = json!(outcome.map(|outcome| outcome.decided_at));
-    shown["artifacts"] = Value::Array(artifacts);
-    shown["published"] = json!(files);
-    Ok(Json(shown))
 }

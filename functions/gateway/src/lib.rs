@@ -1,32 +1,42 @@
 //! HTTP: jobs, progress, artifacts, metrics, one page.
 //!
-//! `index` folds the bucket and the events into what is known of all jobs; `create`, `jobs`, `artifacts`,
-//! `actions`, `stream` and `system` answer the routes; `problem` says what is wrong as RFC 9457 JSON. Status comes from
-//! the bucket and the events alone: any number of gateways give the same answers, and one that restarts knows
-//! all again.
+//! `server` takes connections and `access` judges calls; `follow` hears the events, `index` folds them and
+//! the bucket's names into what is known of all jobs; `create` (with `intake`), `jobs`, `artifacts`,
+//! `actions`, `stream` and `system` answer the routes; `problem` says what is wrong as RFC 9457 JSON. Status
+//! comes from the bucket and the events alone: any number of gateways give the same answers, and one that
+//! restarts knows all again.
 #![forbid(unsafe_code)]
 
 mod access;
 mod actions;
 mod artifacts;
 mod create;
+mod follow;
 mod index;
+mod intake;
 mod jobs;
+mod limits;
+mod listing;
 mod openapi;
+mod pace;
 mod page;
 mod problem;
+mod routes;
+mod server;
+mod states;
 mod stream;
 mod system;
+mod telemetry;
 
 pub use access::Token;
+pub use limits::Limits;
+pub use telemetry::{METRICS, describe_metrics};
 
-use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
-use domain::{JobRecord, Site, Times};
+use domain::{Site, Times};
 use ports::{Ledger, Ports};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// Everything that a gateway is told once.
@@ -38,6 +48,13 @@ pub struct Settings {
     pub times: Times,
     /// What every call must carry, if anything.
     pub token: Option<Token>,
+    /// Names, besides those of this machine, under which people reach it without a token, as
+    /// `models.example.org`.
+    pub public_hosts: Vec<String>,
+    /// Whether this installation has a matting model, as far as this process is told.
+    pub has_matting: bool,
+    /// What callers may take.
+    pub limits: Limits,
     /// The text of `/metrics`.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// The program's version.
@@ -49,71 +66,44 @@ pub(crate) struct Gateway {
     pub(crate) ports: Ports,
     pub(crate) ledger: Ledger,
     pub(crate) settings: Settings,
-    pub(crate) index: index::SharedIndex,
+    /// What is known of all jobs, and who hears what is new.
+    pub(crate) hub: follow::Hub,
+    /// Bodies that are read now.
+    pub(crate) bodies: Semaphore,
+    /// Clients that follow events now.
+    pub(crate) followers: Arc<Semaphore>,
+    /// Walks over all records that are under way, and jobs that such a walk did not find.
+    pub(crate) walks: Semaphore,
+    pub(crate) misses: jobs::Misses,
     pub(crate) shutdown: CancellationToken,
 }
 
-impl Gateway {
-    /// Shows a job at once that this gateway made itself.
-    pub(crate) fn learn(&self, record: &JobRecord) {
-        self.index.write().unwrap_or_else(PoisonError::into_inner).learn(record);
-    }
-}
-
-/// Multipart wraps an upload in this much text at most.
-const FORM_BYTES_MAX: usize = 64 << 10;
-
-/// Serves until shutdown, then finishes open answers.
+/// Serves until shutdown, then finishes open answers for as long as the limits allow.
 ///
 /// # Errors
-/// The listener fails.
+/// None so far: a listener that fails is tried again.
 pub async fn serve(
     listener: TcpListener,
     ports: Ports,
     settings: Settings,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
+    describe_metrics();
     let ledger = Ledger::new(ports.store.clone(), &settings.site.state);
-    let index = index::SharedIndex::default();
-    let gateway = Arc::new(Gateway { ports, ledger, settings, index, shutdown: shutdown.clone() });
-    let following = tokio::spawn(index::follow(gateway.clone()));
-    let app = router(gateway);
-    let served = axum::serve(listener, app).with_graceful_shutdown(shutdown.cancelled_owned()).await;
+    let limits = settings.limits;
+    let gateway = Arc::new(Gateway {
+        ports,
+        ledger,
+        settings,
+        hub: follow::Hub::default(),
+        bodies: Semaphore::new(limits.bodies),
+        followers: Arc::new(Semaphore::new(limits.followers)),
+        walks: Semaphore::new(jobs::WALKS_MAX),
+        misses: jobs::Misses::default(),
+        shutdown: shutdown.clone(),
+    });
+    let following = tokio::spawn(follow::follow(gateway.clone()));
+    server::serve(listener, routes::router(gateway), limits, shutdown).await;
     following.abort();
-    served
-}
-
-fn router(gateway: Arc<Gateway>) -> Router {
-    let body_max = gateway.settings.site.upload_bytes_max.0 as usize + FORM_BYTES_MAX;
-    let api = Router::new()
-        .route("/api/jobs", post(create::create).get(jobs::list))
-        .route("/api/jobs/{id}", get(jobs::show))
-        .route("/api/jobs/{id}/upload", get(artifacts::upload))
-        .route("/api/jobs/{id}/artifacts/{name}", get(artifacts::artifact))
-        .route("/api/jobs/{id}/events", get(stream::of_job))
-        .route("/api/events", get(stream::of_all))
-        .route("/api/jobs/{id}/cancel", post(actions::cancel))
-        .route("/api/jobs/{id}/redrive", post(actions::redrive))
-        .route("/api/jobs/{id}/retry", post(actions::redrive))
-        .route("/api/dead-letters", get(actions::dead_letters))
-        .route("/api/dead-letters/{id}/redrive", post(actions::redrive))
-        .route("/api/sweep", post(actions::sweep))
-        .route("/metrics", get(system::metrics))
-        .layer(axum::middleware::from_fn_with_state(gateway.clone(), access::check));
-    let open = Router::new()
-        .route("/livez", get(system::live))
-        .route("/readyz", get(system::ready))
-        .route("/api/version", get(system::version))
-        .route("/api/capabilities", get(system::capabilities))
-        .route("/api/openapi.json", get(openapi::document))
-        .route("/", get(page::index))
-        .route("/app.js", get(page::script))
-        .route("/style.css", get(page::style));
-    api.merge(open)
-        .fallback(problem::not_found)
-        .method_not_allowed_fallback(problem::wrong_method)
-        .layer(DefaultBodyLimit::max(body_max))
-        .layer(axum::middleware::from_fn(problem::dress))
-        .layer(axum::middleware::from_fn(access::headers))
-        .with_state(gateway)
+    Ok(())
 }

@@ -1,5 +1,6 @@
-//! The API in OpenAPI 3.1. Shapes of messages come from the types themselves.
+//! The API in OpenAPI 3.1. Shapes of answers and messages come from the types themselves.
 
+use crate::{Gateway, actions, create, jobs, system};
 use axum::Json;
 use axum::extract::State;
 use domain::{Event, Recipe};
@@ -7,111 +8,293 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-fn job_parameter() -> Value {
-    let schema = json!({"type": "string", "pattern": "^[0-9a-f]{32}$"});
-    json!({"name": "id", "in": "path", "required": true, "schema": schema})
+/// Problems that every call may meet, whatever it asks.
+const ANY_CALL: [(&str, &str); 3] = [
+    ("403", "a page of another site asks for a change"),
+    ("421", "the server is not known under this name"),
+    ("503", "store or broker do not answer, or too many ask at once; `Retry-After` says when to try again"),
+];
+
+fn schema(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
 fn problem(what: &str) -> Value {
-    let schema = json!({"$ref": "#/components/schemas/Problem"});
-    json!({"description": what, "content": {"application/problem+json": {"schema": schema}}})
+    json!({"description": what, "content": {"application/problem+json": {"schema": schema("Problem")}}})
 }
 
-fn good(what: &str, kind: &str, schema: Value) -> Value {
+fn content(what: &str, kind: &str, schema: Value) -> Value {
     json!({"description": what, "content": {kind: {"schema": schema}}})
 }
 
-fn of_job(method: &str, summary: &str, status: &str, answer: Value) -> Value {
-    let mut operation = json!({"summary": summary, "parameters": [job_parameter()], "responses": {
-        "401": problem("no token"), "404": problem("no such job"),
-        "503": problem("store or broker do not answer")}});
-    operation["responses"][status] = answer;
-    if method == "post" {
-        operation["responses"]["409"] = problem("the job's state does not allow it");
-    }
-    json!({method: operation})
+fn answer(what: &str, name: &str) -> Value {
+    content(what, "application/json", schema(name))
 }
 
-fn paths() -> Value {
-    let any = json!({"type": "object"});
-    let text = json!({"type": "string"});
-    let binary = json!({"type": "string", "format": "binary"});
-    let recipe = ["engine", "quality", "formats", "size-mm", "texture-px", "name", "bucket"];
-    let recipe: Vec<Value> =
-        recipe.map(|name| json!({"name": name, "in": "query", "schema": {"type": "string"}})).into();
+fn text() -> Value {
+    json!({"type": "string"})
+}
+
+fn binary() -> Value {
+    json!({"type": "string", "format": "binary"})
+}
+
+fn parameter(name: &str, place: &str, schema: Value, what: &str) -> Value {
+    json!({"name": name, "in": place, "required": place == "path", "schema": schema, "description": what})
+}
+
+fn job_parameter() -> Value {
+    parameter("id", "path", json!({"type": "string", "pattern": "^[0-9a-f]{32}$"}), "the job")
+}
+
+fn cursor_parameters() -> Vec<Value> {
+    let limit = json!({"type": "integer", "minimum": 1, "maximum": 200});
+    vec![
+        parameter("cursor", "query", text(), "`next` of the page before"),
+        parameter("limit", "query", limit, "rows of a page; 50 unless said"),
+    ]
+}
+
+/// One operation. `closed`: it wants the token, if the server has one.
+struct Operation {
+    summary: &'static str,
+    closed: bool,
+    parameters: Vec<Value>,
+    body: Option<Value>,
+    responses: Vec<(&'static str, Value)>,
+}
+
+impl Operation {
+    fn closed(summary: &'static str, status: &'static str, answer: Value) -> Operation {
+        let responses = vec![(status, answer)];
+        Operation { summary, closed: true, parameters: Vec::new(), body: None, responses }
+    }
+
+    fn open(summary: &'static str, answer: Value) -> Operation {
+        Operation { closed: false, ..Operation::closed(summary, "200", answer) }
+    }
+
+    fn of_job(summary: &'static str, status: &'static str, answer: Value) -> Operation {
+        Operation::closed(summary, status, answer)
+            .with(vec![job_parameter()])
+            .or("404", "no such job, or it has no such thing")
+    }
+
+    fn with(mut self, mut parameters: Vec<Value>) -> Operation {
+        self.parameters.append(&mut parameters);
+        self
+    }
+
+    fn answers(mut self, status: &'static str, answer: Value) -> Operation {
+        self.responses.push((status, answer));
+        self
+    }
+
+    fn or(self, status: &'static str, what: &str) -> Operation {
+        self.answers(status, problem(what))
+    }
+
+    fn json(self) -> Value {
+        let mut responses = serde_json::Map::new();
+        for (status, what) in ANY_CALL {
+            responses.insert(status.to_owned(), problem(what));
+        }
+        if self.closed {
+            responses.insert("401".to_owned(), problem("the token is missing or wrong"));
+        }
+        responses.extend(self.responses.into_iter().map(|(status, answer)| (status.to_owned(), answer)));
+        let mut operation = json!({"summary": self.summary, "responses": responses});
+        if !self.closed {
+            operation["security"] = json!([]);
+        }
+        if !self.parameters.is_empty() {
+            operation["parameters"] = Value::Array(self.parameters);
+        }
+        if let Some(body) = self.body {
+            operation["requestBody"] = body;
+        }
+        operation
+    }
+}
+
+fn create_job() -> Value {
+    let what = "the same key, picture and recipe again are the same job";
+    let once = parameter("Idempotency-Key", "header", json!({"type": "string", "maxLength": 255}), what);
+    let option = |name: &str| parameter(name, "query", text(), "an option of the recipe; see capabilities");
+    let mut parameters: Vec<Value> =
+        ["engine", "quality", "formats", "size-mm", "texture-px"].map(option).into();
+    parameters.push(parameter("name", "query", text(), "the last part of the upload's key"));
+    parameters.push(parameter("bucket", "query", text(), "an input bucket; the first unless said"));
+    parameters.push(once);
     let body = json!({"required": true, "content": {
-        "application/octet-stream": {"schema": binary}, "image/png": {"schema": binary},
-        "multipart/form-data": {"schema": {"type": "object", "properties": {"image": binary}}},
+        "application/octet-stream": {"schema": binary()}, "image/png": {"schema": binary()},
+        "multipart/form-data": {"schema": {"type": "object", "required": ["image"],
+            "properties": {"image": binary()}}},
         "application/json": {"schema": {"type": "object", "required": ["bucket", "key"],
-            "properties": {"bucket": text, "key": text}}}}});
-    let create = json!({"summary": "Makes a job of a picture, or of an object that is there",
-        "parameters": recipe,
-        "requestBody": body, "responses": {"202": good("accepted", "application/json", any.clone()),
-        "400": problem("no picture"), "401": problem("no token"), "404": problem("no such bucket or object"),
-        "413": problem("too large"), "422": problem("a recipe that makes no sense"),
-        "503": problem("store or broker do not answer")}});
-    let query = |name: &str, kind: &str| json!({"name": name, "in": "query", "schema": {"type": kind}});
-    let list = json!({"summary": "All jobs, newest first", "parameters": [query("cursor", "string"),
-        query("limit", "integer"), query("state", "string")], "responses": {
-        "200": good("a page", "application/json", any.clone()), "400": problem("a bad cursor or limit"),
-        "401": problem("no token")}});
-    let events = good("events", "text/event-stream", text.clone());
-    let file = of_job(
-        "get",
-        "A file of the job",
-        "200",
-        good("the file", "application/octet-stream", binary.clone()),
-    );
-    let mut artifact = file.clone();
-    let name = json!({"name": "name", "in": "path", "required": true, "schema": text});
-    artifact["get"]["parameters"] = json!([job_parameter(), name]);
-    artifact["get"]["responses"]["206"] = good("a range of it", "application/octet-stream", binary);
-    artifact["get"]["responses"]["304"] = json!({"description": "unchanged"});
-    artifact["get"]["responses"]["416"] = problem("a range outside the file");
-    let accepted = good("it is so", "application/json", any.clone());
-    let simple = |summary: &str, kind: &str, schema: Value| {
-        let answer = good(summary, kind, schema);
-        json!({"get": {"summary": summary, "responses": {"200": answer}}})
+            "additionalProperties": false, "properties": {"bucket": text(), "key": text()}}}}});
+    let mut accepted = answer("it is on its way", "Made");
+    accepted["headers"] = json!({"Location": {"schema": text(), "description": "where the job is shown"}});
+    let create =
+        Operation::closed("Makes a job of a picture, or of an object that is there", "202", accepted)
+            .with(parameters)
+            .or("400", "no picture, or a name that the store does not take")
+            .or("404", "no such bucket or object")
+            .or("408", "the body did not arrive in time")
+            .or("413", "too large")
+            .or("422", "a recipe that makes no sense, or an Idempotency-Key that was used otherwise");
+    Operation { body: Some(body), ..create }.json()
+}
+
+fn file(summary: &'static str) -> Operation {
+    let kind = "application/octet-stream";
+    Operation::of_job(summary, "200", content("the file, under its own type", kind, binary()))
+        .with(vec![
+            parameter("Range", "header", text(), "one range of bytes"),
+            parameter("If-None-Match", "header", text(), "the ETag of what the caller has"),
+        ])
+        .answers("206", content("a range of it", kind, binary()))
+        .answers("304", json!({"description": "the caller has it"}))
+        .or("416", "a range outside the file")
+}
+
+fn events(operation: Operation) -> Operation {
+    let what = "Where the client was cut off. A place that the log does not have yet is of a log that was \
+                lost: the first event is `reload` then, and the log follows from its beginning";
+    operation.with(vec![parameter("Last-Event-ID", "header", text(), what)])
+}
+
+fn event_stream() -> Value {
+    let mut stream = content("server-sent events, each with an Event as data", "text/event-stream", text());
+    stream["content"]["text/event-stream"]["x-event"] = schema("Event");
+    stream
+}
+
+fn of_jobs() -> Value {
+    let list = Operation::closed("All jobs, newest first", "200", answer("a page", "JobList"))
+        .with(cursor_parameters())
+        .with(vec![parameter("state", "query", schema("Shown"), "only those in this state")])
+        .or("400", "a bad cursor, limit or state");
+    let show = Operation::of_job("One job", "200", answer("the job", "Job"));
+    let name = parameter("name", "path", text(), "the file's name");
+    let follow = Operation::of_job("What happens to a job, as it happens", "200", event_stream());
+    let follow = events(follow).answers("204", json!({"description": "the client has heard the end"}));
+    let wish = |summary| {
+        let granted = answer("it is so", "Granted");
+        Operation::of_job(summary, "202", granted).or("409", "the job's state does not allow it").json()
     };
     json!({
-        "/api/jobs": {"post": create, "get": list},
-        "/api/jobs/{id}": of_job("get", "One job", "200", good("the job", "application/json", any.clone())),
-        "/api/jobs/{id}/upload": file,
-        "/api/jobs/{id}/artifacts/{name}": artifact,
-        "/api/jobs/{id}/events": of_job("get", "What happens to it, as it happens", "200", events.clone()),
-        "/api/events": simple("What happens, as it happens", "text/event-stream", text.clone()),
-        "/api/jobs/{id}/cancel": of_job("post", "Ends the job", "202", accepted.clone()),
-        "/api/jobs/{id}/redrive": of_job("post", "Starts an ended job again", "202", accepted.clone()),
-        "/api/jobs/{id}/retry": of_job("post", "The same as redrive", "202", accepted.clone()),
-        "/api/dead-letters": simple("Tasks set aside for a person", "application/json", any.clone()),
-        "/api/sweep": {"post": {"summary": "Looks for jobs that nothing would finish", "responses": {
-            "200": accepted, "503": problem("no ingest answers")}}},
-        "/api/version": simple("The version", "application/json", any.clone()),
-        "/api/capabilities": simple("Engines, formats, options", "application/json", any),
-        "/livez": simple("Alive", "text/plain", text.clone()),
-        "/readyz": {"get": {"summary": "Ready", "responses": {
-            "200": good("ready", "text/plain", text.clone()),
-            "503": problem("store or broker do not answer")}}},
-        "/metrics": simple("Metrics for Prometheus", "text/plain", text),
+        "/api/jobs": {"post": create_job(), "get": list.json()},
+        "/api/jobs/{id}": {"get": show.json()},
+        "/api/jobs/{id}/upload": {"get": file("The picture of a job").json()},
+        "/api/jobs/{id}/artifacts/{name}": {"get": file("A file of a job").with(vec![name]).json()},
+        "/api/jobs/{id}/events": {"get": follow.json()},
+        "/api/jobs/{id}/cancel": {"post": wish("Ends a job")},
+        "/api/jobs/{id}/redrive": {"post": wish("Begins a dead or cancelled job again")},
+        "/api/jobs/{id}/retry": {"post": wish("The same as redrive")},
+        "/api/dead-letters/{id}/redrive": {"post": wish("The same as redrive of the job")},
     })
 }
 
-/// `GET /api/openapi.json`
-pub(crate) async fn document(State(gateway): State<Arc<crate::Gateway>>) -> Json<Value> {
+/// All paths.
+pub(crate) fn paths() -> Value {
+    let letters =
+        Operation::closed("Tasks set aside for a person", "200", answer("a page", "DeadLetterList"))
+            .with(cursor_parameters())
+            .or("400", "a bad cursor or limit");
+    let follow = events(Operation::closed("What happens, as it happens", "200", event_stream()));
+    let sweep = "Looks for jobs that nothing would finish";
+    let sweep = Operation::closed(sweep, "200", answer("what it found", "Sweep"))
+        .answers("202", answer("it takes long and goes on", "SweepGoesOn"));
+    let metrics =
+        Operation::closed("Metrics for Prometheus", "200", content("metrics", "text/plain", text()));
+    let plain = |summary| Operation::open(summary, content("ok", "text/plain", text())).json();
+    let version = Operation::open("Which program answers", answer("its version", "Version"));
+    let can = Operation::open("Engines, formats, options", answer("what it can do", "Capabilities"));
+    let any = json!({"type": "object"});
+    let document = Operation::open("This document", content("OpenAPI 3.1", "application/json", any));
+    let mut paths = of_jobs();
+    for (path, method, operation) in [
+        ("/api/events", "get", follow.json()),
+        ("/api/dead-letters", "get", letters.json()),
+        ("/api/sweep", "post", sweep.json()),
+        ("/api/version", "get", version.json()),
+        ("/api/capabilities", "get", can.json()),
+        ("/api/openapi.json", "get", document.json()),
+        ("/metrics", "get", metrics.json()),
+        ("/livez", "get", plain("Whether it lives")),
+        ("/readyz", "get", plain("Whether store and broker answer")),
+    ] {
+        paths[path] = json!({method: operation});
+    }
+    paths
+}
+
+fn schemas() -> Value {
     let mut generator = SchemaSettings::draft2020_12()
         .with(|settings| settings.definitions_path = "/components/schemas".into())
         .into_generator();
-    let (recipe, event) = (generator.subschema_for::<Recipe>(), generator.subschema_for::<Event>());
-    drop((recipe, event));
+    generator.subschema_for::<Recipe>();
+    generator.subschema_for::<Event>();
+    generator.subschema_for::<create::Made>();
+    generator.subschema_for::<jobs::List>();
+    generator.subschema_for::<jobs::Job>();
+    generator.subschema_for::<actions::Granted>();
+    generator.subschema_for::<actions::Letters>();
+    generator.subschema_for::<actions::SweepGoesOn>();
+    generator.subschema_for::<system::Version>();
+    generator.subschema_for::<system::Capabilities>();
     let mut schemas = json!(generator.take_definitions(true));
-    schemas["Problem"] = json!({"type": "object", "required": ["type", "title", "status"], "properties": {
-        "type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"},
-        "detail": {"type": "string"}}});
+    schemas["Problem"] = json!({"description": "What is wrong, as RFC 9457 has it", "type": "object",
+        "required": ["type", "title", "status", "detail"], "properties": {
+        "type": {"type": "string", "pattern": "^urn:meshwright:problem:"}, "title": text(),
+        "status": {"type": "integer"}, "detail": text()}});
+    let count = json!({"type": "integer", "minimum": 0});
+    schemas["Sweep"] = json!({"description": "What a sweep found", "type": "object",
+        "required": ["queued", "accepted"], "properties": {"queued": count, "accepted": count,
+        "failed": count, "collected": count, "error": text()}});
+    schemas
+}
+
+/// `GET /api/openapi.json`
+pub(crate) async fn document(State(gateway): State<Arc<Gateway>>) -> Json<Value> {
     Json(json!({
         "openapi": "3.1.0",
         "info": {"title": "Meshwright", "version": gateway.settings.version,
-                 "license": {"name": "Apache-2.0"}},
+                 "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
+        "security": [{"token": []}, {}],
         "paths": paths(),
-        "components": {"schemas": schemas},
+        "components": {
+            "schemas": schemas(),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn references(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(fields) => {
+                found.extend(fields.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                fields.values().for_each(|value| references(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_shape_that_is_named_is_there() {
+        let schemas = schemas();
+        let mut found = Vec::new();
+        references(&paths(), &mut found);
+        references(&schemas, &mut found);
+        assert!(found.len() > 50, "{}", found.len());
+        for reference in found {
+            let name = reference.strip_prefix("#/components/schemas/").expect("a shape");
+            assert!(schemas.get(name).is_some(), "{reference}");
+        }
+    }
 }

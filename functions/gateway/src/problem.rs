@@ -61,6 +61,29 @@ impl Problem {
         Problem::new("unauthorized", StatusCode::UNAUTHORIZED, detail)
     }
 
+    pub(crate) fn foreign_host() -> Problem {
+        let detail = "this server is not known under that name; reach it as localhost, or name the host in \
+                      gateway.public_hosts";
+        Problem::new("foreign-host", StatusCode::MISDIRECTED_REQUEST, detail)
+    }
+
+    pub(crate) fn foreign_origin() -> Problem {
+        let detail = "a page of another site may change nothing here";
+        Problem::new("foreign-origin", StatusCode::FORBIDDEN, detail)
+    }
+
+    pub(crate) fn timed_out(detail: impl Into<String>) -> Problem {
+        Problem::new("timed-out", StatusCode::REQUEST_TIMEOUT, detail)
+    }
+
+    /// Of a call to a port whose names come from the caller.
+    pub(crate) fn of_input(error: PortError) -> Problem {
+        match error {
+            PortError::Invalid(text) => Problem::bad_request(format!("the store does not take that: {text}")),
+            error => error.into(),
+        }
+    }
+
     pub(crate) fn unavailable(detail: impl Into<String>) -> Problem {
         Problem::new("unavailable", StatusCode::SERVICE_UNAVAILABLE, detail)
     }

@@ -2,26 +2,32 @@
 //!
 //! The id of an event is its place in the log; that of an event which ends a life says so too, so that a
 //! browser which comes back after the end is told to stay away (204) instead of hearing the end for ever.
+//! The past of a client is read from the log for it alone; what is new comes from the one follower of this
+//! gateway. A place that the log does not have yet is of a log that was lost: the client hears `reload`
+//! (forget what you know of the moment), then the new log from its beginning.
 
 use crate::Gateway;
-use crate::index::SharedIndex;
+use crate::follow::Told;
 use crate::jobs::{job_id, record};
 use crate::problem::Problem;
+use crate::telemetry::Follower;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event as Sse, KeepAlive, Sse as SseResponse};
 use axum::response::{IntoResponse, Response};
 use domain::{EVENTS, Ending, Event, EventKind, JobId, Life, job_events_subject};
-use futures::stream::{BoxStream, Stream, StreamExt, unfold};
+use futures::stream::{BoxStream, StreamExt, unfold};
 use ports::{Logged, PortResult};
 use std::convert::Infallible;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::time::{Instant, timeout, timeout_at};
 
-/// Silence of the log after which an end that the bucket knows is told from there.
-const SILENCE_AT_END: Duration = Duration::from_millis(200);
-/// Silence of the log after which the bucket is asked: an event may be lost, an outcome is not.
+/// Longest pause within the reading of a past that has an end: what was removed leaves a gap there.
+const PAST_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Silence after which the bucket is asked: an event may be lost, an outcome is not.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// Where a client was cut off.
@@ -55,51 +61,163 @@ fn sse(sequence: u64, event: &Event) -> Sse {
     Sse::default().event(event.kind.as_str()).data(data).id(id)
 }
 
+/// Where a client is before it hears anything: no event by itself, but it resumes there.
+fn greeting(sequence: u64) -> Sse {
+    Sse::default().id(sequence.to_string())
+}
+
+/// What a client knows of the moment is void; its next place is in the new log.
+fn reload() -> Sse {
+    Sse::default().event("reload").data("{}").id("0")
+}
+
 fn read(logged: &Logged) -> Option<Event> {
     serde_json::from_slice(&logged.payload).ok()
 }
 
-fn answer(gateway: &Gateway, events: impl Stream<Item = Sse> + Send + 'static) -> Response {
-    let events = events.take_until(gateway.shutdown.clone().cancelled_owned());
-    SseResponse::new(events.map(Ok::<_, Infallible>)).keep_alive(KeepAlive::default()).into_response()
-}
-
-/// The events of one job on their way to one client.
-struct Following {
+/// Events on their way to one client: of one job until its life ends, or of all.
+struct Client {
     gateway: Arc<Gateway>,
-    job: JobId,
-    log: BoxStream<'static, PortResult<Logged>>,
+    job: Option<JobId>,
+    /// The log as far as it is this client's past, and where that ends.
+    past: Option<BoxStream<'static, PortResult<Logged>>>,
+    past_to: u64,
+    live: Receiver<Told>,
+    /// The newest that it was sent.
+    sent: u64,
     /// Ends of older lives are history.
     life: Life,
-    silence: Duration,
-    last: u64,
+    /// The bucket knew the end before this client came.
+    has_ended: bool,
+    /// Said before everything else.
+    greeting: Option<Sse>,
     over: bool,
+    _place: OwnedSemaphorePermit,
+    _counted: Follower,
 }
 
-impl Following {
-    async fn next(mut self) -> Option<(Sse, Following)> {
-        while !self.over {
-            match timeout(self.silence, self.log.next()).await {
-                Ok(None) => return None,
-                Ok(Some(Err(error))) => tracing::debug!(%error, "follow a job's events"),
-                Ok(Some(Ok(logged))) => {
-                    self.last = logged.sequence;
-                    let Some(event) = read(&logged) else { continue };
-                    self.over = event.kind.is_end() && event.life >= self.life;
-                    return Some((sse(logged.sequence, &event), self));
+impl Client {
+    async fn next(mut self) -> Option<(Sse, Client)> {
+        if let Some(greeting) = self.greeting.take() {
+            return Some((greeting, self));
+        }
+        if self.over {
+            return None;
+        }
+        let said = match self.from_past().await {
+            Some(said) => Some(said),
+            None => self.from_live().await,
+        };
+        said.map(|said| (said, self))
+    }
+
+    fn say(&mut self, sequence: u64, event: &Event) -> Sse {
+        self.sent = sequence;
+        self.over = self.job.is_some() && event.kind.is_end() && event.life >= self.life;
+        sse(sequence, event)
+    }
+
+    /// The next of what was before this client came; none once all of that is told.
+    async fn from_past(&mut self) -> Option<Sse> {
+        while self.sent < self.past_to
+            && let Some(past) = &mut self.past
+        {
+            match timeout(PAST_PAUSE_MAX, past.next()).await {
+                Ok(Some(Ok(logged))) => match read(&logged) {
+                    Some(event) => return Some(self.say(logged.sequence, &event)),
+                    None => self.sent = logged.sequence,
+                },
+                Ok(Some(Err(error))) => tracing::debug!(%error, "read the past of a client"),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        self.past = None;
+        if std::mem::take(&mut self.has_ended) { self.end_in_bucket().await } else { None }
+    }
+
+    /// The next that is new; none when the stream is to end. A client that lags too far is cut off: it comes
+    /// back with its place and reads the log.
+    async fn from_live(&mut self) -> Option<Sse> {
+        let mut ask_at = Instant::now() + SILENCE;
+        loop {
+            match timeout_at(ask_at, self.live.recv()).await {
+                Ok(Ok(Told::Event(sequence, event))) => {
+                    if sequence > self.sent && self.job.is_none_or(|job| job == event.job) {
+                        return Some(self.say(sequence, &event));
+                    }
                 }
+                Ok(Ok(Told::Anew)) => {
+                    self.sent = 0;
+                    return Some(reload());
+                }
+                Ok(Err(RecvError::Lagged(_) | RecvError::Closed)) => return None,
                 Err(_) => {
-                    let known = self.silence == SILENCE_AT_END || has_ended(&self.gateway.index, self.job);
-                    self.silence = SILENCE;
-                    if known && let Ok(Some(event)) = end(&self.gateway, self.job).await {
-                        self.over = true;
-                        return Some((sse(self.last, &event), self));
+                    ask_at = Instant::now() + SILENCE;
+                    let known = self.job.and_then(|job| self.gateway.hub.known(job));
+                    if known.is_some_and(|known| known.has_ended())
+                        && let Some(said) = self.end_in_bucket().await
+                    {
+                        return Some(said);
                     }
                 }
             }
         }
-        None
     }
+
+    /// The end that the bucket tells, when no event did.
+    async fn end_in_bucket(&mut self) -> Option<Sse> {
+        match end(&self.gateway, self.job?).await {
+            Ok(Some(event)) => Some(self.say(self.sent, &event)),
+            Ok(None) => None,
+            Err(error) => {
+                tracing::debug!(%error, "ask how a job ended");
+                None
+            }
+        }
+    }
+
+    fn answer(self) -> Response {
+        let over = self.gateway.shutdown.clone().cancelled_owned();
+        let events = unfold(self, Client::next).take_until(over);
+        SseResponse::new(events.map(Ok::<_, Infallible>)).keep_alive(KeepAlive::default()).into_response()
+    }
+}
+
+/// A client at its place in the log. `from`: nobody knows it before; it hears from here on.
+async fn client(gateway: Arc<Gateway>, job: Option<JobId>, place: Option<Place>) -> Result<Client, Problem> {
+    let full = |_| Problem::unavailable("too many clients follow events; try again");
+    let held = gateway.followers.clone().try_acquire_owned().map_err(full)?;
+    let last = gateway.ports.wire.last_sequence(&EVENTS).await?;
+    gateway.hub.catch_up(last).await;
+    let (live, past_to) = gateway.hub.join(job);
+    let must_reload = place.is_some_and(|place| place.sequence > last);
+    let from = match place {
+        _ if must_reload => 0,
+        Some(place) => place.sequence,
+        // A job is told from its beginning, all jobs from now on.
+        None if job.is_some() => 0,
+        None => last,
+    };
+    let past = if from < past_to {
+        let subject = job.map_or_else(|| "event.>".to_owned(), job_events_subject);
+        Some(gateway.ports.wire.follow(&EVENTS, &subject, from + 1).await?)
+    } else {
+        None
+    };
+    Ok(Client {
+        gateway,
+        job,
+        past,
+        past_to,
+        live,
+        sent: from,
+        life: Life(0),
+        has_ended: false,
+        greeting: Some(if must_reload { reload() } else { greeting(from) }),
+        over: false,
+        _place: held,
+        _counted: Follower::new(),
+    })
 }
 
 /// `GET /api/jobs/{id}/events`: from its beginning, or behind `Last-Event-ID`; ends with the job.
@@ -110,22 +228,15 @@ pub(crate) async fn of_job(
 ) -> Result<Response, Problem> {
     let job = job_id(&id)?;
     record(&gateway, job).await?;
-    let place = Place::of(&headers).unwrap_or_default();
-    // Before the look at the bucket: an end that falls between the two is in the log.
-    let log = gateway.ports.wire.follow(&EVENTS, &job_events_subject(job), place.sequence + 1).await?;
+    let place = Place::of(&headers);
+    // Before the look at the bucket: an end that falls between the two is heard.
+    let mut client = client(gateway.clone(), Some(job), place).await?;
     let state = gateway.ledger.state(job).await?;
-    if state.has_outcome && place.ended == Some(state.life.0) {
+    if state.has_outcome && place.is_some_and(|place| place.ended == Some(state.life.0)) {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let silence = if state.has_outcome { SILENCE_AT_END } else { SILENCE };
-    let (life, last) = (state.life, place.sequence);
-    let following = Following { gateway: gateway.clone(), job, log, life, silence, last, over: false };
-    Ok(answer(&gateway, unfold(following, Following::next)))
-}
-
-fn has_ended(index: &SharedIndex, job: JobId) -> bool {
-    let index = index.read().unwrap_or_else(PoisonError::into_inner);
-    index.jobs.get(&job).is_some_and(|known| known.has_outcome || known.end.is_some())
+    (client.life, client.has_ended) = (state.life, state.has_outcome);
+    Ok(client.answer())
 }
 
 /// The event that ended the job's current life, made from its outcome.
@@ -149,16 +260,7 @@ pub(crate) async fn of_all(
     State(gateway): State<Arc<Gateway>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let last = match Place::of(&headers) {
-        Some(place) => place.sequence,
-        None => gateway.ports.wire.last_sequence(&EVENTS).await?,
-    };
-    let log = gateway.ports.wire.follow(&EVENTS, "event.>", last + 1).await?;
-    let all = log.filter_map(|logged| async move {
-        let logged = logged.ok()?;
-        Some(sse(logged.sequence, &read(&logged)?))
-    });
-    Ok(answer(&gateway, all))
+    Ok(client(gateway, None, Place::of(&headers)).await?.answer())
 }
 
 #[cfg(test)]

@@ -203,6 +203,7 @@ impl Acceptor {
         let decided = self.ledger.decide(&outcome).await?;
         self.ledger.put_record(&record).await?;
         if decided == Decided::Mine {
+            crate::telemetry::count_rejected();
             self.tell(job, EventKind::Rejected { reason }).await;
         }
         Ok(Accepted::Rejected)
@@ -237,8 +238,8 @@ impl Acceptor {
     }
 
     async fn tell_accepted(&self, record: &JobRecord) {
-        let Upload { bucket, key, .. } = record.upload.clone();
-        self.tell(record.job_id(), EventKind::Accepted { bucket, key }).await;
+        let (upload, Upload { bucket, key, .. }) = (Some(record.upload.id()), record.upload.clone());
+        self.tell(record.job_id(), EventKind::Accepted { bucket, key, upload }).await;
     }
 
     /// Tells people. Nobody waits for it, and a lost event loses no result.

@@ -207,6 +207,8 @@ impl WorkerConfig {
 pub(crate) struct GatewayConfig {
     /// Bearer token that every call must carry; none on loopback only.
     pub(crate) token: Option<Secret>,
+    /// Names under which people reach it without a token, besides those of this machine.
+    pub(crate) public_hosts: Vec<String>,
 }
 
 /// The retention of finished jobs.

@@ -72,6 +72,9 @@ impl Pipeline {
             site: config.site.clone(),
             times: config.times(),
             token: config.gateway.token.as_ref().map(|token| gateway::Token::new(token.0.clone())),
+            public_hosts: config.gateway.public_hosts.clone(),
+            has_matting: config.worker.matting_model().is_some(),
+            limits: gateway::Limits::default(),
             metrics: Arc::new(move || render.text()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };

@@ -1,6 +1,6 @@
 //! What happens to a job, for people: `event.<job_id>.<kind>`.
 
-use crate::{JobId, Life, Stage, Timestamp};
+use crate::{JobId, Life, Stage, Timestamp, UploadId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,10 +24,13 @@ pub struct Event {
 pub enum EventKind {
     /// The job record was written.
     Accepted {
-        /// Bucket and key of the upload.
+        /// The upload's bucket.
         bucket: String,
         /// The upload's key.
         key: String,
+        /// The upload's id, with which the job record is found; none from an older program.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        upload: Option<UploadId>,
     },
     /// A stage's computation began.
     Started {
@@ -93,5 +96,22 @@ impl EventKind {
                 | EventKind::Dead { .. }
                 | EventKind::Cancelled { .. }
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_of_an_older_program_is_read_and_a_new_one_names_the_upload() {
+        let job = "11111111111111111111111111111111";
+        let old = format!(r#"{{"job":"{job}","life":0,"at":7,"kind":"accepted","bucket":"b","key":"k"}}"#);
+        let mut event: Event = serde_json::from_str(&old).expect("an event");
+        let EventKind::Accepted { upload, .. } = &mut event.kind else { panic!("{event:?}") };
+        assert_eq!(upload.replace(UploadId([2; 16])), None);
+        let text = serde_json::to_string(&event).expect("JSON");
+        assert!(text.contains("02020202020202020202020202020202"), "{text}");
+        assert_eq!(serde_json::from_str::<Event>(&text).expect("its own JSON"), event);
     }
 }

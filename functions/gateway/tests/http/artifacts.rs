@@ -118,6 +118,8 @@ async fn a_large_file_arrives_whole() {
 async fn a_wrong_name_is_a_problem_and_never_a_page() {
     let (world, job) = world().await;
     let names = ["model.obj", "start", "..%2fmodel.glb", "..%2f..%2fstate.json", "index.html", "a/b", ""];
+    let tricks = ["..", "%2e%2e", "..%5cmodel.glb", "model.glb%00", "%2fetc%2fpasswd", "model.glb%2f..", "."];
+    let names = names.into_iter().chain(tricks);
     for name in names {
         problem(world.get(&format!("{job}/artifacts/{name}")).await, 404, "not-found").await;
     }
@@ -131,6 +133,65 @@ async fn a_file_that_was_collected_is_a_problem() {
     world.ports.store.delete("state", &keys).await.expect("deleted");
     let detail = problem(world.get(&format!("{job}/artifacts/model.glb")).await, 404, "not-found").await;
     assert!(detail.contains("collected"), "{detail}");
+}
+
+#[tokio::test]
+async fn an_upload_is_served_as_a_file_is() {
+    let (world, job) = world().await;
+    let path = format!("{job}/upload");
+    let whole = world.get(&path).await;
+    let headers = whole.headers().clone();
+    let content = whole.bytes().await.expect("a body");
+    assert_eq!(text(&headers, "content-length"), content.len().to_string());
+    assert!(text(&headers, "cache-control").contains("immutable"));
+    let etag = text(&headers, "etag");
+    let again = sent(world.call(Method::GET, &path).header("if-none-match", etag)).await;
+    assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
+    let part = sent(world.call(Method::GET, &path).header(RANGE, "bytes=1-3")).await;
+    assert_eq!(
+        (part.status(), text(part.headers(), "content-type")),
+        (StatusCode::PARTIAL_CONTENT, "image/png")
+    );
+    assert_eq!(part.bytes().await.expect("a body"), &content[1..=3]);
+}
+
+/// The record names it, and no limit of this server says that its own upload cannot be looked at.
+#[tokio::test]
+async fn an_upload_that_was_rejected_as_too_large_can_be_looked_at() {
+    let world = World::new().await;
+    let record = world.job("/api/jobs?name=a.png", b"picture").await;
+    static LARGE: [u8; 5_000] = [7; 5_000];
+    world.put("large.png", &LARGE).await;
+    let info = world.ports.store.head("uploads", "large.png").await.expect("a head").expect("an object");
+    let mut rejected = record;
+    rejected.upload.key = "large.png".to_owned();
+    (rejected.upload.etag, rejected.upload.size_bytes) = (info.etag, info.size);
+    rejected.upload.last_modified_s = info.last_modified_s;
+    world.decide(rejected.job_id(), 0, Ending::Rejected { reason: "too large".into() }).await;
+    world.ledger().put_record(&rejected).await.expect("written");
+    let answer = world.get(&format!("/api/jobs/{}/upload", rejected.job_id())).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.bytes().await.expect("a body").len(), LARGE.len());
+}
+
+#[tokio::test]
+async fn files_that_retention_removed_are_not_shown() {
+    let (world, job) = world().await;
+    let names = async || {
+        let shown = crate::world::json(world.get(&job).await, StatusCode::OK).await;
+        let files = shown["artifacts"].as_array().expect("files").clone();
+        files.iter().map(|file| file["name"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
+    };
+    assert!(names().await.contains(&"mesh.glb".to_owned()));
+    let listed = ports::list_all(&*world.ports.store, "state", "a/").await.expect("a list");
+    let keys = listed
+        .into_iter()
+        .map(|object| object.key)
+        .filter(|key| key.ends_with("mesh.glb"))
+        .collect::<Vec<_>>();
+    world.ports.store.delete("state", &keys).await.expect("deleted");
+    let left = names().await;
+    assert!(left.contains(&"model.glb".to_owned()) && !left.contains(&"mesh.glb".to_owned()), "{left:?}");
 }
 
 #[tokio::test]

@@ -159,3 +159,94 @@ async fn a_body_over_the_cap_is_refused_in_every_form() {
     let exact = vec![7; UPLOAD_BYTES_MAX];
     json(world.post("/api/jobs", exact).await, StatusCode::ACCEPTED).await;
 }
+
+#[tokio::test]
+async fn a_body_that_says_it_is_too_large_is_refused_before_it_is_sent() {
+    let world = World::new().await;
+    let head =
+        format!("POST /api/jobs HTTP/1.1\r\nHost: {}\r\nContent-Length: 2147483648\r\n\r\n", world.address());
+    let answer = world.raw(&head).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+#[tokio::test]
+async fn no_more_bodies_are_held_than_the_limit_says_and_none_for_ever() {
+    let body_max = std::time::Duration::from_millis(300);
+    let limits = gateway::Limits { bodies: 1, body_max, ..gateway::Limits::default() };
+    let world = World::with(None, limits).await;
+    // A picture of which only the first byte ever comes.
+    let head = format!("POST /api/jobs HTTP/1.1\r\nHost: {}\r\nContent-Length: 9\r\n\r\nx", world.address());
+    let stalled = world.raw(&head);
+    let others = harness::until("a call that finds no place", crate::world::PATIENCE, async || {
+        let answer = world.post("/api/jobs", "picture").await;
+        if answer.status() != StatusCode::SERVICE_UNAVAILABLE {
+            return Ok(None);
+        }
+        assert!(answer.headers().contains_key("retry-after"));
+        problem(answer, 503, "unavailable").await;
+        Ok(Some(()))
+    });
+    let (stalled, others) = futures::join!(stalled, others);
+    others.expect("in time");
+    assert!(stalled.starts_with("HTTP/1.1 408 "), "{stalled}");
+    json(world.post("/api/jobs", "picture").await, StatusCode::ACCEPTED).await;
+}
+
+#[tokio::test]
+async fn a_key_that_no_store_takes_is_the_callers_fault() {
+    let world = World::new().await;
+    let long = format!("{{\"bucket\":\"uploads\",\"key\":\"{}\"}}", "x".repeat(1025));
+    for body in ["{\"bucket\":\"uploads\",\"key\":\"\"}", &long] {
+        let call = world.call(Method::POST, "/api/jobs").header("content-type", "application/json");
+        problem(sent(call.body(body.to_owned())).await, 400, "bad-request").await;
+    }
+    // Some stores have no word for it, some refuse it; nothing breaks.
+    let climbs = send_name(&world, "", "{\"bucket\":\"uploads\",\"key\":\"a/../b\"}").await;
+    assert!(climbs.status().is_client_error(), "{climbs:?}");
+    let name = "%E5%B1%B1".repeat(120);
+    let made = world.post(&format!("/api/jobs?name={name}"), "picture").await;
+    json(made, StatusCode::ACCEPTED).await;
+}
+
+/// Its event was lost, and a call for another recipe comes before the sweep.
+#[tokio::test]
+async fn a_job_beside_an_uploads_own_one_never_hides_that_one() {
+    let world = World::new().await;
+    world.put("chair.png", b"picture").await;
+    let name = "{\"bucket\":\"uploads\",\"key\":\"chair.png\"}";
+    let beside = json(send_name(&world, "?quality=fine", name).await, StatusCode::ACCEPTED).await;
+    let own = json(send_name(&world, "", name).await, StatusCode::ACCEPTED).await;
+    assert_ne!(own["id"], beside["id"]);
+    let record = async |made: &serde_json::Value| {
+        let id = |name: &str| made[name].as_str().expect("an id").to_owned();
+        let (upload, job) = (id("upload_id").parse().expect("an id"), id("id").parse().expect("an id"));
+        world.ledger().record(upload, job).await.expect("a read").expect("a record")
+    };
+    assert!(record(&beside).await.secondary && !record(&own).await.secondary);
+    assert_eq!(world.tasks(Stage::Preprocess).await.len(), 2);
+    let records = list_all(&*world.ports.store, "state", "j/").await.expect("a list");
+    assert_eq!(records.len(), 2);
+}
+
+#[tokio::test]
+async fn an_edited_default_makes_no_second_job_of_an_upload() {
+    let mut world = World::new().await;
+    world.put("chair.png", b"picture").await;
+    let name = "{\"bucket\":\"uploads\",\"key\":\"chair.png\"}";
+    let before = json(send_name(&world, "", name).await, StatusCode::ACCEPTED).await;
+    world.site.inputs[0].recipe.quality = Quality::Draft;
+    world.restart_gateway().await;
+    let after = json(send_name(&world, "", name).await, StatusCode::ACCEPTED).await;
+    assert_eq!((&after["id"], &after["recipe"]["quality"]), (&before["id"], &"standard".into()));
+    // What stands beside it is said against its own recipe.
+    let beside = json(send_name(&world, "?texture-px=512", name).await, StatusCode::ACCEPTED).await;
+    assert_eq!(beside["recipe"]["quality"], "standard");
+    assert_eq!(list_all(&*world.ports.store, "state", "j/").await.expect("a list").len(), 2);
+}
+
+#[tokio::test]
+async fn a_size_without_a_format_that_has_one_is_refused() {
+    let world = World::new().await;
+    let detail = problem(world.post("/api/jobs?formats=glb&size-mm=50", "p").await, 422, "bad-recipe").await;
+    assert!(detail.contains("no meaning without stl"), "{detail}");
+}

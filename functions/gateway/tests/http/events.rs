@@ -12,6 +12,8 @@ type Told = (String, String, Value);
 
 /// What one client hears.
 struct Client {
+    /// Where it would resume.
+    place: String,
     body: futures::stream::BoxStream<'static, reqwest::Result<bytes::Bytes>>,
     text: String,
 }
@@ -20,7 +22,7 @@ impl Client {
     fn new(response: Response) -> Client {
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Client { body: response.bytes_stream().boxed(), text: String::new() }
+        Client { place: String::new(), body: response.bytes_stream().boxed(), text: String::new() }
     }
 
     /// The next event; none when the stream has ended.
@@ -33,6 +35,9 @@ impl Client {
                 };
                 let told = (field("id"), field("event"), field("data"));
                 self.text = rest.to_owned();
+                if !told.0.is_empty() {
+                    self.place.clone_from(&told.0);
+                }
                 if !told.1.is_empty() {
                     return Some((told.0, told.1, serde_json::from_str(&told.2).expect("JSON")));
                 }
@@ -45,12 +50,11 @@ impl Client {
 
     /// The kinds of all that comes until the end, and the last id.
     async fn rest(mut self) -> (Vec<String>, String) {
-        let (mut kinds, mut last) = (Vec::new(), String::new());
-        while let Some((id, kind, _)) = self.next().await {
+        let mut kinds = Vec::new();
+        while let Some((_, kind, _)) = self.next().await {
             kinds.push(kind);
-            last = id;
         }
-        (kinds, last)
+        (kinds, self.place)
     }
 }
 
@@ -121,6 +125,7 @@ async fn an_end_that_the_log_forgot_is_told_from_the_bucket() {
     world.decide(job, 0, Ending::Rejected { reason: "no picture".into() }).await;
     world.forgetful_gateway().await;
     let mut client = Client::new(follow(&world, &path(job), Some("41")).await);
+    assert_eq!(client.next().await.expect("an event").1, "reload");
     let (id, kind, data) = client.next().await.expect("an event");
     assert_eq!((kind.as_str(), &data["reason"]), ("rejected", &"no picture".into()));
     assert!(client.next().await.is_none());
@@ -162,6 +167,83 @@ async fn all_jobs_are_followed_from_now_on_or_from_where_one_was() {
     assert_eq!(resumed.next().await.expect("an event").2["job"], a.to_string());
     let mut all = Client::new(follow(&world, "/api/events", Some("0")).await);
     assert_eq!(all.next().await.expect("an event").1, "started");
+}
+
+#[tokio::test]
+async fn a_place_of_a_log_that_was_lost_is_told_to_reload_and_hears_the_new_log() {
+    let mut world = World::new().await;
+    let job = world.job("/api/jobs", b"picture").await.job_id();
+    world.forgetful_gateway().await;
+    let stage = Stage::Shape;
+    world.tell(job, 0, EventKind::Started { stage }).await;
+    for from in ["812", &u64::MAX.to_string()] {
+        for path in [path(job), "/api/events".to_owned()] {
+            let mut client = Client::new(follow(&world, &path, Some(from)).await);
+            let (id, kind, _) = client.next().await.expect("an event");
+            assert_eq!((id.as_str(), kind.as_str()), ("0", "reload"), "{path}");
+            assert_eq!(client.next().await.expect("an event").1, "started", "{path}");
+        }
+    }
+    finish(&world, job).await;
+}
+
+#[tokio::test]
+async fn a_client_resumes_at_another_gateway_where_it_was() {
+    let mut world = World::new().await;
+    let job = world.job("/api/jobs", b"picture").await.job_id();
+    for stage in Stage::ALL {
+        world.tell(job, 0, EventKind::Started { stage }).await;
+    }
+    let mut client = Client::new(follow(&world, "/api/events", Some("0")).await);
+    let (id, ..) = client.next().await.expect("an event");
+    world.restart_gateway().await;
+    let mut client = Client::new(follow(&world, "/api/events", Some(&id)).await);
+    for stage in ["shape", "texture", "export"] {
+        assert_eq!(client.next().await.expect("an event").2["stage"], stage);
+    }
+    finish(&world, job).await;
+    assert_eq!(client.next().await.expect("an event").1, "finished");
+}
+
+/// Sent more than a socket and this client's share of memory hold.
+#[tokio::test]
+async fn a_client_that_stops_reading_is_cut_off_and_resumes_without_a_gap() {
+    const COUNT: u32 = 15_000;
+    let world = World::new().await;
+    let job = world.job("/api/jobs", b"picture").await.job_id();
+    let client = Client::new(follow(&world, "/api/events", None).await);
+    let progress = |n: u32| EventKind::Progress {
+        stage: Stage::Shape,
+        fraction: n as f32 / COUNT as f32,
+        phase: "x".repeat(2_000),
+    };
+    for n in 0..COUNT {
+        world.tell(job, 0, progress(n)).await;
+        if n % 100 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let (kinds, last) = client.rest().await;
+    assert!(kinds.len() < COUNT as usize, "{}", kinds.len());
+    let mut client = Client::new(follow(&world, "/api/events", Some(&last)).await);
+    let (id, ..) = client.next().await.expect("an event");
+    let number = |id: &str| id.parse::<u64>().expect("a place");
+    assert_eq!(number(&id), number(&last) + 1);
+}
+
+#[tokio::test]
+async fn no_more_clients_follow_than_the_limit_says() {
+    let limits = gateway::Limits { followers: 2, ..gateway::Limits::default() };
+    let world = World::with(None, limits).await;
+    let one = follow(&world, "/api/events", None).await;
+    let _two = Client::new(follow(&world, "/api/events", None).await);
+    problem(follow(&world, "/api/events", None).await, 503, "unavailable").await;
+    drop(one);
+    harness::until("a place to be free again", PATIENCE, async || {
+        Ok((follow(&world, "/api/events", None).await.status() == StatusCode::OK).then_some(()))
+    })
+    .await
+    .expect("in time");
 }
 
 #[tokio::test]

@@ -79,6 +79,56 @@ async fn a_gateway_that_heard_no_event_tells_the_same_of_every_job() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_is_a_row_that_says_so_and_no_reason_to_fail() {
+    let mut world = World::new().await;
+    let good = world.job("/api/jobs?name=good.png", b"1").await.job_id();
+    let bad = world.job("/api/jobs?name=bad.png", b"2").await.job_id();
+    world.decide(good, 0, Ending::Done { files: vec![], unpublished: None }).await;
+    let options = ports::PutOptions::of("application/json", ports::Condition::Always);
+    let key = domain::outcome_key(bad, domain::Life(0));
+    world.ports.store.put("state", &key, "no JSON".into(), &options).await.expect("a put");
+    world.forgetful_gateway().await;
+    world.until_listed(good, "done").await;
+    world.until_listed(bad, "unreadable").await;
+    let page = json(world.get("/api/jobs?state=unreadable").await, StatusCode::OK).await;
+    assert_eq!(ids(&page), [bad.to_string()]);
+    let shown = json(world.get(&format!("/api/jobs/{bad}")).await, StatusCode::OK).await;
+    assert_eq!((&shown["state"], &shown["unreadable"]), (&"unreadable".into(), &true.into()));
+}
+
+#[tokio::test]
+async fn a_job_on_its_way_tells_who_is_before_it_how_far_it_is_and_when_it_will_be_done() {
+    let world = World::new().await;
+    let first = world.job("/api/jobs?name=1.png", b"1").await;
+    let second = world.job("/api/jobs?name=2.png", b"2").await.job_id();
+    let show =
+        async |job: domain::JobId| json(world.get(&format!("/api/jobs/{job}")).await, StatusCode::OK).await;
+    let shown = show(second).await;
+    assert_eq!((&shown["fraction"], &shown["eta_p50_ms"]), (&0.0.into(), &Value::Null));
+    assert!(shown["jobs_ahead"].as_u64() <= Some(1), "{shown}");
+    // One job goes all the way, as events tell.
+    let (job, upload) = (first.job_id(), first.upload.clone());
+    let kind = EventKind::Accepted {
+        bucket: upload.bucket.clone(),
+        key: upload.key.clone(),
+        upload: Some(upload.id()),
+    };
+    world.tell(job, 0, kind).await;
+    for stage in Stage::ALL {
+        world.commit(job, stage, &[]).await;
+    }
+    world.decide(job, 0, Ending::Done { files: vec![], unpublished: None }).await;
+    world.tell(job, 0, EventKind::Finished).await;
+    world.until_listed(job, "done").await;
+    let shown = show(second).await;
+    assert_eq!(shown["jobs_ahead"], 0);
+    assert!(shown["eta_p50_ms"].is_u64(), "{shown}");
+    let shown = show(job).await;
+    assert_eq!((&shown["fraction"], &shown["jobs_ahead"]), (&1.0.into(), &Value::Null));
+    assert_eq!(shown["timings"].as_array().expect("timings").len(), 4);
+}
+
+#[tokio::test]
 async fn one_job_is_shown_with_its_files_and_its_end() {
     let world = World::new().await;
     let job = world.job("/api/jobs?name=a.png&quality=draft", b"picture").await.job_id();

@@ -4,6 +4,7 @@
 mod actions;
 mod artifacts;
 mod create;
+mod door;
 mod events;
 mod jobs;
 mod openapi;

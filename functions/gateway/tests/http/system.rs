@@ -1,6 +1,6 @@
 //! Whether it lives, what it can do, who may call, and what every answer carries.
 
-use crate::world::{World, json, problem, sent};
+use crate::world::{METRICS_TEXT, World, json, problem, sent};
 use reqwest::{Method, StatusCode};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -14,13 +14,14 @@ async fn it_says_that_it_lives_is_ready_what_it_measures_and_what_it_can_do() {
     }
     let metrics = world.get("/metrics").await;
     assert_eq!(metrics.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
-    assert_eq!(metrics.text().await.expect("text"), "meshwright_test_total 1\n");
+    assert_eq!(metrics.text().await.expect("text"), METRICS_TEXT);
     let version = json(world.get("/api/version").await, StatusCode::OK).await;
     assert_eq!(version, serde_json::json!({"name": "meshwright", "version": "1.2.3"}));
 
     // Every option that it names is taken.
     let can = json(world.get("/api/capabilities").await, StatusCode::OK).await;
     assert_eq!(can["upload_bytes_max"], 1000);
+    assert_eq!((&can["preview"], &can["matting"]), (&"preview.png".into(), &false.into()));
     for (name, values) in can["options"].as_object().expect("options") {
         let range = values["minimum"].as_u64().into_iter().chain(values["maximum"].as_u64());
         let range = range.map(|value| value.to_string());
@@ -112,4 +113,48 @@ async fn the_page_and_its_parts_have_their_types() {
         assert_eq!(answer.headers()["content-type"], format!("{kind}; charset=utf-8"));
         assert!(!answer.text().await.expect("text").is_empty());
     }
+}
+
+#[tokio::test]
+async fn without_its_bucket_it_is_not_ready() {
+    let mut world = World::new().await;
+    world.site.state = "nowhere".to_owned();
+    world.restart_gateway().await;
+    let detail = problem(world.get("/readyz").await, 503, "unavailable").await;
+    assert!(detail.contains("bucket"), "{detail}");
+    assert_eq!(world.get("/livez").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_changes_nothing_and_reads_nothing_under_a_borrowed_name() {
+    let world = World::new().await;
+    let post = async |headers: &[(&str, &str)]| {
+        let call = world.call(Method::POST, "/api/jobs").body("picture");
+        sent(headers.iter().fold(call, |call, (name, value)| call.header(*name, *value))).await
+    };
+    for foreign in ["https://evil.example", "http://127.0.0.1:1", "http://localhost", "null"] {
+        problem(post(&[("origin", foreign)]).await, 403, "foreign-origin").await;
+    }
+    problem(post(&[("sec-fetch-site", "cross-site")]).await, 403, "foreign-origin").await;
+    let own = format!("http://{}", world.address());
+    for ours in [own.as_str(), "https://models.example.org"] {
+        assert_eq!(post(&[("origin", ours)]).await.status(), StatusCode::ACCEPTED, "{ours}");
+    }
+    // A name that somebody else points to this machine.
+    for (method, path) in [(Method::GET, "/api/jobs"), (Method::POST, "/api/sweep"), (Method::GET, "/")] {
+        let call = world.call(method, path).header("host", "rebound.example:80");
+        problem(sent(call).await, 421, "foreign-host").await;
+    }
+    let get = async |path: &str, host: &str| {
+        sent(world.call(Method::GET, path).header("host", host)).await.status()
+    };
+    assert_eq!(get("/livez", "10.1.2.3").await, StatusCode::OK);
+    for ours in ["localhost:9", "[::1]", "models.example.org:443"] {
+        assert_eq!(get("/api/jobs", ours).await, StatusCode::OK, "{ours}");
+    }
+    // Who has the token is no stranger, whatever proxy stands between.
+    let world = World::with_token(Some(TOKEN)).await;
+    let call = world.call(Method::POST, "/api/jobs").body("picture").bearer_auth(TOKEN);
+    let call = call.header("host", "behind.example").header("origin", "https://elsewhere.example");
+    assert_eq!(sent(call).await.status(), StatusCode::ACCEPTED);
 }

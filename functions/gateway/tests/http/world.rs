@@ -10,6 +10,7 @@ use domain::{
 use embedded::MemoryBroker;
 use embedded::s3_server::{RunningS3, S3ServerConfig, start};
 use futures::stream::BoxStream;
+use gateway::Limits;
 use harness::until;
 use ports::{
     Answer, Condition, Decided, Ledger, Logged, Message, PortError, PortResult, Ports, PutOptions,
@@ -21,13 +22,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// No wait in a test is longer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Largest upload of these sites.
 pub const UPLOAD_BYTES_MAX: usize = 1000;
+
+/// What `/metrics` answers.
+pub const METRICS_TEXT: &str = "test_total 1\n";
 
 pub struct World {
     pub ports: Ports,
@@ -36,16 +43,21 @@ pub struct World {
     pub broker_is_away: Arc<AtomicBool>,
     http: reqwest::Client,
     base: String,
-    _stop: DropGuard,
+    stop: DropGuard,
+    served: JoinHandle<std::io::Result<()>>,
     _data: TempDir,
 }
 
 impl World {
     pub async fn new() -> World {
-        World::with_token(None).await
+        World::with(None, Limits::default()).await
     }
 
     pub async fn with_token(token: Option<&str>) -> World {
+        World::with(token, Limits::default()).await
+    }
+
+    pub async fn with(token: Option<&str>, limits: Limits) -> World {
         let mut site = Site::simple("test".parse().expect("a store name"));
         site.upload_bytes_max = Bytes(UPLOAD_BYTES_MAX as u64);
         let data = tempfile::tempdir().expect("a folder");
@@ -71,9 +83,42 @@ impl World {
             }),
             clock: Arc::new(SystemClock),
         };
-        let (base, stop) = serve(&ports, &site, token).await;
+        let (base, stop, served) = serve(&ports, &site, token, limits).await;
         let http = reqwest::Client::new();
-        World { ports, site, s3: Some(s3), broker_is_away, http, base, _stop: stop, _data: data }
+        let s3 = Some(s3);
+        World { ports, site, s3, broker_is_away, http, base, stop: stop, served, _data: data }
+    }
+
+    /// Host and port of the gateway.
+    pub fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
+    }
+
+    /// A call past every client: sends these bytes and returns the beginning of what is answered.
+    pub async fn raw(&self, sent: &str) -> String {
+        let mut socket = TcpStream::connect(self.address()).await.expect("a connection");
+        socket.write_all(sent.as_bytes()).await.expect("sent");
+        let mut answer = Vec::new();
+        let mut piece = [0; 4096];
+        while !answer.windows(4).any(|part| part == b"\r\n\r\n") {
+            let read = timeout(PATIENCE, socket.read(&mut piece)).await.expect("in time").expect("read");
+            if read == 0 {
+                break;
+            }
+            answer.extend(&piece[..read]);
+        }
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// The gateway is told to end; returns once it has.
+    pub async fn end(self) {
+        drop(self.stop);
+        timeout(PATIENCE, self.served).await.expect("an end in time").expect("no panic").expect("an end");
+    }
+
+    /// Another gateway on the same buckets and broker: the first one has ended and knows nothing any more.
+    pub async fn restart_gateway(&mut self) {
+        (self.base, self.stop, self.served) = serve(&self.ports, &self.site, None, Limits::default()).await;
     }
 
     /// Another gateway, on the same buckets, that has heard no event.
@@ -81,7 +126,7 @@ impl World {
         let broker = MemoryBroker::new(Times::PRODUCTION, Arc::new(SystemClock));
         (self.ports.queue, self.ports.boards, self.ports.wire) =
             (broker.queue(), broker.boards(), broker.wire());
-        (self.base, self._stop) = serve(&self.ports, &self.site, None).await;
+        self.restart_gateway().await;
     }
 
     /// From now on nobody answers there.
@@ -200,19 +245,27 @@ fn now() -> Timestamp {
     ports::Clock::now(&SystemClock)
 }
 
-async fn serve(ports: &Ports, site: &Site, token: Option<&str>) -> (String, DropGuard) {
+async fn serve(
+    ports: &Ports,
+    site: &Site,
+    token: Option<&str>,
+    limits: Limits,
+) -> (String, DropGuard, JoinHandle<std::io::Result<()>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let base = format!("http://{}", listener.local_addr().expect("an address"));
     let settings = gateway::Settings {
         site: site.clone(),
         times: Times::PRODUCTION,
         token: token.map(|text| gateway::Token::new(text.to_owned())),
-        metrics: Arc::new(|| "meshwright_test_total 1\n".to_owned()),
+        public_hosts: vec!["models.example.org".to_owned()],
+        has_matting: false,
+        limits,
+        metrics: Arc::new(|| METRICS_TEXT.to_owned()),
         version: "1.2.3".to_owned(),
     };
     let shutdown = CancellationToken::new();
-    tokio::spawn(gateway::serve(listener, ports.clone(), settings, shutdown.clone()));
-    (base, shutdown.drop_guard())
+    let served = tokio::spawn(gateway::serve(listener, ports.clone(), settings, shutdown.clone()));
+    (base, shutdown.drop_guard(), served)
 }
 
 pub async fn sent(request: RequestBuilder) -> Response {

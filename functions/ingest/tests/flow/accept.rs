@@ -27,8 +27,11 @@ async fn an_upload_becomes_one_record_one_task_and_one_event_however_often_it_is
     let record = world.ledger().record(upload.id(), task.job).await.expect("read").expect("a record");
     assert_eq!((&record.upload, record.task(Stage::Preprocess)), (&upload, task.clone()));
     let told = told.next().await.expect("told");
-    let (bucket, key) = (upload.bucket.clone(), upload.key.clone());
-    assert_eq!(told.subject, event_subject(task.job, &EventKind::Accepted { bucket, key }));
+    let (bucket, key, upload) = (upload.bucket.clone(), upload.key.clone(), Some(upload.id()));
+    let kind = EventKind::Accepted { bucket, key, upload };
+    assert_eq!(told.subject, event_subject(task.job, &kind));
+    let event: domain::Event = serde_json::from_slice(&told.payload).expect("an event");
+    assert_eq!(event.kind, kind);
 }
 
 #[tokio::test]
