@@ -311,9 +311,9 @@ mod tests {
     #[test]
     fn the_words_of_options_are_those_of_the_records() {
         let check = |found: serde_json::Value, word: &str| assert_eq!(found, word);
-        Engine::ALL.map(|one| check(serde_json::json!(one), one.as_str()));
-        Quality::ALL.map(|one| check(serde_json::json!(one), one.as_str()));
-        Format::ALL.map(|one| check(serde_json::json!(one), one.as_str()));
+        Engine::ALL.iter().for_each(|one| check(serde_json::json!(one), one.as_str()));
+        Quality::ALL.iter().for_each(|one| check(serde_json::json!(one), one.as_str()));
+        Format::ALL.iter().for_each(|one| check(serde_json::json!(one), one.as_str()));
     }
 
     #[test]
