@@ -19,3 +19,7 @@ pub(crate) async fn script() -> Response {
 pub(crate) async fn style() -> Response {
     text("text/css; charset=utf-8", include_str!("../web/style.css"))
 }
+
+pub(crate) async fn icon() -> Response {
+    text("image/svg+xml", include_str!("../web/icon.svg"))
+}

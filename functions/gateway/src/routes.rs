@@ -64,6 +64,7 @@ pub(crate) fn routes() -> Vec<Route> {
         route("/", GET, Page, get(page::index)),
         route("/app.js", GET, Page, get(page::script)),
         route("/style.css", GET, Page, get(page::style)),
+        route("/icon.svg", GET, Page, get(page::icon)),
     ]
 }
 

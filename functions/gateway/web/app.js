@@ -114,6 +114,7 @@ async function refresh(id) {
     if (heard !== row.heard) continue;
     row.job = job;
     row.whole = true;
+    row.drawn = undefined;
     draw(row);
     return;
   }

@@ -107,6 +107,7 @@ async fn a_wrong_address_or_method_is_a_problem() {
 #[tokio::test]
 async fn the_page_and_its_parts_have_their_types() {
     let world = World::new().await;
+    assert_eq!(world.get("/icon.svg").await.headers()["content-type"], "image/svg+xml");
     let parts = [("/", "text/html"), ("/app.js", "text/javascript"), ("/style.css", "text/css")];
     for (path, kind) in parts {
         let answer = world.get(path).await;
