@@ -57,6 +57,19 @@ impl Events {
     }
 }
 
+/// Follows once the gateway, which was just started again, says its new address and has its broker.
+async fn follow(cluster: &Cluster, path: &str, from: Option<&str>) -> Result<Events> {
+    until("the gateway to tell events", WITHIN, async || {
+        Ok(Events::follow(&format!("{}{path}", cluster.gateway_url()?), from).await.ok())
+    })
+    .await
+}
+
+fn restart_gateway(cluster: &mut Cluster) -> Result<()> {
+    cluster.kill("gateway")?;
+    cluster.restart("gateway")
+}
+
 /// Sends a picture through the gateway.
 async fn submit(cluster: &Cluster, n: u32) -> Result<JobId> {
     let url = format!("{}/api/jobs?name={n}.png", cluster.gateway_url()?);
@@ -74,19 +87,16 @@ async fn a_client_follows_a_job_through_a_restart_of_the_gateway_and_the_loss_of
     let mut cluster = Cluster::start(Setup::default()).await.expect("a cluster");
     let job = submit(&cluster, 1).await.expect("a job");
     let path = format!("/api/jobs/{job}/events");
-    let url = |cluster: &Cluster| cluster.gateway_url().map(|base| format!("{base}{path}"));
-    let whole = Events::follow(&url(&cluster).expect("an address"), None).await.expect("a stream");
+    let whole = follow(&cluster, &path, None).await.expect("a stream");
     let whole = whole.rest().await.expect("events");
     let kinds: Vec<&str> = whole.iter().map(|(_, kind)| kind.as_str()).collect();
     assert_eq!(kinds.iter().filter(|kind| **kind == "stage_done").count(), 4, "{kinds:?}");
     assert_eq!(kinds.last(), Some(&"finished"), "{kinds:?}");
 
     // A new gateway, which has to read the log first, tells the rest and nothing twice.
-    cluster.kill("gateway").expect("killed");
-    cluster.restart("gateway").expect("started");
-    cluster.ready("gateway").await.expect("ready");
+    restart_gateway(&mut cluster).expect("started");
     let (from, _) = &whole[whole.len() / 2];
-    let resumed = Events::follow(&url(&cluster).expect("an address"), Some(from)).await.expect("a stream");
+    let resumed = follow(&cluster, &path, Some(from)).await.expect("a stream");
     let resumed = resumed.rest().await.expect("events");
     let places = |told: &[(String, String)]| told.iter().map(|(id, _)| place(id)).collect::<Result<Vec<_>>>();
     let behind = &whole[whole.len() / 2 + 1..];
@@ -95,16 +105,9 @@ async fn a_client_follows_a_job_through_a_restart_of_the_gateway_and_the_loss_of
     // Events are in memory: with the broker they are gone, and places count from 1 again.
     cluster.stack.nats.kill().expect("killed");
     cluster.stack.nats.restart().await.expect("started");
-    cluster.kill("gateway").expect("killed");
-    cluster.restart("gateway").expect("started");
-    cluster.ready("gateway").await.expect("ready");
-    let all = format!("{}/api/events", cluster.gateway_url().expect("an address"));
+    restart_gateway(&mut cluster).expect("started");
     let lost = (place(&whole[whole.len() - 1].0).expect("a place") + 1_000).to_string();
-    let mut events = until("the gateway to have its broker", WITHIN, async || {
-        Ok(Events::follow(&all, Some(&lost)).await.ok())
-    })
-    .await
-    .expect("a stream");
+    let mut events = follow(&cluster, "/api/events", Some(&lost)).await.expect("a stream");
     let (id, kind) = events.next().await.expect("an event").expect("no end");
     assert_eq!((id.as_str(), kind.as_str()), ("0", "reload"));
     let second = submit(&cluster, 2).await.expect("a job");
