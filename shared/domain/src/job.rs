@@ -68,9 +68,11 @@ pub struct JobRecord {
 }
 
 impl JobRecord {
-    /// The job's id: upload and recipe.
+    /// The job's id: upload and recipe, and whether the job is the upload's own or one beside it.
     pub fn job_id(&self) -> JobId {
-        job_id(self.upload.id(), &self.recipe)
+        let JobId(mut id) = job_id(self.upload.id(), &self.recipe);
+        id[15] |= u8::from(self.secondary);
+        JobId(id)
     }
 
     /// The task of this job at `stage`.
@@ -88,9 +90,19 @@ impl JobRecord {
     }
 }
 
-/// The id of the job that makes `recipe` of `upload`.
+/// The id of the upload's own job if it makes this recipe: an even number.
 pub fn job_id(upload: UploadId, recipe: &Recipe) -> JobId {
-    JobId(hash128("meshwright job 1", &[&upload.0, &recipe.canonical()]))
+    let mut id = hash128("meshwright job 1", &[&upload.0, &recipe.canonical()]);
+    id[15] &= !1;
+    JobId(id)
+}
+
+impl JobId {
+    /// Whether it is the id of a job beside the upload's own one: an odd number. So the key of a record
+    /// tells it, and the sweep need not read records to find uploads that have no job of their own.
+    pub const fn is_beside(self) -> bool {
+        self.0[15] & 1 == 1
+    }
 }
 
 /// How a life of a job ended.
@@ -187,6 +199,18 @@ mod tests {
         }
     }
 
+    fn record(secondary: bool) -> JobRecord {
+        JobRecord {
+            upload: upload("a", 7),
+            tenant: "default".parse().expect("a tenant"),
+            class: Class::Normal,
+            recipe: Recipe::default(),
+            accepted_at: Timestamp(7),
+            secondary,
+            traceparent: None,
+        }
+    }
+
     #[test]
     fn an_upload_id_changes_with_everything_a_list_tells_and_nothing_else() {
         let versioned = Upload { version_id: Some("v1".to_owned()), ..upload("a", 7) };
@@ -198,7 +222,32 @@ mod tests {
     #[test]
     fn ids_are_the_same_on_every_machine_and_in_every_version() {
         let id = upload("d ir/a b+ü.png", 1_700_000_000).id();
-        assert_eq!(id.to_string().len(), 32);
-        assert_eq!(job_id(id, &Recipe::default()), job_id(id, &Recipe::default()));
+        assert_eq!(id.to_string(), "cba1cbf6bfcf8bc6d87f659f814baff3");
+        assert_eq!(job_id(id, &Recipe::default()).to_string(), "82fbe4eaea4a79e62c4a698c9275b2d2");
+    }
+
+    #[test]
+    fn a_record_of_a_newer_version_gives_the_id_that_its_writer_gave() {
+        let record = record(false);
+        let newer = serde_json::to_string(&record)
+            .expect("JSON")
+            .replace(r#""recipe":{"#, r#""added":1,"recipe":{"colour":"red","#);
+        let read: JobRecord = serde_json::from_str(&newer).expect("a record of a newer version");
+        // The same fields in another order, as its own writer has them.
+        let theirs: Recipe = serde_json::from_str(
+            r#"{"engine":"inflate","colour":"red","quality":"standard","formats":["stl","glb"],
+                "texture_px":1024,"size_mm":100}"#,
+        )
+        .expect("a recipe");
+        assert_eq!(read.job_id(), job_id(record.upload.id(), &theirs));
+        assert_ne!(read.job_id(), record.job_id());
+        assert_eq!(read.task(Stage::Shape).job, read.job_id());
+    }
+
+    #[test]
+    fn the_id_of_a_job_beside_an_uploads_own_tells_that_it_is_one() {
+        let (own, beside) = (record(false).job_id(), record(true).job_id());
+        assert!(!own.is_beside() && beside.is_beside());
+        assert_eq!(own.0[..15], beside.0[..15]);
     }
 }

@@ -101,7 +101,8 @@ pub fn parse_state_key(key: &str) -> Option<StateKey> {
     }
 }
 
-/// The friendly key in the output bucket of export's artifact `name` for an upload under `upload_key`.
+/// The friendly key in the output bucket of export's artifact `name` for an upload under `upload_key`, on a
+/// site with one input bucket (else see [`crate::Site::friendly_key`]).
 ///
 /// The default recipe's files are `<upload key>/<stem>.<ext>`; those of other recipes `<upload
 /// key>/<job8>/…`.

@@ -19,7 +19,9 @@ mod streams;
 mod subjects;
 mod synthetic;
 mod timing;
+mod trace;
 mod units;
+mod unknown;
 
 pub use budget::*;
 pub use event::*;
@@ -35,4 +37,6 @@ pub use streams::*;
 pub use subjects::*;
 pub use synthetic::*;
 pub use timing::*;
+pub use trace::*;
 pub use units::*;
+pub use unknown::*;

@@ -1,10 +1,12 @@
-//! What is wanted for an upload: engine, quality, formats, size. Parsed strictly: a senseless option is
-//! refused, never ignored.
+//! What is wanted for an upload: engine, quality, formats, size. Options, metadata and configuration are
+//! parsed strictly: a senseless option is refused, never ignored. Records and messages are not: what a newer
+//! version put into them is carried along.
 
-use crate::Synthetic;
+use crate::{Synthetic, Unknown};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 /// The prefix of object metadata (without `x-amz-meta-`) and of HTTP headers that carry a recipe.
@@ -102,8 +104,11 @@ const SIZE_MM_DEFAULT: u32 = 100;
 pub const TEXTURE_PX: [u32; 5] = [256, 512, 1024, 2048, 4096];
 
 /// What is wanted for an upload; frozen in its job record.
+///
+/// A job's id is made of all fields, written out, so that another default changes no id of a stored record.
+/// Hence a field that is added later is an `Option` and left out of the JSON when it is none.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Recipe {
     /// How the shape is made.
     pub engine: Engine,
@@ -119,6 +124,10 @@ pub struct Recipe {
     /// A load for tests, on sites that permit it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub synthetic: Option<Synthetic>,
+    /// Fields of a newer version.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: Unknown,
 }
 
 impl Default for Recipe {
@@ -130,6 +139,7 @@ impl Default for Recipe {
             size_mm: SIZE_MM_DEFAULT,
             texture_px: 1024,
             synthetic: None,
+            unknown: Unknown::default(),
         }
     }
 }
@@ -191,8 +201,11 @@ impl Recipe {
     /// The recipe itself if it makes sense.
     ///
     /// # Errors
-    /// A number out of range, no format at all, or a size where no format has one.
+    /// An unknown field, a number out of range, no format at all, or a size where no format has one.
     pub fn validated(self) -> Result<Recipe, BadRecipe> {
+        if let Some(name) = self.unknown.first() {
+            return Err(unknown_option(name));
+        }
         if !SIZE_MM.contains(&self.size_mm) {
             let (min, max) = (SIZE_MM.start(), SIZE_MM.end());
             return Err(BadRecipe(format!("size-mm is {}; use {min} to {max}", self.size_mm)));
@@ -211,22 +224,11 @@ impl Recipe {
         Ok(self)
     }
 
-    /// The same bytes for the same recipe, whatever version of the program wrote it: the JSON with sorted
-    /// fields, defaults left out.
-    /// (So a field added later does not change the ids of recipes that do not use it.)
+    /// The same bytes for the same recipe, whatever version of the program wrote or reads it and whatever
+    /// its defaults are: the JSON of all fields, sorted by name at every depth.
     pub fn canonical(&self) -> Vec<u8> {
-        let fields = |recipe: &Recipe| match serde_json::to_value(recipe) {
-            Ok(serde_json::Value::Object(map)) => map,
-            _ => unreachable!("a recipe is a plain struct of strings and numbers"),
-        };
-        let defaults = fields(&Recipe::default());
-        let mut sorted = std::collections::BTreeMap::new();
-        for (name, value) in fields(self) {
-            if defaults.get(&name) != Some(&value) {
-                sorted.insert(name, value);
-            }
-        }
-        serde_json::to_vec(&sorted).unwrap_or_default()
+        let fields = serde_json::to_value(self).expect("a recipe is a plain struct of words and numbers");
+        serde_json::to_vec(&sorted(fields)).unwrap_or_default()
     }
 
     /// `name` in lower case, with dashes.
@@ -242,11 +244,7 @@ impl Recipe {
             "size-mm" => self.size_mm = number(name, value)?,
             "texture-px" => self.texture_px = number(name, value)?,
             "synthetic" => self.synthetic = Some(Synthetic::parse(value)?),
-            other => {
-                return Err(BadRecipe(format!(
-                    "unknown option {other:?}; known are engine, quality, formats, size-mm, texture-px"
-                )));
-            }
+            other => return Err(unknown_option(other)),
         }
         Ok(())
     }
@@ -262,6 +260,22 @@ fn word<T: Copy>(name: &str, value: &str, known: &[(T, &str)]) -> Result<T, BadR
 
 fn senseless_size() -> BadRecipe {
     BadRecipe("size-mm has no meaning without stl; leave it out, or add stl to formats".to_owned())
+}
+
+/// The same value with all objects' fields in the order of their names.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields: BTreeMap<String, Value> = fields.into_iter().collect();
+            Value::Object(fields.into_iter().map(|(name, value)| (name, sorted(value))).collect())
+        }
+        Value::Array(items) => items.into_iter().map(sorted).collect(),
+        plain => plain,
+    }
+}
+
+fn unknown_option(name: &str) -> BadRecipe {
+    BadRecipe(format!("unknown option {name:?}; known are engine, quality, formats, size-mm, texture-px"))
 }
 
 fn number(name: &str, value: &str) -> Result<u32, BadRecipe> {
@@ -324,9 +338,24 @@ mod tests {
     }
 
     #[test]
-    fn canonical_bytes_leave_defaults_out() {
-        assert_eq!(Recipe::default().canonical(), b"{}");
+    fn canonical_bytes_do_not_depend_on_defaults() {
+        let all = r#"{"engine":"inflate","formats":["glb","stl"],"quality":"standard","size_mm":100,"#
+            .to_owned()
+            + r#""texture_px":1024}"#;
+        assert_eq!(Recipe::default().canonical(), all.as_bytes());
         let fine = Recipe { quality: Quality::Fine, ..Recipe::default() };
-        assert_eq!(fine.canonical(), br#"{"quality":"fine"}"#);
+        assert_eq!(fine.canonical(), all.replace("standard", "fine").as_bytes());
+    }
+
+    #[test]
+    fn fields_of_a_newer_version_survive_the_wire_and_are_refused_in_a_configuration() {
+        let newer = r#"{"engine":"inflate","quality":"fine","colour":{"red":[1,0.5]},"size_mm":7}"#;
+        let recipe: Recipe = serde_json::from_str(newer).expect("a recipe of a newer version");
+        assert_eq!((recipe.quality, recipe.size_mm), (Quality::Fine, 7));
+        let written = serde_json::to_value(&recipe).expect("JSON");
+        assert_eq!(written["colour"], serde_json::json!({"red": [1, 0.5]}));
+        assert_ne!(recipe.canonical(), Recipe { unknown: Unknown::default(), ..recipe.clone() }.canonical());
+        let refused = recipe.validated().expect_err("a configuration with an unknown option");
+        assert!(refused.to_string().contains("unknown option \"colour\""), "{refused}");
     }
 }

@@ -1,7 +1,7 @@
 //! The site: which buckets are watched, on whose behalf, and where state and models go. From configuration,
 //! checked before anything runs.
 
-use crate::{BadRecipe, Bytes, Class, Recipe, StoreId, TenantId};
+use crate::{BadRecipe, Bytes, Class, JobRecord, Recipe, StoreId, TenantId, friendly_key};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -34,6 +34,9 @@ pub struct Site {
     pub state: String,
     /// Where friendly copies go.
     pub models: String,
+    /// Tenants that no input bucket names any more and whose unfinished jobs are still to be done.
+    #[serde(default)]
+    pub former_tenants: BTreeSet<TenantId>,
     /// Largest upload that is taken.
     #[serde(default = "upload_bytes_max")]
     pub upload_bytes_max: Bytes,
@@ -62,6 +65,7 @@ impl Site {
             inputs: vec![InputBucket { bucket: "uploads".to_owned(), tenant, class: Class::Normal, recipe }],
             state: "state".to_owned(),
             models: "models".to_owned(),
+            former_tenants: BTreeSet::new(),
             upload_bytes_max: upload_bytes_max(),
             synthetic: false,
         }
@@ -86,7 +90,27 @@ impl Site {
 
     /// All tenants, once each.
     pub fn tenants(&self) -> BTreeSet<TenantId> {
-        self.inputs.iter().map(|input| input.tenant.clone()).collect()
+        let current = self.inputs.iter().map(|input| &input.tenant);
+        current.chain(&self.former_tenants).cloned().collect()
+    }
+
+    /// Whether planners of this site draw the jobs of a tenant.
+    pub fn knows(&self, tenant: &TenantId) -> bool {
+        self.inputs.iter().any(|input| input.tenant == *tenant) || self.former_tenants.contains(tenant)
+    }
+
+    /// The friendly key in the output bucket of export's artifact `name`: see [`friendly_key`]. The files of
+    /// several input buckets are kept apart by the bucket's name in front.
+    ///
+    /// # Errors
+    /// As [`friendly_key`].
+    pub fn friendly_key(&self, record: &JobRecord, name: &str) -> Result<String, String> {
+        let beside = record.secondary.then(|| record.job_id());
+        let (bucket, key) = (&record.upload.bucket, &record.upload.key);
+        match self.inputs.as_slice() {
+            [only] if only.bucket == *bucket => friendly_key(key, beside, name),
+            _ => friendly_key(&format!("{bucket}/{key}"), beside, name),
+        }
     }
 
     /// All buckets, inputs first.
@@ -138,6 +162,46 @@ mod tests {
         assert!(overlap.validated().expect_err("overlap").to_string().contains("named twice"));
         let none = Site { inputs: vec![], ..site() };
         assert!(none.validated().is_err());
+    }
+
+    #[test]
+    fn the_files_of_two_input_buckets_never_share_a_key() {
+        let record = |bucket: &str| JobRecord {
+            upload: crate::Upload {
+                store: "minio".parse().expect("a store name"),
+                bucket: bucket.to_owned(),
+                key: "red.png".to_owned(),
+                version_id: None,
+                etag: "e".to_owned(),
+                size_bytes: Bytes(3),
+                last_modified_s: 7,
+            },
+            tenant: "default".parse().expect("a tenant"),
+            class: Class::Normal,
+            recipe: Recipe::default(),
+            accepted_at: crate::Timestamp(7),
+            secondary: false,
+            traceparent: None,
+        };
+        let check = |site: &Site, bucket: &str, expect: &str| {
+            assert_eq!(site.friendly_key(&record(bucket), "model.glb").as_deref(), Ok(expect));
+        };
+        let one = site();
+        check(&one, "uploads", "red.png/red.glb");
+        // Its bucket was an input when it was accepted.
+        check(&one, "former", "former/red.png/red.glb");
+        let mut two = site();
+        two.inputs.push(InputBucket { bucket: "more".to_owned(), ..two.inputs[0].clone() });
+        check(&two, "uploads", "uploads/red.png/red.glb");
+        check(&two, "more", "more/red.png/red.glb");
+    }
+
+    #[test]
+    fn a_former_tenant_is_drawn_as_long_as_it_is_listed() {
+        let old: TenantId = "old".parse().expect("a tenant");
+        assert!(!site().knows(&old));
+        let site = Site { former_tenants: BTreeSet::from([old.clone()]), ..site() };
+        assert!(site.knows(&old) && site.tenants().contains(&old));
     }
 
     #[test]

@@ -183,6 +183,14 @@ pub const FOOTPRINTS: BoardSpec = BoardSpec {
 /// All boards.
 pub const BOARDS: [BoardSpec; 3] = [DEVICES, LEASE, FOOTPRINTS];
 
+/// Most items of a batch.
+pub const BATCH_ITEMS_MAX: usize = 64;
+/// Most devices that one broker's workers own.
+pub const DEVICES_MAX: usize = 128;
+/// Deliveries that a consumer may have in flight: two of the largest batches for each device, one that runs
+/// and one that is planned.
+pub const ACK_PENDING_MAX: usize = 2 * DEVICES_MAX * BATCH_ITEMS_MAX;
+
 /// The times that the protocol's rules relate to each other. Tests scale all of them by one factor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Times {

@@ -26,7 +26,6 @@ pub enum SyntheticEnd {
 /// Memory = `fixed` once per batch + `per_item` for each, plus or minus noise; time = `start_ms` + `item_ms`
 /// for each.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Synthetic {
     /// The stage that carries it.
     pub stage: Stage,
