@@ -279,7 +279,7 @@ impl Walker {
                 biased;
                 () = sleep_until(next_sweep) => {
                     let begun = Instant::now();
-                    if self.sweep(age_min).await.error.is_none() {
+                    if self.sweep(age_min).await.is_ok() {
                         age_min = self.times.sweep_age_min;
                     }
                     next_sweep = pause(begun, self.times.sweep_every_min);
@@ -322,7 +322,10 @@ impl Walker {
             messages.iter().map(|message| serde_json::from_slice(&message.payload).unwrap_or_default());
         let requests: Vec<SweepRequest> = requests.collect();
         let age_min = requests.iter().map(|request| request.age_min_ms).min().unwrap_or_default();
-        let mut report = self.sweep(Duration::from_millis(age_min)).await;
+        let swept = self.sweep(Duration::from_millis(age_min)).await;
+        let failed =
+            |error: PortError| SweepReport { error: Some(error.to_string()), ..SweepReport::default() };
+        let mut report = swept.unwrap_or_else(failed);
         if requests.iter().any(|request| request.collect) {
             self.collect(&mut report).await;
         }
@@ -334,17 +337,13 @@ impl Walker {
         }
     }
 
-    async fn sweep(&self, age_min: Duration) -> SweepReport {
-        match self.sweeper.sweep(age_min).await {
-            Ok(report) => {
-                self.outage.over();
-                report
-            }
-            Err(error) => {
-                self.outage.failed(&error);
-                SweepReport { error: Some(error.to_string()), ..SweepReport::default() }
-            }
+    async fn sweep(&self, age_min: Duration) -> PortResult<SweepReport> {
+        let swept = self.sweeper.sweep(age_min).await;
+        match &swept {
+            Ok(_) => self.outage.over(),
+            Err(error) => self.outage.failed(error),
         }
+        swept
     }
 
     async fn collect(&self, report: &mut SweepReport) {

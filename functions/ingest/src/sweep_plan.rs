@@ -37,11 +37,12 @@ impl Records {
         self.0.sort_unstable();
     }
 
-    /// Whether the upload has a record, whatever its recipe. An upload accepted under an earlier default
-    /// recipe is known.
+    /// Whether the upload has a record of its own, whatever its recipe: an upload accepted under an earlier
+    /// default recipe is known. A record beside it does not count, and its key tells that it is one.
     pub fn knows(&self, upload: UploadId) -> bool {
         let at = self.0.partition_point(|record| record.upload < upload);
-        self.0.get(at).is_some_and(|record| record.upload == upload)
+        let of_it = self.0[at..].iter().take_while(|record| record.upload == upload);
+        of_it.into_iter().any(|record| !record.job.is_beside())
     }
 }
 
@@ -112,8 +113,8 @@ pub enum SweepAction {
     },
 }
 
-/// Uploads of one page of an input bucket that no record names. Their age does not matter: if their event
-/// is on its way, one of the two finds the other's record.
+/// Uploads of one page of an input bucket that have no record of their own. Their age does not matter: if
+/// their event is on its way, one of the two finds the other's record.
 pub fn plan_uploads(site: &Site, bucket: &str, page: Vec<Listed>, records: &Records) -> Vec<SweepAction> {
     let is_folder = |object: &Listed| object.key.ends_with('/');
     let uploads = page.into_iter().filter(|object| !is_folder(object)).map(|object| Upload {
@@ -180,14 +181,24 @@ mod tests {
     }
 
     #[test]
-    fn an_upload_is_accepted_unless_any_record_names_it() {
-        let known =
-            records(&[(upload("known.png"), JobId([9; 16]), 0), (upload("z.png"), JobId([8; 16]), 0)]);
+    fn an_upload_is_accepted_unless_it_has_a_record_of_its_own() {
+        let (own, beside) = (JobId([8; 16]), JobId([9; 16]));
+        assert!(beside.is_beside() && !own.is_beside());
+        let known = records(&[
+            (upload("known.png"), beside, 0),
+            (upload("known.png"), own, 0),
+            (upload("behind.png"), beside, 0),
+            (upload("z.png"), own, 0),
+        ]);
         // 5,999 ms is the same second as 5,500 ms: all that a HEAD tells.
-        let page = vec![listed("folder/", 0), listed("known.png", 5_999), listed("new.png", 5_500)];
+        let names = [("behind.png", 5_500), ("folder/", 0), ("known.png", 5_999), ("new.png", 5_500)];
+        let page = names.map(|(key, at)| listed(key, at)).to_vec();
         let actions = plan_uploads(&site(), "uploads", page, &known);
-        let [SweepAction::Accept(new)] = actions.as_slice() else { panic!("{actions:?}") };
+        let [SweepAction::Accept(behind), SweepAction::Accept(new)] = actions.as_slice() else {
+            panic!("{actions:?}")
+        };
         assert_eq!((new.key.as_str(), new.id()), ("new.png", upload("new.png")));
+        assert_eq!(behind.key, "behind.png");
     }
 
     #[test]

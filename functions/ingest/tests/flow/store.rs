@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 pub struct Faults {
     inner: Arc<dyn Store>,
     heads_to_fail: AtomicUsize,
+    cursed: Mutex<Option<(String, PortError)>>,
     refused: Mutex<Option<String>>,
 }
 
@@ -43,7 +44,12 @@ pub async fn new_store(site: &mut Site) -> Arc<Faults> {
         session_token: None,
         path_style: true,
     });
-    Arc::new(Faults { inner, heads_to_fail: AtomicUsize::new(0), refused: Mutex::default() })
+    Arc::new(Faults {
+        inner,
+        heads_to_fail: AtomicUsize::new(0),
+        cursed: Mutex::default(),
+        refused: Mutex::default(),
+    })
 }
 
 fn away<T>() -> PortResult<T> {
@@ -61,6 +67,11 @@ impl Faults {
         self.heads_to_fail.load(Ordering::Relaxed)
     }
 
+    /// From now on HEADs of keys that begin so fail thus.
+    pub fn fail_heads_of(&self, prefix: &str, error: PortError) {
+        *self.cursed.lock().expect("no test panics with it") = Some((prefix.to_owned(), error));
+    }
+
     /// From now on PUTs of keys that begin so fail; none do with `None`.
     pub fn fail_puts_of(&self, prefix: Option<&str>) {
         *self.refused.lock().expect("no test panics with it") = prefix.map(str::to_owned);
@@ -73,6 +84,10 @@ impl Store for Faults {
         let left = |left: usize| left.checked_sub(1);
         if self.heads_to_fail.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok() {
             return away();
+        }
+        let cursed = self.cursed.lock().expect("no test panics with it").clone();
+        if let Some((_, error)) = cursed.filter(|(prefix, _)| key.starts_with(prefix)) {
+            return Err(error);
         }
         self.inner.head(bucket, key).await
     }

@@ -1,9 +1,9 @@
 //! The sweep over a real bucket.
 
 use crate::world::World;
-use domain::{Ending, Life, LifeStart, SWEEP_SUBJECT, Stage, Times, Timestamp};
+use domain::{Ending, InputBucket, Life, LifeStart, SWEEP_SUBJECT, Stage, Times, Timestamp};
 use ingest::{Acceptor, Settings, SweepReport};
-use ports::Answer;
+use ports::{Answer, PortError};
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -110,4 +110,66 @@ async fn one_upload_that_the_store_cannot_handle_hides_no_others() {
     let report = world.sweeper().sweep(Duration::ZERO).await.expect("a sweep");
     assert_eq!((report.accepted, report.failed), (2, 1));
     assert_eq!(world.sweeper().sweep(HOUR).await, Ok(did(1, 0)));
+}
+
+/// More than an outage would need, none of them handled: `hidden` comes after them, and so do all jobs.
+async fn world_of_cursed_uploads() -> World {
+    let world = World::new().await;
+    let acceptor = Acceptor::new(world.ports.clone(), world.site.clone());
+    let known = world.upload("known.png", b"picture", &[]).await;
+    world.accept(&acceptor, &known).await;
+    assert_eq!(world.lose_tasks(Stage::Preprocess).await, 1);
+    let uploads = (0..40).map(|n| {
+        let world = &world;
+        async move { world.upload(&format!("cursed/{n}.png"), b"picture", &[]).await }
+    });
+    futures::future::join_all(uploads).await;
+    world.upload("hidden.png", b"picture", &[]).await;
+    world
+}
+
+#[tokio::test]
+async fn uploads_that_their_store_refuses_hide_nothing_however_many_there_are() {
+    let world = world_of_cursed_uploads().await;
+    world.faults.fail_heads_of("cursed/", PortError::Invalid("no such name".to_owned()));
+    let report = world.sweeper().sweep(Duration::ZERO).await.expect("a sweep");
+    assert_eq!(report, SweepReport { failed: 40, ..did(1, 1) });
+}
+
+#[tokio::test]
+async fn uploads_that_always_time_out_hide_others_for_one_sweep_only_and_never_the_jobs() {
+    let world = world_of_cursed_uploads().await;
+    world.faults.fail_heads_of("cursed/", PortError::Unavailable("timeout".to_owned()));
+    let sweeper = world.sweeper();
+    let first = sweeper.sweep(Duration::ZERO).await.expect("a sweep");
+    assert_eq!((first.accepted, first.queued, first.failed), (0, 1, 32));
+    assert!(first.error.is_some());
+    let second = sweeper.sweep(Duration::ZERO).await.expect("a sweep");
+    assert_eq!(second, SweepReport { failed: 40, ..did(1, 0) });
+}
+
+#[tokio::test]
+async fn a_bucket_that_cannot_be_listed_is_named_and_stops_no_other() {
+    let mut world = World::new().await;
+    let missing = InputBucket { bucket: "never-made".to_owned(), ..world.site.inputs[0].clone() };
+    world.site.inputs.insert(0, missing);
+    let bucket = world.site.inputs[1].bucket.clone();
+    world.put(&bucket, "a.png", b"picture").await;
+    let report = world.sweeper().sweep(Duration::ZERO).await.expect("a sweep");
+    assert_eq!(report.accepted, 1);
+    assert!(report.error.is_some_and(|error| error.starts_with("input bucket never-made: ")));
+}
+
+#[tokio::test]
+async fn jobs_of_a_tenant_that_is_named_no_more_are_queued_and_reported_until_it_is_named_again() {
+    let mut world = World::new().await;
+    let acceptor = Acceptor::new(world.ports.clone(), world.site.clone());
+    let upload = world.upload("a.png", b"picture", &[]).await;
+    world.accept(&acceptor, &upload).await;
+    let old = world.site.inputs[0].tenant.clone();
+    world.site.inputs[0].tenant = "new".parse().expect("a tenant");
+    let report = world.sweeper().sweep(Duration::ZERO).await.expect("a sweep");
+    assert_eq!(report.undrawn.get(&old), Some(&1));
+    world.site.former_tenants.insert(old);
+    assert_eq!(world.sweeper().sweep(Duration::ZERO).await, Ok(did(0, 0)));
 }
