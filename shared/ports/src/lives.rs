@@ -3,7 +3,7 @@
 use crate::{Decided, Ledger, PortError, PortResult, Ports, Put};
 use domain::{
     Control, Ending, Event, EventKind, INTERMEDIATES_KEPT, JobId, JobRecord, Life, LifeStart, Outcome,
-    StateKey, control_subject, event_subject, parse_state_key, task_subject,
+    StateKey, Task, control_subject, event_subject, parse_state_key, task_subject,
 };
 use std::time::Duration;
 
@@ -62,7 +62,8 @@ pub async fn cancel(ports: &Ports, ledger: &Ledger, job: JobId) -> PortResult<Wi
 /// removed.
 ///
 /// # Errors
-/// As the ports. After an error the life may have begun; the sweep goes on with it.
+/// As the ports; `Unavailable` if a task of an earlier life stays queued. After an error the life may have
+/// begun; the sweep goes on with it.
 pub async fn redrive(ports: &Ports, ledger: &Ledger, record: &JobRecord) -> PortResult<Wish> {
     let job = record.job_id();
     let state = ledger.state(job).await?;
@@ -75,17 +76,27 @@ pub async fn redrive(ports: &Ports, ledger: &Ledger, record: &JobRecord) -> Port
     }
     let life = state.life.next();
     ledger.start_life(&LifeStart { job, life, started_at: ports.clock.now() }).await?;
-    let task = record.task(state.next_stage());
-    let body = serde_json::to_vec(&task).map_err(|e| PortError::Invalid(e.to_string()))?;
-    let mut pause = AGAIN_AFTER;
+    // Read again: a worker of the earlier life may have committed until now, and from now on none begins.
+    let task = record.task(ledger.state(job).await?.next_stage());
+    put_until_stored(ports, &task).await?;
+    Ok(Wish::Granted(life))
+}
+
+async fn put_until_stored(ports: &Ports, task: &Task) -> PortResult<()> {
+    let body = serde_json::to_vec(task).map_err(|e| PortError::Invalid(e.to_string()))?;
+    let (subject, mut pause) = (task_subject(task), AGAIN_AFTER);
     for _ in 0..AGAIN_TIMES {
-        if ports.queue.put_if_absent(&task_subject(&task), body.clone().into()).await? == Put::Stored {
-            break;
+        if ports.queue.put_if_absent(&subject, body.clone().into()).await? == Put::Stored {
+            return Ok(());
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(AGAIN_MAX);
     }
-    Ok(Wish::Granted(life))
+    let job = task.job;
+    Err(PortError::Unavailable(format!(
+        "the next life of job {job} has begun, but a task of an earlier one is still queued; it or the next \
+         sweep goes on"
+    )))
 }
 
 /// The record of a job of which only the id is known: looked for in the bucket.

@@ -15,6 +15,13 @@ use ports::{
 };
 use sha2::{Digest, Sha256 as Hasher};
 use stage::{File, Input};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// First pause before a write is tried again; doubled each time.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// Longest pause.
+const AGAIN_MAX: Duration = Duration::from_secs(2);
 
 /// Attempts at a task in one life before it is set aside for a person.
 pub(crate) const ATTEMPTS_MAX: usize = 5;
@@ -147,17 +154,34 @@ impl Steps {
                 name: file.name,
             };
             let options = PutOptions::of(&artifact.content_type, Condition::Always);
-            let bucket = self.ledger.bucket();
-            self.ports.store.put(bucket, &artifact.key, file.bytes.into(), &options).await?;
+            let (store, bucket, bytes) = (&self.ports.store, self.ledger.bucket(), Payload::from(file.bytes));
+            self.persist(|| store.put(bucket, &artifact.key, bytes.clone(), &options)).await?;
             Ok(artifact)
         });
         futures::future::try_join_all(puts).await
     }
 
+    /// Writes what was computed, through an outage of two ack waits: a result is dear, and the token is
+    /// extended meanwhile. A longer one is left to redelivery.
+    async fn persist<T, F: Future<Output = PortResult<T>>>(&self, write: impl Fn() -> F) -> PortResult<T> {
+        let (begun, mut pause) = (Instant::now(), AGAIN_AFTER);
+        loop {
+            match write().await {
+                Err(error) if error.is_transient() && begun.elapsed() < 2 * self.times.ack_wait => {
+                    tracing::debug!(%error, "write a result: tried again");
+                    sleep(pause).await;
+                    pause = (pause * 2).min(AGAIN_MAX);
+                }
+                written => return written,
+            }
+        }
+    }
+
     /// S5: the commit. When another attempt won, the own artifacts are deleted and work goes on with the
     /// winner's.
     pub(crate) async fn commit(&self, manifest: &Manifest) -> PortResult<()> {
-        if let Decided::Already(winner) = self.ledger.commit(manifest).await? {
+        // The ledger reads what stands there after a PUT whose answer was lost.
+        if let Decided::Already(winner) = self.persist(|| self.ledger.commit(manifest)).await? {
             let (job, stage) = (manifest.job, manifest.stage);
             tracing::info!(%job, %stage, winner = %winner.attempt, "another attempt won");
             let keys: Vec<String> = manifest.artifacts.iter().map(|artifact| artifact.key.clone()).collect();
@@ -178,6 +202,11 @@ impl Steps {
         let Some(record) = self.ledger.record(task.upload, task.job).await? else {
             return Err(PortError::Missing(format!("the record of job {}", task.job)));
         };
+        // Whatever ended this life meanwhile: a cancelled job publishes nothing, a done one has published.
+        let state = self.ledger.state(task.job).await?;
+        if state.has_outcome || state.life != life {
+            return Ok(());
+        }
         let (files, unpublished) = crate::publish::friendly_copies(self, &record).await?;
         self.decide(task.job, life, Ending::Done { files, unpublished }).await?;
         crate::telemetry::time_job(self.ports.clock.now().since(record.accepted_at));
