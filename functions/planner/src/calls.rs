@@ -5,7 +5,7 @@ use domain::{
     Outcome, Stage, Stop, Task, TenantId, WorkerId, event_subject, run_subject, stop_subject,
 };
 use futures::StreamExt;
-use ports::{Answer, Decided, Delivery, Ledger, PortResult, Ports};
+use ports::{Answer, Decided, Delivery, Ledger, PortError, PortResult, Ports};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -28,14 +28,19 @@ pub(crate) enum Reply {
 }
 
 /// Draws from a consumer. Nothing if the lease was lost meanwhile: then what came is given back.
+///
+/// # Errors
+/// What only a changed configuration mends: a denied or invalid call. An outage draws nothing, a little
+/// later.
 pub(crate) async fn draw(
     ports: &Ports,
     consumer: &Consumer,
     count: usize,
     lost: &CancellationToken,
-) -> Vec<BatchTask> {
+) -> PortResult<Vec<BatchTask>> {
     let tasks = match ports.queue.take(consumer, count, PULL_WAIT).await {
         Ok(deliveries) => read_tasks(ports, deliveries).await,
+        Err(error @ (PortError::Denied(_) | PortError::Invalid(_))) => return Err(error),
         Err(error) => {
             tracing::debug!(%error, "draw tasks");
             tokio::time::sleep(PULL_AGAIN).await;
@@ -43,13 +48,13 @@ pub(crate) async fn draw(
         }
     };
     if !lost.is_cancelled() {
-        return tasks;
+        return Ok(tasks);
     }
     // Drawn for a leader that is none any more: fresh deliveries of our own.
     for task in &tasks {
         let _left_to_redelivery = ports.queue.give_back(&task.ack_token).await;
     }
-    Vec::new()
+    Ok(Vec::new())
 }
 
 /// Messages as tasks. One that cannot be read is removed: its job is found again by the sweep.

@@ -5,12 +5,12 @@ use crate::lease::HeldLease;
 use crate::tokens::Tokens;
 use crate::{Settings, learned, telemetry};
 use domain::{
-    Batch, BatchEnded, BatchReply, BatchTask, CALL_SUBJECT, Consumer, ENDED_SUBJECT, OFFER_SUBJECT, Offer,
-    TenantId, WorkerId,
+    BATCH_ITEMS_MAX, Batch, BatchEnded, BatchReply, BatchTask, CALL_SUBJECT, Consumer, ENDED_SUBJECT,
+    OFFER_SUBJECT, Offer, TenantId, WorkerId,
 };
 use futures::StreamExt;
 use planning::{Decision, Event, Limits, Planner};
-use ports::{Message, PortResult, Ports};
+use ports::{Message, PortError, PortResult, Ports};
 use std::future::pending;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -18,8 +18,6 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// Most items of a batch.
-const BATCH_MAX: usize = 64;
 /// As many workers are desired as finish what waits in this time: long enough that a worker's start pays.
 const DRAIN_TARGET: Duration = Duration::from_secs(60);
 
@@ -36,6 +34,8 @@ struct Driver<'a> {
     core: Planner,
     tokens: Tokens,
     news: mpsc::Sender<News>,
+    /// What only a changed configuration mends.
+    refusals: mpsc::Sender<PortError>,
     calls: JoinSet<()>,
     lost: CancellationToken,
     tenants: Vec<TenantId>,
@@ -44,6 +44,9 @@ struct Driver<'a> {
 }
 
 /// Leads until shutdown or until the lease is lost.
+///
+/// # Errors
+/// The broker cannot be reached at the beginning, or denies what a planner needs.
 pub(crate) async fn lead(
     ports: &Ports,
     settings: &Settings,
@@ -56,6 +59,8 @@ pub(crate) async fn lead(
     ports.wire.publish(CALL_SUBJECT, bytes::Bytes::new()).await?;
     let learned = learned::load(ports).await.unwrap_or_default();
     let (sender, mut news) = mpsc::channel(1024);
+    let (refuse, mut refusals) = mpsc::channel(1);
+    let mut refused = Ok(());
     let limits = limits(settings);
     let mut driver = Driver {
         ports,
@@ -64,6 +69,7 @@ pub(crate) async fn lead(
         core: Planner::new(limits, lease.epoch(), learned),
         tokens: Tokens::new(ports.queue.clone(), settings.times),
         news: sender,
+        refusals: refuse,
         calls: JoinSet::new(),
         lost: lease.lost.clone(),
         looking: false,
@@ -77,6 +83,10 @@ pub(crate) async fn lead(
             biased;
             () = lease.lost.cancelled() => return Ok(()),
             () = shutdown.cancelled() => break,
+            Some(error) = refusals.recv() => {
+                refused = Err(error);
+                break;
+            }
             Some(news) = news.recv() => driver.take_news(news),
             Some(message) = offers.next() => driver.hear_offer(&message),
             Some(message) = ends.next() => driver.hear_end(&message),
@@ -89,12 +99,12 @@ pub(crate) async fn lead(
         driver.act();
     }
     driver.tokens.give_all_back().await;
-    Ok(())
+    refused
 }
 
 fn limits(settings: &Settings) -> Limits {
     Limits {
-        batch_max: BATCH_MAX,
+        batch_max: BATCH_ITEMS_MAX,
         hold_max: settings.times.ack_wait * 3,
         patience: settings.times.ack_wait,
         drain_target: DRAIN_TARGET,
@@ -214,8 +224,13 @@ impl Driver<'_> {
 
     fn draw(&mut self, consumer: Consumer, count: usize) {
         let (ports, news, lost) = (self.ports.clone(), self.news.clone(), self.lost.clone());
+        let refusals = self.refusals.clone();
         self.calls.spawn(async move {
-            let tasks = calls::draw(&ports, &consumer, count, &lost).await;
+            let drawn = calls::draw(&ports, &consumer, count, &lost).await;
+            let tasks = drawn.unwrap_or_else(|error| {
+                let _first_counts = refusals.try_send(error);
+                Vec::new()
+            });
             let _ended = news.send(News::Drawn(consumer, tasks)).await;
         });
     }

@@ -2,6 +2,7 @@
 //! each answer and with none.
 
 mod bench;
+mod refusals;
 
 use bench::{Bench, consumer};
 use domain::{
