@@ -71,6 +71,8 @@ pub(crate) struct NatsConfig {
     pub(crate) root_ca_file: Option<PathBuf>,
     pub(crate) client_cert_file: Option<PathBuf>,
     pub(crate) client_key_file: Option<PathBuf>,
+    /// Servers that keep each stream: 3 in a cluster.
+    pub(crate) replicas: usize,
 }
 
 impl Default for NatsConfig {
@@ -83,6 +85,7 @@ impl Default for NatsConfig {
             root_ca_file: None,
             client_cert_file: None,
             client_key_file: None,
+            replicas: 1,
         }
     }
 }

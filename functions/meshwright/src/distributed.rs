@@ -80,5 +80,6 @@ fn nats_config(config: &Config) -> nats::Config {
         client_cert_file: nats.client_cert_file.clone(),
         client_key_file: nats.client_key_file.clone(),
         times: config.times(),
+        replicas: nats.replicas,
     }
 }

@@ -5,7 +5,7 @@ use crate::broker::locked;
 use async_trait::async_trait;
 use bytes::Bytes as Payload;
 use domain::BoardSpec;
-use ports::{Boards, Entry, Expect, PortError, PortResult, Write};
+use ports::{Boards, Entry, Expect, PortError, PortResult, Write, check_key};
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
@@ -29,6 +29,7 @@ impl BoardsState {
 #[async_trait]
 impl Boards for MemoryBroker {
     async fn write(&self, board: &BoardSpec, key: &str, value: Payload, expect: Expect) -> PortResult<Write> {
+        check_key(key)?;
         let (mut state, now) = (locked(&self.boards), self.clock.now());
         let entries = state.fresh(board);
         let found = entries.get(key).map(|(entry, _)| entry.revision);
@@ -52,6 +53,7 @@ impl Boards for MemoryBroker {
     }
 
     async fn read(&self, board: &BoardSpec, key: &str) -> PortResult<Option<Entry>> {
+        check_key(key)?;
         Ok(locked(&self.boards).fresh(board).get(key).map(|(entry, _)| entry.clone()))
     }
 
@@ -60,6 +62,7 @@ impl Boards for MemoryBroker {
     }
 
     async fn remove(&self, board: &BoardSpec, key: &str) -> PortResult<()> {
+        check_key(key)?;
         locked(&self.boards).fresh(board).remove(key);
         Ok(())
     }

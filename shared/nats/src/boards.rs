@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes as Payload;
 use domain::{BoardSpec, Timestamp};
 use futures::StreamExt;
-use ports::{Boards, Entry, Expect, PortResult, Write};
+use ports::{Boards, Entry, Expect, PortResult, Write, check_key};
 use std::sync::PoisonError;
 
 impl Broker {
@@ -44,6 +44,7 @@ fn entry(found: async_nats::jetstream::kv::Entry) -> Option<Entry> {
 #[async_trait]
 impl Boards for Broker {
     async fn write(&self, board: &BoardSpec, key: &str, value: Payload, expect: Expect) -> PortResult<Write> {
+        check_key(key)?;
         let store = self.board(board).await?;
         match expect {
             Expect::Anything => {
@@ -64,6 +65,7 @@ impl Boards for Broker {
     }
 
     async fn read(&self, board: &BoardSpec, key: &str) -> PortResult<Option<Entry>> {
+        check_key(key)?;
         let found = self.board(board).await?.entry(key).await;
         found.map(|found| found.and_then(entry)).map_err(|error| self.failed_board(board, "read", &error))
     }
@@ -85,6 +87,7 @@ impl Boards for Broker {
     }
 
     async fn remove(&self, board: &BoardSpec, key: &str) -> PortResult<()> {
+        check_key(key)?;
         let removed = self.board(board).await?.delete(key).await;
         removed.map_err(|error| self.failed_board(board, "remove from", &error))
     }

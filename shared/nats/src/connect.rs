@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A password: never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct Config {
     pub client_key_file: Option<PathBuf>,
     /// The protocol's times.
     pub times: Times,
+    /// Servers that keep each stream and board: 1, or 3 in a cluster.
+    pub replicas: usize,
 }
 
 /// Why the broker cannot be used: one sentence with what to do.
@@ -87,6 +89,7 @@ pub struct Broker {
     pub(crate) client: Client,
     pub(crate) jetstream: jetstream::Context,
     pub(crate) times: Times,
+    pub(crate) replicas: usize,
     pub(crate) trouble: Arc<Trouble>,
     pub(crate) consumers: Mutex<HashMap<String, jetstream::consumer::PullConsumer>>,
     pub(crate) boards: Mutex<HashMap<&'static str, jetstream::kv::Store>>,
@@ -117,6 +120,9 @@ impl Broker {
 /// See [`ConnectError`].
 pub async fn connect(config: Config) -> Result<Arc<Broker>, ConnectError> {
     whole(&config)?;
+    if !matches!(config.replicas, 1 | 3 | 5) {
+        return Err(ConnectError::Config(format!("nats.replicas is {}; use 1, 3 or 5", config.replicas)));
+    }
     let trouble = Arc::new(Trouble::default());
     let options = options(&config, trouble.clone()).await?;
     let servers: Vec<String> = config.servers.split(',').map(|server| server.trim().to_owned()).collect();
@@ -137,6 +143,7 @@ pub async fn connect(config: Config) -> Result<Arc<Broker>, ConnectError> {
         client,
         jetstream,
         times: config.times,
+        replicas: config.replicas,
         trouble,
         consumers: Mutex::default(),
         boards: Mutex::default(),
@@ -191,13 +198,13 @@ async fn options(config: &Config, trouble: Arc<Trouble>) -> Result<ConnectOption
     Ok(options)
 }
 
-/// What the server says of itself goes to the log once; a violation is kept, since the call that caused it
-/// only times out.
+/// What the server says of itself goes to the log once; a missing permission is kept, since the call that
+/// caused it only times out.
 fn hear(event: Event, trouble: &Trouble) {
     match event {
         Event::ServerError(ServerError::Other(text)) => {
             tracing::warn!(%text, "the broker");
-            trouble.keep(text);
+            trouble.hear(text, Instant::now());
         }
         Event::Connected => tracing::debug!("connected to the broker"),
         Event::Disconnected => tracing::warn!("disconnected from the broker; reconnecting"),

@@ -2,6 +2,8 @@
 
 use crate::Broker;
 use crate::connect::ANSWER_MAX;
+use crate::errors::STREAM_NOT_FOUND;
+use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::kv;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType};
 use domain::{BOARDS, BoardSpec, Discard, Medium, Retention, STREAMS, StreamSpec};
@@ -39,7 +41,7 @@ fn storage(medium: Medium) -> StorageType {
 
 /// A stream's settings. Small stores are for tests and laptops: a server that has less than the table asks
 /// for refuses it.
-fn stream_config(spec: &StreamSpec) -> Config {
+fn stream_config(spec: &StreamSpec, replicas: usize) -> Config {
     Config {
         name: spec.name.to_owned(),
         subjects: vec![spec.subjects.to_owned()],
@@ -58,7 +60,7 @@ fn stream_config(spec: &StreamSpec) -> Config {
         max_message_size: spec.message_bytes_max.0 as i32,
         duplicate_window: spec.duplicate_window,
         storage: storage(spec.medium),
-        num_replicas: 1,
+        num_replicas: replicas,
         max_messages: -1,
         max_consumers: -1,
         deny_purge: spec.deny_purge,
@@ -68,38 +70,63 @@ fn stream_config(spec: &StreamSpec) -> Config {
     }
 }
 
-fn board_config(spec: &BoardSpec) -> kv::Config {
+fn board_config(spec: &BoardSpec, replicas: usize) -> kv::Config {
     kv::Config {
         bucket: spec.name.to_owned(),
         history: i64::from(spec.history),
         max_age: spec.age_max.unwrap_or_default(),
         max_bytes: spec.bytes_max.0 as i64,
         storage: storage(spec.medium),
-        num_replicas: 1,
+        num_replicas: replicas,
         ..kv::Config::default()
     }
 }
 
-/// The first setting that matters and differs.
-fn difference(expected: &Config, found: &Config) -> Option<(&'static str, String, String)> {
+/// The settings of the stream behind a board, as far as the table has them.
+fn board_stream_config(spec: &BoardSpec, replicas: usize, found: &Config) -> Config {
+    Config {
+        max_messages_per_subject: i64::from(spec.history),
+        max_age: spec.age_max.unwrap_or_default(),
+        max_bytes: spec.bytes_max.0 as i64,
+        storage: storage(spec.medium),
+        num_replicas: replicas,
+        ..found.clone()
+    }
+}
+
+/// A setting: its name, what it must be, what it is.
+type Difference = (&'static str, String, String);
+
+/// The first declared setting that differs.
+fn difference(expected: &Config, found: &Config) -> Option<Difference> {
+    fn pair<T: std::fmt::Debug>(name: &'static str, expected: &T, found: &T) -> Difference {
+        (name, format!("{expected:?}"), format!("{found:?}"))
+    }
     let pairs = [
-        ("subjects", format!("{:?}", expected.subjects), format!("{:?}", found.subjects)),
-        ("retention", format!("{:?}", expected.retention), format!("{:?}", found.retention)),
-        ("discard", format!("{:?}", expected.discard), format!("{:?}", found.discard)),
-        ("storage", format!("{:?}", expected.storage), format!("{:?}", found.storage)),
-        (
-            "messages per subject",
-            expected.max_messages_per_subject.to_string(),
-            found.max_messages_per_subject.to_string(),
-        ),
-        (
-            "discard new per subject",
-            expected.discard_new_per_subject.to_string(),
-            found.discard_new_per_subject.to_string(),
-        ),
-        ("maximum age", format!("{:?}", expected.max_age), format!("{:?}", found.max_age)),
+        pair("subjects", &expected.subjects, &found.subjects),
+        pair("retention", &expected.retention, &found.retention),
+        pair("discard", &expected.discard, &found.discard),
+        pair("storage", &expected.storage, &found.storage),
+        pair("replicas", &expected.num_replicas, &found.num_replicas),
+        pair("messages per subject", &expected.max_messages_per_subject, &found.max_messages_per_subject),
+        pair("discard new per subject", &expected.discard_new_per_subject, &found.discard_new_per_subject),
+        pair("maximum age", &expected.max_age, &found.max_age),
+        pair("maximum bytes", &expected.max_bytes, &found.max_bytes),
+        pair("maximum message size", &expected.max_message_size, &found.max_message_size),
+        pair("maximum messages", &expected.max_messages, &found.max_messages),
+        pair("duplicate window", &expected.duplicate_window, &found.duplicate_window),
+        pair("purge denied", &expected.deny_purge, &found.deny_purge),
     ];
     pairs.into_iter().find(|(_, expected, found)| expected != found)
+}
+
+fn verified(name: &str, expected: &Config, found: &Config) -> Result<(), DeclareError> {
+    match difference(expected, found) {
+        None => Ok(()),
+        Some((field, expected, found)) => {
+            Err(DeclareError::Differs { stream: name.to_owned(), field, expected, found })
+        }
+    }
 }
 
 impl Broker {
@@ -118,34 +145,52 @@ impl Broker {
     }
 
     async fn ensure_stream(&self, spec: &StreamSpec) -> Result<(), DeclareError> {
-        let expected = stream_config(spec);
-        // Creating what is there with the same settings is no error; only then the settings are compared.
-        let create = tokio::time::timeout(ANSWER_MAX, self.jetstream.create_stream(expected.clone())).await;
-        let failed = |error: &dyn std::fmt::Display| {
-            DeclareError::Failed(self.unanswered(&format!("declare stream {}", spec.name), error))
-        };
-        let created = create.map_err(|elapsed| failed(&elapsed))?;
-        let info = match (created, self.jetstream.get_stream(spec.name).await) {
-            (_, Ok(stream)) => stream.cached_info().config.clone(),
-            (Err(error), Err(_)) => return Err(failed(&error)),
-            (Ok(stream), Err(_)) => stream.cached_info().config.clone(),
-        };
-        match difference(&expected, &info) {
-            None => Ok(()),
-            Some((field, expected, found)) => {
-                Err(DeclareError::Differs { stream: spec.name.to_owned(), field, expected, found })
+        let expected = stream_config(spec, self.replicas);
+        // Looked at first: most users may not create what an operator has created for them.
+        let info = match self.settings_of(spec.name).await? {
+            Some(found) => found,
+            None => {
+                let failed = |error: &dyn std::fmt::Display| {
+                    DeclareError::Failed(self.unanswered(&format!("declare stream {}", spec.name), error))
+                };
+                let create = self.jetstream.create_stream(expected.clone());
+                match tokio::time::timeout(ANSWER_MAX, create).await.map_err(|elapsed| failed(&elapsed))? {
+                    Ok(stream) => stream.cached_info().config.clone(),
+                    // Somebody else was quicker, perhaps with other settings.
+                    Err(error) => self.settings_of(spec.name).await?.ok_or_else(|| failed(&error))?,
+                }
             }
+        };
+        verified(spec.name, &expected, &info)
+    }
+
+    /// The settings of a stream; none where there is no such stream.
+    async fn settings_of(&self, stream: &str) -> Result<Option<Config>, DeclareError> {
+        let failed = |error: &dyn std::fmt::Display| {
+            DeclareError::Failed(self.unanswered(&format!("look at stream {stream}"), error))
+        };
+        match tokio::time::timeout(ANSWER_MAX, self.jetstream.get_stream(stream)).await {
+            Ok(Ok(found)) => Ok(Some(found.cached_info().config.clone())),
+            Ok(Err(error)) => match error.kind() {
+                GetStreamErrorKind::JetStream(inner) if inner.error_code().0 == STREAM_NOT_FOUND => Ok(None),
+                _ => Err(failed(&error)),
+            },
+            Err(elapsed) => Err(failed(&elapsed)),
         }
     }
 
     async fn ensure_board(&self, spec: &BoardSpec) -> Result<(), DeclareError> {
-        if self.jetstream.get_key_value(spec.name).await.is_ok() {
-            return Ok(());
-        }
-        let created = self.jetstream.create_key_value(board_config(spec)).await;
-        created.map(drop).map_err(|error| {
-            DeclareError::Failed(self.unanswered(&format!("declare board {}", spec.name), &error))
-        })
+        let store = match self.jetstream.get_key_value(spec.name).await {
+            Ok(store) => store,
+            Err(_) => {
+                let created = self.jetstream.create_key_value(board_config(spec, self.replicas)).await;
+                created.map_err(|error| {
+                    DeclareError::Failed(self.unanswered(&format!("declare board {}", spec.name), &error))
+                })?
+            }
+        };
+        let found = &store.stream.cached_info().config;
+        verified(&found.name, &board_stream_config(spec, self.replicas, found), found)
     }
 
     /// Declares everything anew after a call has missed a stream: a JetStream that lost its store. Callers
@@ -169,10 +214,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_with_other_settings_is_named_with_both_values() {
-        let expected = stream_config(&domain::TASKS);
-        assert_eq!(difference(&expected, &expected), None);
-        let found = Config { discard_new_per_subject: false, ..expected.clone() };
-        assert_eq!(difference(&expected, &found).map(|(field, ..)| field), Some("discard new per subject"));
+    fn a_stream_with_any_other_setting_is_named_with_both_values() {
+        let expected = stream_config(&domain::TASKS, 1);
+        let check = |found: Config, field: &str| match verified("TASKS", &expected, &found) {
+            Err(DeclareError::Differs { field: found, .. }) => assert_eq!(found, field),
+            other => panic!("{field}: {other:?}"),
+        };
+        assert_eq!(verified("TASKS", &expected, &expected), Ok(()));
+        let same = || expected.clone();
+        check(Config { discard_new_per_subject: false, ..same() }, "discard new per subject");
+        check(Config { max_bytes: 1 << 20, ..same() }, "maximum bytes");
+        check(Config { max_message_size: -1, ..same() }, "maximum message size");
+        check(Config { duplicate_window: std::time::Duration::from_secs(1), ..same() }, "duplicate window");
+        check(Config { deny_purge: false, ..same() }, "purge denied");
+        check(stream_config(&domain::TASKS, 3), "replicas");
     }
 }

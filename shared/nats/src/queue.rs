@@ -3,21 +3,30 @@
 
 use crate::Broker;
 use crate::connect::ANSWER_MAX;
-use crate::errors::{CONSUMER_NOT_FOUND, STORE_FAILED, STREAM_NOT_FOUND};
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
-use async_nats::jetstream::stream::{ConsumerErrorKind, LastRawMessageErrorKind};
+use crate::errors::{BAD_REQUEST, CONSUMER_NOT_FOUND, MESSAGE_TOO_LARGE, STORE_FAILED, STREAM_NOT_FOUND};
+use crate::trace::trace_headers;
+use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, PullConsumer, pull};
+use async_nats::jetstream::stream::{ConsumerCreateStrictErrorKind, LastRawMessageErrorKind};
 use async_nats::{Request, RequestErrorKind};
 use async_trait::async_trait;
 use bytes::Bytes as Payload;
-use domain::{AckToken, Consumer, TASKS, Timestamp, UPLOADS, subject_matches};
+use domain::{
+    ACK_PENDING_MAX, AckToken, Consumer, Retention, STREAMS, StreamSpec, TASKS, Timestamp, UPLOADS,
+    subject_matches,
+};
 use futures::StreamExt;
 use ports::{Backlog, Delivery, PortError, PortResult, Put, Queue};
 use serde::Deserialize;
 use std::sync::PoisonError;
 use std::time::Duration;
+use tokio::time::timeout;
 
-/// Deliveries that a consumer may have in flight: more than all lanes and windows together ever hold.
-const ACK_PENDING_MAX: i64 = 10_000;
+/// The server ends a pull itself. One that is silent for this much longer is lost. Below the 5 s after which
+/// the client ends it without a word, which would read as an empty queue.
+const SILENCE_MAX: Duration = Duration::from_secs(4);
+/// Puts of a task whose subject was full and free again before it was looked at: each needs an
+/// acknowledgement in between, so that two in a row mean a full stream.
+const PUTS_MAX: usize = 3;
 
 /// What JetStream answers to a publish.
 #[derive(Deserialize)]
@@ -33,11 +42,55 @@ struct PubError {
     description: String,
 }
 
+fn consumer_config(consumer: &Consumer, ack_wait: Duration) -> pull::Config {
+    pull::Config {
+        durable_name: Some(consumer.durable_name()),
+        deliver_policy: DeliverPolicy::All,
+        ack_policy: AckPolicy::Explicit,
+        ack_wait,
+        max_deliver: -1,
+        filter_subject: consumer.filter(),
+        max_ack_pending: ACK_PENDING_MAX as i64,
+        ..pull::Config::default()
+    }
+}
+
+/// # Errors
+/// `Invalid`, with a sentence, if a consumer was made with other settings.
+fn verify(name: &str, expected: &pull::Config, found: &consumer::Config) -> PortResult<()> {
+    let pairs = [
+        ("filter", format!("{:?}", expected.filter_subject), format!("{:?}", found.filter_subject)),
+        ("ack policy", format!("{:?}", expected.ack_policy), format!("{:?}", found.ack_policy)),
+        ("ack wait", format!("{:?}", expected.ack_wait), format!("{:?}", found.ack_wait)),
+        ("max deliver", expected.max_deliver.to_string(), found.max_deliver.to_string()),
+        ("max ack pending", expected.max_ack_pending.to_string(), found.max_ack_pending.to_string()),
+    ];
+    match pairs.into_iter().find(|(_, expected, found)| expected != found) {
+        None => Ok(()),
+        Some((field, expected, found)) => Err(PortError::Invalid(format!(
+            "consumer {name} has {field} {found}, and {expected} is needed; delete it with the nats CLI: its \
+             messages stay, and it is made anew"
+        ))),
+    }
+}
+
 fn stream_of(consumer: &Consumer) -> &'static str {
     match consumer {
         Consumer::Uploads(_) => UPLOADS.name,
         Consumer::Tasks(..) => TASKS.name,
     }
+}
+
+/// The stream of this kind that takes a message of this size on this subject. Asked before the broker, which
+/// tells neither apart from an outage.
+pub(crate) fn place(kind: Retention, subject: &str, size: usize) -> PortResult<&'static StreamSpec> {
+    let takes = |spec: &&StreamSpec| spec.retention == kind && subject_matches(spec.subjects, subject);
+    let spec = STREAMS.iter().find(takes);
+    let spec = spec.ok_or_else(|| PortError::Missing(format!("no stream takes {subject}")))?;
+    if size as u64 > spec.message_bytes_max.0 {
+        return Err(PortError::Invalid(format!("a message of {size} bytes on {subject}")));
+    }
+    Ok(spec)
 }
 
 impl Broker {
@@ -48,7 +101,10 @@ impl Broker {
         payload: Payload,
     ) -> PortResult<Result<u64, u64>> {
         let what = || format!("publish on {subject}");
-        let request = Request::new().payload(payload).timeout(Some(ANSWER_MAX));
+        let mut request = Request::new().payload(payload).timeout(Some(ANSWER_MAX));
+        if let Some(headers) = trace_headers(subject) {
+            request = request.headers(headers);
+        }
         let answer = match self.client.send_request(subject.to_owned(), request).await {
             Ok(answer) => answer,
             Err(error) if error.kind() == RequestErrorKind::NoResponders => {
@@ -63,6 +119,9 @@ impl Broker {
         match ack.error {
             None => Ok(Ok(ack.seq)),
             Some(PubError { err_code: STORE_FAILED, .. }) => Ok(Err(STORE_FAILED)),
+            Some(PubError { err_code: MESSAGE_TOO_LARGE, description }) => {
+                Err(PortError::Invalid(format!("{}: {description}", what())))
+            }
             Some(error) => Err(PortError::Unavailable(format!("{}: {}", what(), error.description))),
         }
     }
@@ -80,41 +139,41 @@ impl Broker {
         }
     }
 
+    /// The durable consumer, made or verified: never updated, since another process may rely on it.
     async fn consumer(&self, consumer: &Consumer) -> PortResult<PullConsumer> {
         let name = consumer.durable_name();
         if let Some(known) = self.consumers.lock().unwrap_or_else(PoisonError::into_inner).get(&name) {
             return Ok(known.clone());
         }
-        let config = pull::Config {
-            durable_name: Some(name.clone()),
-            deliver_policy: DeliverPolicy::All,
-            ack_policy: AckPolicy::Explicit,
-            ack_wait: self.times.ack_wait,
-            max_deliver: -1,
-            filter_subject: consumer.filter(),
-            max_ack_pending: ACK_PENDING_MAX,
-            ..pull::Config::default()
-        };
-        let stream = stream_of(consumer);
-        let made = self.jetstream.create_consumer_on_stream(config, stream).await;
-        match made {
-            Ok(made) => {
-                let mut known = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
-                known.insert(name, made.clone());
-                Ok(made)
-            }
-            Err(error) => {
-                let what = format!("make consumer {name}");
-                match error.kind() {
-                    ConsumerErrorKind::JetStream(inner) if inner.error_code().0 == STREAM_NOT_FOUND => {
-                        self.declare_again().await;
-                        Err(PortError::Unavailable(format!("{what}: {error}")))
-                    }
-                    ConsumerErrorKind::JetStream(_) => Err(PortError::Invalid(format!("{what}: {error}"))),
-                    _ => Err(self.unanswered(&what, &error)),
+        let config = consumer_config(consumer, self.times.ack_wait);
+        let (stream, what) = (stream_of(consumer), format!("make consumer {name}"));
+        let made = match self.jetstream.create_consumer_strict_on_stream(config.clone(), stream).await {
+            Ok(made) => made,
+            Err(error) => match error.kind() {
+                ConsumerCreateStrictErrorKind::AlreadyExists => {
+                    let found = self.jetstream.get_consumer_from_stream::<pull::Config, _, _>(&name, stream);
+                    let found = found.await.map_err(|error| self.unanswered(&what, &error))?;
+                    verify(&name, &config, &found.cached_info().config)?;
+                    found
                 }
-            }
-        }
+                ConsumerCreateStrictErrorKind::JetStream(inner)
+                    if inner.error_code().0 == STREAM_NOT_FOUND =>
+                {
+                    self.declare_again().await;
+                    return Err(PortError::Unavailable(format!("{what}: {error}")));
+                }
+                ConsumerCreateStrictErrorKind::JetStream(inner) if inner.code() == BAD_REQUEST => {
+                    return Err(PortError::Invalid(format!("{what}: {error}")));
+                }
+                // An election, a lack of room, a server that restarts.
+                ConsumerCreateStrictErrorKind::JetStream(_) => {
+                    return Err(PortError::Unavailable(format!("{what}: {error}")));
+                }
+                _ => return Err(self.unanswered(&what, &error)),
+            },
+        };
+        self.consumers.lock().unwrap_or_else(PoisonError::into_inner).insert(name, made.clone());
+        Ok(made)
     }
 
     /// Forgets a consumer that failed: it may have gone with its stream.
@@ -136,10 +195,16 @@ impl Broker {
         }
         .map_err(|error| failed(&error))?;
         let (mut deliveries, mut broken) = (Vec::new(), None);
-        while let Some(message) = messages.next().await {
-            match message {
-                Ok(message) => deliveries.extend(delivery(message)),
-                Err(error) => broken = Some(failed(&error)),
+        let silence_max = wait.unwrap_or_default() + SILENCE_MAX;
+        loop {
+            match timeout(silence_max, messages.next()).await {
+                Ok(Some(Ok(message))) => deliveries.extend(delivery(message)),
+                Ok(Some(Err(error))) => broken = Some(failed(&error)),
+                Ok(None) => break,
+                Err(elapsed) => {
+                    broken = Some(failed(&elapsed));
+                    break;
+                }
             }
         }
         // What was delivered before the pull broke is delivered.
@@ -169,11 +234,18 @@ fn delivery(message: async_nats::jetstream::Message) -> Option<Delivery> {
 #[async_trait]
 impl Queue for Broker {
     async fn put_if_absent(&self, subject: &str, payload: Payload) -> PortResult<Put> {
-        if self.publish_stored(subject, payload).await?.is_ok() {
-            return Ok(Put::Stored);
-        }
-        if subject_matches(TASKS.subjects, subject) && self.is_queued(TASKS.name, subject).await? {
-            return Ok(Put::AlreadyThere);
+        let stream = place(Retention::WorkQueue, subject, payload.len())?;
+        for _ in 0..PUTS_MAX {
+            if self.publish_stored(subject, payload.clone()).await?.is_ok() {
+                return Ok(Put::Stored);
+            }
+            if !stream.one_per_subject {
+                break;
+            }
+            if self.is_queued(stream.name, subject).await? {
+                return Ok(Put::AlreadyThere);
+            }
+            // Done between the two calls, or the stream is full: the next put tells.
         }
         Err(PortError::Unavailable(format!("publish on {subject}: the stream is full")))
     }

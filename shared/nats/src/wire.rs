@@ -1,13 +1,16 @@
 //! Messages on core NATS, logs on JetStream streams.
 
 use crate::Broker;
+use crate::connect::ANSWER_MAX;
 use crate::errors::STORE_FAILED;
+use crate::queue::place;
+use crate::trace::trace_headers;
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::{Request, RequestErrorKind};
 use async_trait::async_trait;
 use bytes::Bytes as Payload;
-use domain::{StreamSpec, Timestamp};
+use domain::{Retention, StreamSpec, Timestamp};
 use futures::stream::{BoxStream, unfold};
 use futures::{Stream, StreamExt};
 use ports::{Answer, Logged, Message, PortError, PortResult, Wire};
@@ -16,6 +19,8 @@ use std::time::Duration;
 
 /// A log that broke is opened again after this long.
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
+/// A question that every role may ask, since it looks at all streams at its start.
+const ANY_QUESTION: &str = "$JS.API.STREAM.INFO.EVENTS";
 
 type Raw = Pin<Box<dyn Stream<Item = Result<jetstream::Message, String>> + Send>>;
 
@@ -26,18 +31,16 @@ struct Follow {
     filter: String,
     next: u64,
     open: Option<Raw>,
-    opened_before: bool,
 }
 
 impl Follow {
     async fn open(&mut self) -> Result<Raw, String> {
         let stream = self.jetstream.get_stream(self.log).await.map_err(|error| error.to_string())?;
         let last = stream.cached_info().state.last_sequence;
-        if self.opened_before && last + 1 < self.next {
-            // The log was lost and began anew: what is in it now was not told.
+        if last + 1 < self.next {
+            // The log was lost and began anew, now or before we came: what is in it now was not told.
             self.next = 1;
         }
-        self.opened_before = true;
         let config = pull::OrderedConfig {
             filter_subject: self.filter.clone(),
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.next.max(1) },
@@ -94,11 +97,16 @@ fn logged(message: &jetstream::Message) -> Option<Logged> {
 #[async_trait]
 impl Wire for Broker {
     async fn publish(&self, subject: &str, payload: Payload) -> PortResult<()> {
-        let published = self.client.publish(subject.to_owned(), payload).await;
+        let subject = subject.to_owned();
+        let published = match trace_headers(&subject) {
+            Some(headers) => self.client.publish_with_headers(subject.clone(), headers, payload).await,
+            None => self.client.publish(subject.clone(), payload).await,
+        };
         published.map_err(|error| PortError::Unavailable(format!("publish on {subject}: {error}")))
     }
 
     async fn append(&self, subject: &str, payload: Payload) -> PortResult<u64> {
+        place(Retention::Limits, subject, payload.len())?;
         match self.publish_stored(subject, payload).await? {
             Ok(sequence) => Ok(sequence),
             Err(code) => {
@@ -123,8 +131,13 @@ impl Wire for Broker {
     async fn subscribe(&self, filter: &str) -> PortResult<BoxStream<'static, Message>> {
         let failed = |error: &dyn std::fmt::Display| self.unanswered(&format!("subscribe {filter}"), error);
         let subscriber = self.client.subscribe(filter.to_owned()).await.map_err(|error| failed(&error))?;
-        // In force once the server has heard of it.
-        self.client.flush().await.map_err(|error| failed(&error))?;
+        // In force once the server has heard of it: what it answers after that, it has read after that. A
+        // flush waits for our own socket only.
+        let question = Request::new().timeout(Some(ANSWER_MAX));
+        match self.client.send_request(ANY_QUESTION, question).await {
+            Err(error) if error.kind() != RequestErrorKind::NoResponders => return Err(failed(&error)),
+            _ => {}
+        }
         let message = |message: async_nats::Message| Message {
             subject: message.subject.to_string(),
             payload: message.payload,
@@ -145,7 +158,6 @@ impl Wire for Broker {
             filter: filter.to_owned(),
             next: from_sequence,
             open: None,
-            opened_before: false,
         };
         Ok(unfold(follow, Follow::next).boxed())
     }

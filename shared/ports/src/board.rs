@@ -1,6 +1,6 @@
 //! Boards: the latest value of each key, with revisions. Used for devices, the lease, and footprints.
 
-use crate::PortResult;
+use crate::{PortError, PortResult};
 use async_trait::async_trait;
 use bytes::Bytes as Payload;
 use domain::{BoardSpec, Timestamp};
@@ -52,4 +52,16 @@ pub trait Boards: Send + Sync {
 
     /// Removes the entry, if there is one.
     async fn remove(&self, board: &BoardSpec, key: &str) -> PortResult<()>;
+}
+
+/// Whether a key may stand on a board: letters, digits and `-_/=.`, no empty part between two dots.
+///
+/// # Errors
+/// It may not: the call is invalid, and is never shown to a broker.
+pub fn check_key(key: &str) -> PortResult<()> {
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-_/=.".contains(&byte);
+    if key.bytes().all(fine) && key.split('.').all(|part| !part.is_empty()) {
+        return Ok(());
+    }
+    Err(PortError::Invalid(format!("{key:?} is no key of a board")))
 }

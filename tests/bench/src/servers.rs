@@ -30,6 +30,7 @@ pub(crate) async fn broker(url: String, name: &str) -> Result<Arc<nats::Broker>>
         client_cert_file: None,
         client_key_file: None,
         times: Times::PRODUCTION,
+        replicas: 1,
     };
     nats::connect(config).await.context("connect to the broker")
 }

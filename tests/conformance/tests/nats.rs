@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 use async_nats::jetstream;
-use domain::{BoardSpec, Bytes, Class, Consumer, FOOTPRINTS, LEASE, Medium, Stage, TASKS, Times};
+use domain::{BoardSpec, Bytes, Class, Consumer, FOOTPRINTS, JobId, LEASE, Medium, Stage, TASKS, Times};
 use harness::{NatsConfig, NatsServer};
 use nats::Broker;
-use ports::Queue;
 use ports::conformance::{boards, queue, wire};
+use ports::{PortError, Queue};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,17 @@ fn times() -> Times {
 }
 
 async fn connect(server: &NatsServer, name: &str) -> Result<Arc<Broker>> {
-    let config = nats::Config {
+    Ok(nats::connect(config(server, name)).await?)
+}
+
+async fn connect_as(server: &NatsServer, user: &str) -> Result<Arc<Broker>> {
+    let password = Some(nats::Secret::new("secret".to_owned()));
+    let config = nats::Config { user: Some(user.to_owned()), password, ..config(server, user) };
+    Ok(nats::connect(config).await?)
+}
+
+fn config(server: &NatsServer, name: &str) -> nats::Config {
+    nats::Config {
         servers: server.url(),
         name: name.to_owned(),
         user: None,
@@ -26,8 +36,8 @@ async fn connect(server: &NatsServer, name: &str) -> Result<Arc<Broker>> {
         client_cert_file: None,
         client_key_file: None,
         times: times(),
-    };
-    Ok(nats::connect(config).await?)
+        replicas: 1,
+    }
 }
 
 /// A server with all streams, and two connections.
@@ -53,23 +63,83 @@ async fn the_queue_conforms() -> Result<()> {
 
 #[tokio::test]
 async fn the_queue_tells_a_full_stream_from_a_full_subject() -> Result<()> {
-    let server = NatsServer::start(NatsConfig::default()).await?;
-    // The table's stream in all but its size: it was made by somebody with little room.
-    let small = jetstream::stream::Config {
-        name: TASKS.name.to_owned(),
-        subjects: vec![TASKS.subjects.to_owned()],
-        retention: jetstream::stream::RetentionPolicy::WorkQueue,
-        discard: jetstream::stream::DiscardPolicy::New,
-        discard_new_per_subject: true,
-        max_messages_per_subject: 1,
-        max_bytes: Bytes::mib(1).0 as i64,
-        deny_purge: true,
-        ..jetstream::stream::Config::default()
-    };
-    stranger(&server).await?.create_stream(small).await?;
-    let broker = connect(&server, "small").await?;
-    broker.ensure().await?;
+    let (server, broker, _elsewhere) = served().await?;
+    // Somebody with little room shrinks it, behind our back.
+    let stranger = stranger(&server).await?;
+    let found = stranger.get_stream(TASKS.name).await?.cached_info().config.clone();
+    stranger.update_stream(jetstream::stream::Config { max_bytes: Bytes::mib(1).0 as i64, ..found }).await?;
     queue::tells_a_full_stream_from_a_full_subject(&*broker.queue(), 100).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_there_with_other_settings_is_refused_and_never_changed() -> Result<()> {
+    let (server, here, elsewhere) = served().await?;
+    elsewhere.ensure().await?;
+    let stranger = stranger(&server).await?;
+    let found = stranger.get_stream(TASKS.name).await?.cached_info().config.clone();
+    let other = jetstream::stream::Config { max_message_size: 1 << 20, ..found };
+    stranger.update_stream(other.clone()).await?;
+    let refused = here.ensure().await.expect_err("another message size").to_string();
+    assert!(
+        refused.contains("stream TASKS has maximum message size 1048576, and 65536 is needed"),
+        "{refused}"
+    );
+    assert_eq!(stranger.get_stream(TASKS.name).await?.cached_info().config.max_message_size, 1 << 20);
+
+    let consumer = Consumer::Tasks(Stage::Shape, Class::Normal, "strange".parse()?);
+    let hasty = jetstream::consumer::pull::Config {
+        durable_name: Some(consumer.durable_name()),
+        filter_subject: consumer.filter(),
+        ack_wait: Duration::from_secs(1),
+        ..jetstream::consumer::pull::Config::default()
+    };
+    stranger.create_consumer_on_stream(hasty, TASKS.name).await?;
+    let refused = here.take(&consumer, 1, Duration::ZERO).await.expect_err("another ack wait").to_string();
+    assert!(refused.contains("consumer shape-normal-strange has ack wait 1s, and 2s is needed"), "{refused}");
+    Ok(())
+}
+
+/// Users of the broker: one may do all, the others lack one thing each.
+const USERS: &str = r#"authorization { users: [
+    { user: all, password: secret }
+    { user: deaf, password: secret, permissions: {
+        publish: { deny: "$JS.API.CONSUMER.MSG.NEXT.TASKS.>" } } }
+    { user: mute, password: secret, permissions: { publish: { deny: "task.>" } } }
+    { user: blind, password: secret, permissions: { publish: { deny: "$JS.API.STREAM.INFO.*" } } }
+] }"#;
+
+#[tokio::test]
+async fn a_missing_permission_is_an_error_that_names_the_subject() -> Result<()> {
+    let server = NatsServer::start(NatsConfig { extra: USERS.to_owned(), ..NatsConfig::default() }).await?;
+    connect_as(&server, "all").await?.ensure().await?;
+    let (deaf, mute) = (connect_as(&server, "deaf").await?, connect_as(&server, "mute").await?);
+    let blind = connect_as(&server, "blind").await?;
+    let consumer = Consumer::Tasks(Stage::Shape, Class::Normal, "acme".parse()?);
+    let (taken, put, declared) = tokio::join!(
+        deaf.take(&consumer, 1, Duration::from_secs(1)),
+        mute.put_if_absent("task.shape.normal.acme.j", "never".into()),
+        blind.ensure(),
+    );
+    let taken = taken.expect_err("a pull that is denied");
+    let next = "$JS.API.CONSUMER.MSG.NEXT.TASKS.shape-normal-acme";
+    assert!(matches!(&taken, PortError::Denied(text) if text.contains(next)), "{taken:?}");
+    let put = put.expect_err("a publish that is denied");
+    assert!(matches!(&put, PortError::Denied(text) if text.contains("task.shape.normal.acme.j")), "{put:?}");
+    let declared = declared.expect_err("streams that may not be looked at").to_string();
+    assert!(declared.contains("$JS.API.STREAM.INFO.UPLOADS"), "{declared}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn messages_about_a_job_carry_its_trace() -> Result<()> {
+    let (server, here, _elsewhere) = served().await?;
+    let subject = format!("task.shape.normal.acme.{}", "ab".repeat(16));
+    here.put_if_absent(&subject, "task".into()).await?;
+    let tasks = stranger(&server).await?.get_stream(TASKS.name).await?;
+    let stored = tasks.get_last_raw_message_by_subject(&subject).await?;
+    let header = stored.headers.get("traceparent").map(|header| header.as_str().to_owned());
+    assert_eq!(header, Some(domain::traceparent(JobId([0xab; 16]), &subject)));
     Ok(())
 }
 
@@ -132,5 +202,29 @@ async fn an_outage_is_an_error_and_never_an_empty_queue() -> Result<()> {
         Ok(here.take(&consumer, 1, Duration::ZERO).await.ok())
     })
     .await?;
+    Ok(())
+}
+
+/// A server that restarts forgets who waits, and the client mends its connection without a word of that.
+#[tokio::test]
+async fn a_pull_that_the_server_forgot_is_an_error() -> Result<()> {
+    let (mut server, here, _elsewhere) = served().await?;
+    let consumer = Consumer::Tasks(Stage::Shape, Class::Normal, "forgotten".parse()?);
+    let name = consumer.durable_name();
+    let restarted = async {
+        let stream = stranger(&server).await?;
+        harness::until("the pull to wait at the server", Duration::from_secs(20), async || {
+            let Ok(stream) = stream.get_stream(TASKS.name).await else { return Ok(None) };
+            let known = stream.get_consumer::<jetstream::consumer::pull::Config>(&name).await;
+            let Ok(mut known) = known else { return Ok(None) };
+            Ok((known.info().await?.num_waiting > 0).then_some(()))
+        })
+        .await?;
+        server.kill()?;
+        server.restart().await
+    };
+    let (taken, restarted) = tokio::join!(here.take(&consumer, 1, Duration::from_secs(5)), restarted);
+    restarted?;
+    assert!(taken.as_ref().is_err_and(|error| error.is_transient()), "{taken:?}");
     Ok(())
 }

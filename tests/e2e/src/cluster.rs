@@ -297,6 +297,7 @@ fn nats_config(url: String, times: Times) -> nats::Config {
         client_cert_file: None,
         client_key_file: None,
         times,
+        replicas: 1,
     }
 }
 
