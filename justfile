@@ -26,7 +26,9 @@ test: tools && clippy
     cargo fmt --all --check
     # Tests and binaries in one build: apart, their features would differ and much would be built twice.
     cargo build --release --workspace --lib --bins --tests --locked
-    MESHWRIGHT_BIN="{{ target }}/release/meshwright" cargo test --release --workspace --locked --no-fail-fast
+    # The same targets again, so that this builds nothing: no examples, and there are no tests in documentation.
+    MESHWRIGHT_BIN="{{ target }}/release/meshwright" \
+        cargo test --release --workspace --lib --bins --tests --locked --no-fail-fast
 
 # Format and lints alone.
 lint: && clippy
@@ -40,13 +42,16 @@ clippy:
 format:
     cargo fmt --all
 
-# Models of the protocol and simulated clusters, with what they print.
+# Visits the models of the protocol and tries their mutants; `sim large` visits larger worlds, `sim race` some of them.
 sim *ARGS:
-    cargo test --release --locked -p sim -- --nocapture "$@"
+    @if [ $# -eq 0 ]; then cargo test --release --locked -p sim -- --nocapture; \
+    else cargo run --release --locked -p sim -- "$@"; fi
 
 # Measures figures and writes them to figures/*.json in the target folder.
 bench *ARGS:
-    cargo run --release --locked -p bench -- "$@"
+    # What is measured is built with what measures it, as tests build it.
+    cargo build --release --workspace --bin meshwright --bin bench --locked
+    "{{ target }}/release/bench" "$@"
 
 # Prints all figures that were measured here as one table.
 figures:

@@ -20,7 +20,7 @@ mod start;
 mod upload;
 mod watched;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use figure::Report;
 use std::path::PathBuf;
@@ -72,7 +72,7 @@ fn main() -> Result<()> {
 
 async fn measure(suites: &[Suite], quick: bool) -> Result<()> {
     let folder = figures_folder()?;
-    let mut tables = Vec::new();
+    let (mut tables, mut failed) = (Vec::new(), Vec::new());
     for suite in suites {
         let name = suite.to_possible_value().expect("no suite is hidden");
         let (name, began) = (name.get_name(), Instant::now());
@@ -88,13 +88,19 @@ async fn measure(suites: &[Suite], quick: bool) -> Result<()> {
             Suite::Memory => memory::measure(&mut report, quick).await,
             Suite::Runner => runner::measure(&mut report, quick).await,
         };
-        measured.with_context(|| format!("measure {name}"))?;
-        report.write(&folder)?;
+        // One suite that cannot be measured says nothing about the others.
+        match measured.and_then(|()| report.write(&folder)) {
+            Ok(()) => tables.push(report),
+            Err(error) => {
+                eprintln!("{name} failed: {error:#}");
+                failed.push(name.to_owned());
+            }
+        }
         eprintln!("{name}: {:.0} s", began.elapsed().as_secs_f64());
-        tables.push(report);
     }
     println!("{}", figure::table(&tables));
     println!("written to {}", folder.display());
+    ensure!(failed.is_empty(), "not measured: {}", failed.join(", "));
     Ok(())
 }
 
