@@ -13,6 +13,8 @@ pub struct Manifest {
     pub folder: String,
     /// What its manifest says it is.
     pub description: String,
+    /// Whether the workspace's lints are its own.
+    pub has_workspace_lints: bool,
     /// Crates that it is built with, including those for some platforms only and for build scripts; with
     /// their line.
     pub dependencies: BTreeMap<String, usize>,
@@ -54,10 +56,12 @@ fn parse(folder: &str, text: &str) -> Manifest {
         collect(table, "build-dependencies", text, &mut dependencies);
         collect(table, "dev-dependencies", text, &mut dev_dependencies);
     }
+    let lints = table.get("lints").and_then(|lints| lints.get("workspace"));
     Manifest {
         name: said("name"),
         folder: folder.to_owned(),
         description: said("description"),
+        has_workspace_lints: lints.and_then(Value::as_bool) == Some(true),
         dependencies,
         dev_dependencies,
     }
@@ -90,6 +94,8 @@ e = "1"
 f = "1"
 "#;
         let manifest = parse("shared/a", text);
+        assert!(!manifest.has_workspace_lints);
+        assert!(parse("shared/a", &format!("[lints]\nworkspace = true\n{text}")).has_workspace_lints);
         let names: Vec<_> = manifest.dependencies.into_iter().collect();
         let expect = [("b", 4), ("d", 7), ("e", 9), ("real", 5)].map(|(n, line)| (n.to_owned(), line));
         assert_eq!(names, expect);

@@ -1,7 +1,7 @@
-//! Where things lie, and that the README's code map says so.
+//! Where things lie, and that the README says so: its code map and its decisions.
 
 use std::collections::BTreeSet;
-use tidy::{Finding, crates, report, root, sources};
+use tidy::{Finding, crates, report, root};
 
 /// All that lies at the root, besides hidden files and cargo's `target`.
 const TOP: &[&str] = &[
@@ -17,10 +17,6 @@ const TOP: &[&str] = &[
     "tests",
 ];
 
-/// Names that say nothing; code under them belongs to what it works on.
-const EMPTY_NAMES: &[&str] =
-    &["util", "utils", "helper", "helpers", "common", "misc", "type", "types", "manager", "managers"];
-
 #[test]
 fn nothing_lies_loose_at_the_root() {
     let entries = std::fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().file_name());
@@ -34,29 +30,6 @@ fn nothing_lies_loose_at_the_root() {
             .map(|name| Finding::new(name, 0, move_it))
             .chain(missing.map(|name| Finding::new(name, 0, "it is missing: put it back"))),
     );
-}
-
-#[test]
-fn modules_have_telling_names_in_shallow_folders() {
-    let mut findings = Vec::new();
-    for source in sources() {
-        let Some((_, path)) = source.file.split_once("/src/") else { continue };
-        let parts: Vec<&str> = path.trim_end_matches(".rs").split('/').collect();
-        if parts.len() > 2 {
-            findings.push(Finding::new(&source.file, 0, "one folder below src/ at most: move it up"));
-        }
-        if parts.last() == Some(&"mod") {
-            findings.push(Finding::new(&source.file, 0, "name the file after its module, beside its folder"));
-        }
-        if let Some(name) = parts.iter().find(|name| EMPTY_NAMES.contains(name)) {
-            findings.push(Finding::new(
-                &source.file,
-                0,
-                format!("`{name}` says nothing: name what it is about"),
-            ));
-        }
-    }
-    report(findings);
 }
 
 #[test]
@@ -87,6 +60,55 @@ fn the_code_map_of_the_readme_names_every_crate_and_no_other() {
         exist.difference(&named).map(|name| format!("add a row \"| `{name}` | … |\" to the code map"));
     let extra = named.difference(&exist).map(|name| format!("`{name}` is no crate: remove its row"));
     report(missing.chain(extra).map(|advice| Finding::new("README.md", 0, advice)));
+}
+
+#[test]
+fn every_crate_is_under_the_lints_of_the_workspace() {
+    let open = crates().into_values().filter(|of| !of.has_workspace_lints);
+    let advice = "add `[lints]` with `workspace = true`";
+    report(open.map(|of| Finding::new(&format!("{}/Cargo.toml", of.folder), 0, advice)));
+}
+
+/// First row of the table of decisions.
+const DECISION_COLUMNS: &str = "| date | what | why | cost |";
+
+/// What is wrong with the row of a decision.
+fn decision_advice(row: &str) -> Option<&'static str> {
+    let cells: Vec<&str> = row.trim().trim_matches('|').split(" | ").map(str::trim).collect();
+    let is_date = |text: &str| {
+        let parts: Vec<usize> = text.split('-').map(str::len).collect();
+        parts == [4, 2, 2] && text.chars().all(|c| c.is_ascii_digit() || c == '-')
+    };
+    match cells.as_slice() {
+        [date, ..] if !is_date(date) => Some("begin with the date, as 2026-11-25"),
+        [_, what, why, cost] if [what, why, cost].iter().all(|cell| !cell.is_empty()) => None,
+        _ => Some("give four cells: date, what, why, cost"),
+    }
+}
+
+#[test]
+fn the_readme_has_its_decisions_with_date_reason_and_cost() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let from = readme.lines().position(|line| line == "## Decisions");
+    let Some(from) = from else {
+        return report([Finding::new("README.md", 0, "add the section \"## Decisions\"")]);
+    };
+    let section = readme.lines().enumerate().skip(from + 1).take_while(|(_, line)| !line.starts_with("## "));
+    let rows: Vec<(usize, &str)> = section.filter(|(_, line)| line.starts_with('|')).collect();
+    if rows.first().is_none_or(|(_, row)| *row != DECISION_COLUMNS) || rows.len() < 3 {
+        let advice = format!("keep decisions in a table that begins with \"{DECISION_COLUMNS}\"");
+        return report([Finding::new("README.md", from + 1, advice)]);
+    }
+    let wrong = rows.iter().skip(2).filter_map(|(at, row)| Some((at, decision_advice(row)?)));
+    report(wrong.map(|(at, advice)| Finding::new("README.md", at + 1, advice)));
+}
+
+#[test]
+fn a_decision_has_a_date_and_three_cells() {
+    assert_eq!(decision_advice("| 2026-11-25 | a | b | c |"), None);
+    assert!(decision_advice("| yesterday | a | b | c |").is_some());
+    assert!(decision_advice("| 2026-11-25 | a | b |").is_some());
+    assert!(decision_advice("| 2026-11-25 | a | b |  |").is_some());
 }
 
 #[test]
