@@ -87,6 +87,11 @@ fn redrive_that_reads_its_stage_early_is_caught() {
 }
 
 #[test]
+fn own_commit_taken_for_anothers_is_caught() {
+    check(Mutant::OwnCommitTakenForAnothers, worlds::lost_answers(), properties::INTEGRITY);
+}
+
+#[test]
 fn a_model_without_copies_because_the_outcome_came_first_is_caught() {
     check_copies(Fault::OutcomeFirst, copies::NEWEST);
 }

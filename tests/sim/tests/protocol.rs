@@ -32,6 +32,11 @@ fn two_workers_at_the_same_task_commit_once() {
 }
 
 #[test]
+fn a_commit_whose_answer_is_lost_is_known_again() {
+    check(worlds::lost_answers(), 0);
+}
+
+#[test]
 fn two_uploads_do_not_disturb_each_other() {
     check(worlds::two_uploads(), 1_500_000);
 }
@@ -79,6 +84,11 @@ fn a_poisonous_task_that_is_cured_lives_again() {
 #[test]
 fn the_collector_takes_litter_and_nothing_else() {
     check(worlds::collect(), 740_000);
+}
+
+#[test]
+fn the_collector_and_the_sweep_do_not_disturb_each_other() {
+    check(worlds::collect_and_sweep(), 0);
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub enum Action {
     AttemptFails(usize),
     /// The attempt of a worker grows older than the grace.
     GracePasses(usize),
+    /// The answer to a worker's commit is lost.
+    AnswerLost(usize),
     /// A worker dies, or a port fails it, at this step.
     WorkerDies(usize, Step),
     /// All messages are lost.
@@ -72,6 +74,7 @@ impl Action {
                 | Action::CollectorDies(_)
                 | Action::DeliverInVain(..)
                 | Action::GracePasses(_)
+                | Action::AnswerLost(_)
                 | Action::WorkerDies(..)
                 | Action::QueueLost
                 | Action::CancelDies(_)
@@ -134,6 +137,10 @@ impl Model for World {
             Action::Work(which, _) => worker::step(self, &mut state, which)?,
             Action::AttemptFails(which) => worker::die(&mut state, which),
             Action::GracePasses(which) => state.workers[which].old = true,
+            Action::AnswerLost(which) => {
+                state.budget.answers_lost -= 1;
+                worker::lose_answer(self, &mut state, which);
+            }
             Action::WorkerDies(which, _) => {
                 state.budget.worker_deaths -= 1;
                 worker::die(&mut state, which);
@@ -240,6 +247,11 @@ impl World {
                 actions.push(Action::AttemptFails(n));
             } else {
                 actions.push(Action::Work(n, worker.step));
+            }
+            // A worker that is not sure yet asks again: one loss more changes nothing.
+            let commits = worker.step == Step::Commit && !worker.old && !worker.unheard;
+            if commits && state.budget.answers_lost > 0 {
+                actions.push(Action::AnswerLost(n));
             }
             if state.budget.worker_deaths > 0 {
                 actions.push(Action::WorkerDies(n, worker.step));

@@ -63,6 +63,8 @@ pub struct Worker {
     pub old: bool,
     /// Whether the collector has its artifacts on its list.
     pub listed: bool,
+    /// Whether its manifest was stored and it has not heard so.
+    pub unheard: bool,
 }
 
 impl Worker {
@@ -77,6 +79,7 @@ impl Worker {
         artifacts: false,
         old: false,
         listed: false,
+        unheard: false,
     };
 }
 
@@ -167,6 +170,23 @@ fn commit(world: &World, job: &mut Job, worker: &mut Worker) -> Step {
     if worker.old {
         return Step::Idle;
     }
+    if worker.unheard {
+        // 412, and a GET that tells whose it is.
+        worker.unheard = false;
+        if world.has(Mutant::OwnCommitTakenForAnothers) {
+            job.bucket.manifests[usize::from(worker.stage)] = Manifest::Hollow;
+        }
+    } else {
+        put_manifest(world, job, worker);
+    }
+    // Committed, or deleted because another attempt won.
+    worker.artifacts = false;
+    worker.listed = false;
+    after_commit(world, *worker, false)
+}
+
+/// The conditional PUT of S5. True if it created the manifest.
+fn put_manifest(world: &World, job: &mut Job, worker: &Worker) -> bool {
     let stage = usize::from(worker.stage);
     let before = job.bucket.manifests[stage];
     let overwrites = before != Manifest::Absent && world.has(Mutant::UnconditionalManifest);
@@ -178,10 +198,15 @@ fn commit(world: &World, job: &mut Job, worker: &mut Worker) -> Step {
             name_listed(job, stage);
         }
     }
-    // Committed, or deleted because another attempt won.
-    worker.artifacts = false;
-    worker.listed = false;
-    after_commit(world, *worker, false)
+    before == Manifest::Absent || overwrites
+}
+
+/// The store takes the PUT of S5, or refuses it, and nobody hears of it: the worker is where it was.
+pub fn lose_answer(world: &World, state: &mut State, which: usize) {
+    let worker = &mut state.workers[which];
+    if put_manifest(world, &mut state.jobs[usize::from(worker.job)], worker) {
+        (worker.unheard, worker.artifacts, worker.listed) = (true, false, false);
+    }
 }
 
 /// What the collector has on its list is now named by a manifest.

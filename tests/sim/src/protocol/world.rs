@@ -29,6 +29,8 @@ pub enum Mutant {
     CancelAcksUnseen,
     /// A redrive takes its stage from a LIST that is older than the life it begins.
     RedriveReadsStageEarly,
+    /// A worker whose own commit is there already, since only the answer was lost, takes it for another's.
+    OwnCommitTakenForAnothers,
 }
 
 /// Where a job stands when the world begins.
@@ -59,6 +61,8 @@ pub struct Budget {
     pub redrives: u8,
     /// Uploads that are removed or replaced before they were read.
     pub uploads_gone: u8,
+    /// Commits that the store took, or refused, without a word: a 409, a timeout, a 5xx.
+    pub answers_lost: u8,
 }
 
 /// A world.

@@ -11,6 +11,7 @@ const NONE: Budget = Budget {
     cancels: 0,
     redrives: 0,
     uploads_gone: 0,
+    answers_lost: 0,
 };
 
 /// The way of one upload: its event lost or repeated, the queue lost once, workers, ingest and sweeps dying.
@@ -28,6 +29,15 @@ pub fn race() -> World {
     World {
         budget: Budget { worker_deaths: 2, queue_losses: 1, ..NONE },
         ..World::new("two workers, one job")
+    }
+}
+
+/// Two workers whose commits are stored and not answered.
+pub fn lost_answers() -> World {
+    World {
+        sweep: false,
+        budget: Budget { worker_deaths: 1, answers_lost: 1, ..NONE },
+        ..World::new("answers to commits are lost")
     }
 }
 
@@ -119,6 +129,11 @@ pub fn collect() -> World {
     }
 }
 
+/// The same while somebody sweeps.
+pub fn collect_and_sweep() -> World {
+    World { name: "collect and sweep", workers: 1, sweep: true, ..collect() }
+}
+
 /// Markers and intermediates of a job that dies and lives again are collected.
 pub fn collect_after_life() -> World {
     World {
@@ -138,6 +153,7 @@ pub fn all() -> Vec<World> {
     vec![
         upload(),
         race(),
+        lost_answers(),
         two_uploads(),
         queue_alone(),
         rejected(),
@@ -148,6 +164,7 @@ pub fn all() -> Vec<World> {
         poison(),
         poison_cured(),
         collect(),
+        collect_and_sweep(),
         collect_after_life(),
     ]
 }
