@@ -1,10 +1,11 @@
 //! The processes of a distributed Meshwright, each of which a test may kill and start again.
 
 use anyhow::{Context, Result};
-use domain::{Recipe, Site, Times, Upload, job_id};
+use domain::{JobId, Recipe, Site, Stage, StateKey, Times, Upload, job_id, parse_state_key};
 use harness::{Child, NatsConfig, Proxy, S3Endpoint, Scratch, Stack, StackConfig, meshwright, until};
-use ports::{Ledger, Ports, Store, SystemClock};
-use std::collections::BTreeMap;
+use ingest::{CollectSettings, Collector};
+use ports::{Ledger, Ports, Store, SystemClock, list_all};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,12 +20,16 @@ pub const PROCESSES: [(&str, &[&str]); 5] = [
 
 /// How long a process may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
+/// How long one answer of the gateway may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// How a cluster is set up.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// Whether uploads are announced at all; without, only the sweep finds them.
     pub events: bool,
+    /// Lanes of each worker: what a test needs does not depend on the machine's cores.
+    pub lanes: usize,
     /// What uploads get unless their metadata says otherwise.
     pub recipe: Recipe,
     /// Processes besides [`PROCESSES`], by name and functions.
@@ -40,7 +45,8 @@ impl Default for Setup {
     fn default() -> Setup {
         let recipe = Recipe::default().with_options([("quality", "draft"), ("texture-px", "256")]);
         let recipe = recipe.expect("two good options");
-        Setup { events: true, recipe, more: Vec::new(), synthetic: false, times_divided_by: 5 }
+        let (more, synthetic) = (Vec::new(), false);
+        Setup { events: true, lanes: 2, recipe, more, synthetic, times_divided_by: 5 }
     }
 }
 
@@ -140,18 +146,20 @@ impl Cluster {
             nats: BTreeMap<&'a str, String>,
             s3: BTreeMap<&'a str, String>,
             site: &'a Site,
+            worker: BTreeMap<&'a str, usize>,
         }
         let file = File {
             times_divided_by: self.setup.times_divided_by,
             nats: BTreeMap::from([("url", self.stack.nats.url())]),
             s3: BTreeMap::from([("endpoint", self.stack.minio.endpoint().url)]),
             site: &self.site,
+            worker: BTreeMap::from([("lanes", self.setup.lanes)]),
         };
         std::fs::write(self.scratch.path().join("meshwright.toml"), toml::to_string(&file)?)?;
         Ok(())
     }
 
-    /// Waits until a process says that it is ready, as often as it was started.
+    /// Waits until the newest start of a process says that it is ready.
     ///
     /// # Errors
     /// It is not ready in time.
@@ -179,14 +187,51 @@ impl Cluster {
         self.processes.get_mut(name).with_context(|| format!("no process {name}"))?.restart()
     }
 
-    /// The address of the gateway.
+    /// The address of the gateway's newest start.
     ///
     /// # Errors
     /// It has not said one.
     pub fn gateway_url(&self) -> Result<String> {
-        let said = self.processes.get("gateway").context("no gateway")?.stdout();
-        let line = said.lines().rev().find_map(|line| line.strip_prefix("gateway on "));
+        let [said, _] = self.processes.get("gateway").context("no gateway")?.said_since_start();
+        let line = said.lines().find_map(|line| line.strip_prefix("gateway on "));
         Ok(line.context("the gateway did not say its address")?.to_owned())
+    }
+
+    /// A client for the gateway: no answer may take long.
+    ///
+    /// # Panics
+    /// The client cannot be made, which is a matter of this program alone.
+    pub fn http(&self) -> reqwest::Client {
+        reqwest::Client::builder().timeout(ANSWER_WITHIN).build().expect("a plain client")
+    }
+
+    /// The collector itself, in this process, for which attempts older than `grace` are old.
+    pub fn collector(&self, grace: Duration) -> Collector {
+        let settings = CollectSettings { grace, ..CollectSettings::new(&self.times) };
+        Collector::new(self.ports.clone(), self.site.clone(), settings)
+    }
+
+    /// Keys below `a/` that no manifest names.
+    ///
+    /// # Errors
+    /// The store refuses, or an object there is not ours.
+    pub async fn unreferenced(&self) -> Result<Vec<String>> {
+        let listed = list_all(&*self.ports.store, &self.site.state, "a/").await?;
+        let mut stages: BTreeSet<(JobId, Stage)> = BTreeSet::new();
+        for object in &listed {
+            match parse_state_key(&object.key) {
+                Some(StateKey::Artifact(job, stage, ..) | StateKey::AttemptMarker(job, stage, _)) => {
+                    stages.insert((job, stage));
+                }
+                _ => anyhow::bail!("{} in the state bucket is not ours", object.key),
+            }
+        }
+        let mut named = BTreeSet::new();
+        for (job, stage) in stages {
+            let manifest = self.ledger.manifest(job, stage).await?;
+            named.extend(manifest.into_iter().flat_map(|m| m.artifacts).map(|artifact| artifact.key));
+        }
+        Ok(listed.into_iter().map(|object| object.key).filter(|key| !named.contains(key)).collect())
     }
 
     /// Uploads as anybody would, with `aws s3 cp`.
@@ -259,14 +304,16 @@ impl Cluster {
         Ok(job_id(self.upload(key).await?.id(), &self.setup.recipe))
     }
 
-    /// Asks for a sweep now and returns its answer.
+    /// Asks for a sweep now, with a collection after it or without, and returns its answer.
     ///
     /// # Errors
     /// Nobody answers.
-    pub async fn sweep(&self) -> Result<serde_json::Value> {
-        until("an answer to a sweep", Duration::from_secs(30), async || {
+    pub async fn sweep(&self, collect: bool) -> Result<serde_json::Value> {
+        let body = serde_json::json!({ "collect": collect }).to_string();
+        until("an answer to a sweep", Duration::from_secs(60), async || {
             let wait = Duration::from_secs(20);
-            let answer = self.ports.wire.request(domain::SWEEP_SUBJECT, bytes::Bytes::new(), wait).await?;
+            let request = self.ports.wire.request(domain::SWEEP_SUBJECT, body.clone().into(), wait);
+            let answer = request.await?;
             let ports::Answer::Reply(body) = answer else { return Ok(None) };
             Ok(Some(serde_json::from_slice(&body)?))
         })

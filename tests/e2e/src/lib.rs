@@ -5,7 +5,8 @@
 mod cluster;
 mod oracle;
 mod pictures;
+mod rest;
 
 pub use cluster::{Cluster, PROCESSES, Setup};
-pub use oracle::{Expect, check};
-pub use pictures::{broken_pictures, picture};
+pub use oracle::{Expect, Wanted, check, outcomes};
+pub use pictures::{broken_pictures, picture, unusual_pictures};

@@ -1,6 +1,6 @@
-//! Pictures for tests: small ones that become models, and broken ones that must become rejections.
+//! Pictures for tests: small and unusual ones that become models, and broken ones that must become rejections.
 
-use image::{ImageFormat, Rgba, RgbaImage};
+use image::{DynamicImage, ImageFormat, Rgba, RgbaImage};
 use std::io::Cursor;
 
 /// A small PNG with alpha: a disc with a bite, different for each seed.
@@ -16,24 +16,88 @@ pub fn picture(seed: u32) -> Vec<u8> {
         let in_bite = (dx - 40.0).hypot(dy) < bite;
         *pixel = if in_disc && !in_bite { Rgba(colour) } else { Rgba([0, 0, 0, 0]) };
     }
-    let mut png = Cursor::new(Vec::new());
-    image.write_to(&mut png, ImageFormat::Png).expect("a PNG in memory");
-    png.into_inner()
+    encoded(&image.into(), ImageFormat::Png)
 }
 
-/// Uploads that can never become models, by name.
-pub fn broken_pictures() -> Vec<(&'static str, Vec<u8>)> {
+/// Uploads that can never become models: name, content, and words of the reason that a person must be told.
+pub fn broken_pictures() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let whole = picture(1);
     let mut flipped = whole.clone();
     for byte in flipped.iter_mut().skip(60).take(200) {
         *byte ^= 0x5a;
     }
+    let svg = br#"<svg xmlns="http://www.w3.org/2000/svg"><circle r="9"/></svg>"#.to_vec();
     vec![
-        ("empty.png", Vec::new()),
-        ("text.png", b"this is no picture at all".to_vec()),
-        ("truncated.png", whole[..whole.len() / 2].to_vec()),
-        ("header-only.png", whole[..24].to_vec()),
-        ("flipped.png", flipped),
-        ("gif.gif", b"GIF89a\x01\x00\x01\x00\x00\x00\x00;".to_vec()),
+        ("empty.png", Vec::new(), "the file is empty"),
+        ("text.png", b"this is no picture at all".to_vec(), "this is no picture; use png, jpeg or webp"),
+        ("truncated.png", whole[..whole.len() / 2].to_vec(), "the picture cannot be read"),
+        ("header-only.png", whole[..24].to_vec(), "the picture cannot be read"),
+        ("flipped.png", flipped, "the picture cannot be read"),
+        ("gif.gif", b"GIF89a\x01\x00\x01\x00\x00\x00\x00;".to_vec(), "use png, jpeg or webp"),
+        ("animated.gif", include_bytes!("../pictures/animated.gif").to_vec(), "use png, jpeg or webp"),
+        ("vector.svg", svg, "use png, jpeg or webp"),
+        ("huge.png", vec![7; 25_000_001], "at most 25000000 are taken"),
+        ("wide.png", png_header(8193, 16), "at most 8192 a side"),
     ]
+}
+
+/// A PNG that promises a size, and ends there.
+fn png_header(width: u32, height: u32) -> Vec<u8> {
+    let mut ihdr = b"IHDR".to_vec();
+    ihdr.extend(width.to_be_bytes().into_iter().chain(height.to_be_bytes()).chain([8, 6, 0, 0, 0]));
+    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x0d".to_vec();
+    png.extend_from_slice(&ihdr);
+    png.extend(crc32(&ihdr).to_be_bytes());
+    png
+}
+
+/// As PNG's chunks end (ISO 3309).
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
+    })
+}
+
+/// Uploads that are unusual and become models all the same, by name.
+pub fn unusual_pictures() -> Vec<(&'static str, Vec<u8>)> {
+    let clear = image::load_from_memory(&picture(5)).expect("our own PNG");
+    let on_white = {
+        let mut ground = RgbaImage::from_pixel(clear.width(), clear.height(), Rgba([250, 250, 250, 255]));
+        image::imageops::overlay(&mut ground, &clear, 0, 0);
+        DynamicImage::from(DynamicImage::from(ground).into_rgb8())
+    };
+    let slim = RgbaImage::from_fn(1, 8192, |_, y| Rgba([200, 40, 40, if y % 8192 < 6000 { 255 } else { 0 }]));
+    vec![
+        ("sixteen-bit.png", encoded(&DynamicImage::from(clear.to_rgba16()), ImageFormat::Png)),
+        ("cmyk.jpg", include_bytes!("../pictures/cmyk.jpg").to_vec()),
+        ("turned.jpg", turned(&encoded(&on_white, ImageFormat::Jpeg))),
+        ("slim.png", encoded(&slim.into(), ImageFormat::Png)),
+        ("alpha.webp", encoded(&clear, ImageFormat::WebP)),
+        ("grey.png", encoded(&DynamicImage::from(clear.to_luma_alpha8()), ImageFormat::Png)),
+    ]
+}
+
+fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, format).expect("a picture in memory");
+    bytes.into_inner()
+}
+
+/// The JPEG as from a camera that was held upright: EXIF orientation 6, a quarter turn clockwise.
+fn turned(jpeg: &[u8]) -> Vec<u8> {
+    let tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    let segment = [&b"\xff\xe1\0\x22Exif\0\0"[..], tiff].concat();
+    [&jpeg[..2], &segment, &jpeg[2..]].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_a_real_one_and_a_turned_picture_says_so() {
+        assert_eq!(crc32(b"IHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0"), 0x1f15_c489);
+        let jpeg = turned(b"\xff\xd8\xff\xd9");
+        assert_eq!(jpeg.len() - 4, 2 + 0x22, "the segment is as long as it says");
+    }
 }

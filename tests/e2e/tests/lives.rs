@@ -1,20 +1,32 @@
 //! Items that end their runner, or never end: their neighbours finish, a person is told, and a redrive or a
 //! cancel does what it says.
 
-use anyhow::{Context, Result};
-use domain::{DEAD, EventKind, JobId};
-use e2e::{Cluster, Expect, Setup, check, picture};
+use anyhow::{Context, Result, ensure};
+use domain::{
+    BatchEnd, BatchEnded, Class, Consumer, DEAD, DEVICES, DeviceEntry, ENDED_SUBJECT, EventKind, JobId,
+    Stage, StateKey, parse_state_key,
+};
+use e2e::{Cluster, Expect, Setup, Wanted, check, outcomes, picture};
 use futures::StreamExt;
-use harness::until;
-use std::collections::BTreeMap;
+use harness::{Signal, until};
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 const WITHIN: Duration = Duration::from_secs(120);
-
-type Wanted = BTreeMap<JobId, Expect>;
+/// Longer than any test waits.
+const ENDLESS: &str = "item-ms=600000";
 
 async fn cluster() -> Cluster {
     Cluster::start(Setup { synthetic: true, ..Setup::default() }).await.expect("a cluster")
+}
+
+/// One worker with one lane: whatever is computed is computed there.
+async fn one_lane() -> Cluster {
+    let setup = Setup { synthetic: true, lanes: 1, ..Setup::default() };
+    let mut cluster = Cluster::start(setup).await.expect("a cluster");
+    cluster.kill("worker-b").expect("a process");
+    cluster
 }
 
 async fn neighbours(cluster: &Cluster, count: u32) -> Result<Wanted> {
@@ -27,10 +39,21 @@ async fn neighbours(cluster: &Cluster, count: u32) -> Result<Wanted> {
     Ok(wanted)
 }
 
+/// Uploads that carry this load at this stage, and their jobs.
+async fn loaded(cluster: &Cluster, pictures: &[u32], stage: Stage, load: &str) -> Result<Vec<JobId>> {
+    let load = format!("stage={stage},{load}");
+    let mut jobs = Vec::new();
+    for n in pictures {
+        let key = format!("{stage}/{n}.png");
+        jobs.push(cluster.put_with(picture(*n), &key, ("synthetic", &load)).await?);
+    }
+    Ok(jobs)
+}
+
 /// What the gateway answers to a POST, once it knows the job.
 async fn post(cluster: &Cluster, job: JobId, what: &str) -> Result<u16> {
     let url = format!("{}/api/jobs/{job}/{what}", cluster.gateway_url()?);
-    let http = reqwest::Client::new();
+    let http = cluster.http();
     until("the gateway's answer", WITHIN, async || {
         let status = http.post(&url).send().await?.status().as_u16();
         Ok((status != 404).then_some(status))
@@ -38,20 +61,57 @@ async fn post(cluster: &Cluster, job: JobId, what: &str) -> Result<u16> {
     .await
 }
 
-/// Waits until a stage of this job is being computed.
-async fn computing(cluster: &Cluster, job: JobId) -> Result<()> {
-    let filter = format!("event.{job}.>");
-    let mut events = cluster.ports.wire.follow(&domain::EVENTS, &filter, 0).await?;
+/// Waits until this stage of one of the jobs is being computed; which one.
+async fn computing(cluster: &Cluster, jobs: &[JobId], at: Stage) -> Result<JobId> {
+    let mut events = cluster.ports.wire.follow(&domain::EVENTS, "event.>", 0).await?;
     let waited = tokio::time::timeout(WITHIN, async {
         while let Some(logged) = events.next().await {
             let event: domain::Event = serde_json::from_slice(&logged?.payload)?;
-            if matches!(event.kind, EventKind::Progress { stage: domain::Stage::Shape, .. }) {
-                return Ok(());
+            let started = matches!(event.kind, EventKind::Started { stage } if stage == at);
+            if started && jobs.contains(&event.job) {
+                return Ok(event.job);
             }
         }
         anyhow::bail!("the log of events ended")
     });
-    waited.await.context("no progress in time")?
+    waited.await.with_context(|| format!("{at} did not start in time"))?
+}
+
+/// Waits until so many tasks of a stage wait or are in flight.
+async fn queued(cluster: &Cluster, stage: Stage, count: u64) -> Result<()> {
+    let consumer = Consumer::Tasks(stage, Class::Normal, "default".parse()?);
+    until("tasks in the queue", WITHIN, async || {
+        let backlog = cluster.ports.queue.backlog(&consumer).await?;
+        Ok((backlog.waiting + backlog.in_flight >= count).then_some(()))
+    })
+    .await
+}
+
+/// Occupies the only lane until it is cancelled.
+async fn occupy(cluster: &Cluster, wanted: &mut Wanted) -> Result<JobId> {
+    let blocker = loaded(cluster, &[77], Stage::Export, ENDLESS).await?[0];
+    wanted.insert(blocker, Expect::Cancelled);
+    computing(cluster, &[blocker], Stage::Export).await
+}
+
+/// Waits for the end of a batch for which `wanted` holds.
+async fn batch_ended(
+    ends: &mut (impl futures::Stream<Item = ports::Message> + Unpin),
+    wanted: impl Fn(&BatchEnded) -> bool,
+) -> Result<BatchEnded> {
+    let mut heard = Vec::new();
+    let waited = tokio::time::timeout(WITHIN, async {
+        while let Some(message) = ends.next().await {
+            let ended: BatchEnded = serde_json::from_slice(&message.payload)?;
+            if wanted(&ended) {
+                return Ok(ended);
+            }
+            heard.push((ended.stage, ended.items, ended.end));
+        }
+        anyhow::bail!("the subscription ended")
+    });
+    let ended = waited.await;
+    ended.with_context(|| format!("no such batch ended, but {heard:?}"))?
 }
 
 async fn restart_workers(cluster: &mut Cluster) -> Result<()> {
@@ -62,17 +122,24 @@ async fn restart_workers(cluster: &mut Cluster) -> Result<()> {
     Ok(())
 }
 
+/// Beside it stand a rejected and a cancelled job: the oracle's sweeps must leave all three alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poison_that_always_kills_its_runner_becomes_a_dead_letter_and_lives_again_once_it_is_cured() {
     let mut cluster = cluster().await;
-    let mut wanted = neighbours(&cluster, 15).await.expect("uploads");
-    let poison = ("synthetic", "stage=shape,end=abort");
-    let job = cluster.put_with(picture(99), "poison.png", poison).await.expect("an upload");
-    wanted.insert(job, Expect::Dead);
+    let mut wanted = neighbours(&cluster, 8).await.expect("uploads");
+    let job = loaded(&cluster, &[99], Stage::Shape, "end=abort").await.expect("an upload")[0];
+    let cancelled = loaded(&cluster, &[98], Stage::Texture, ENDLESS).await.expect("an upload")[0];
+    cluster.put(b"no picture".to_vec(), "bad.png").await.expect("an upload");
+    let rejected = cluster.job("bad.png").await.expect("an upload");
+    let ends = [(job, Expect::Dead), (cancelled, Expect::Cancelled), (rejected, Expect::Rejected)];
+    wanted.extend(ends);
+    computing(&cluster, &[cancelled], Stage::Texture).await.expect("a start");
+    assert_eq!(post(&cluster, cancelled, "cancel").await.expect("an answer"), 202);
+    // Among other things: the dead letters are those of the dead jobs.
     check(&cluster, &wanted, WITHIN).await.expect("the oracle");
-    assert_eq!(cluster.ports.wire.last_sequence(&DEAD).await.expect("an answer"), 1, "one dead letter");
+    assert!(cluster.ports.wire.last_sequence(&DEAD).await.expect("an answer") > 0, "a dead letter");
     let url = format!("{}/api/dead-letters", cluster.gateway_url().expect("an address"));
-    let listed = reqwest::get(&url).await.expect("an answer").text().await.expect("a text");
+    let listed = cluster.http().get(&url).send().await.expect("an answer").text().await.expect("a text");
     assert!(listed.contains(&job.to_string()), "{listed}");
     // The cure: the engine no longer ends its runner. The redriven life has five attempts of its own.
     cluster.permit_synthetic(false).expect("a configuration");
@@ -83,33 +150,108 @@ async fn a_poison_that_always_kills_its_runner_becomes_a_dead_letter_and_lives_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancel_reaches_a_computation_that_would_never_end_and_its_lane_goes_on() {
-    let cluster = cluster().await;
-    let endless = ("synthetic", "stage=shape,item-ms=600000");
+async fn a_runner_that_dies_in_a_batch_costs_one_item_an_attempt_and_its_neighbours_nothing() {
+    let cluster = one_lane().await;
+    let mut ends = cluster.ports.wire.subscribe(ENDED_SUBJECT).await.expect("a subscription");
     let mut wanted = Wanted::new();
-    for n in 0..3 {
-        let key = format!("endless/{n}.png");
-        let job = cluster.put_with(picture(n), &key, endless).await.expect("an upload");
-        wanted.insert(job, Expect::Cancelled);
+    // A start that costs much makes large batches worth it; they grow from one on, which is what the first
+    // few are for.
+    let load = "start-ms=1500,item-ms=200";
+    let pictures: Vec<u32> = (0..24).collect();
+    let blocker = occupy(&cluster, &mut wanted).await.expect("a full lane");
+    let jobs = loaded(&cluster, &pictures, Stage::Preprocess, load).await.expect("uploads");
+    wanted.extend(jobs.iter().map(|job| (*job, Expect::Done)));
+    queued(&cluster, Stage::Preprocess, 24).await.expect("a full queue");
+    assert_eq!(post(&cluster, blocker, "cancel").await.expect("an answer"), 202);
+    let (size, runner) = in_a_batch_of(&cluster, 4).await.expect("a large batch");
+    harness::kill(runner, Signal::KILL).expect("a runner");
+    let ended = batch_ended(&mut ends, |ended| ended.end == BatchEnd::RunnerLost).await.expect("an end");
+    assert!(ended.items as usize == size && size >= 4, "{ended:?} of {size}");
+    outcomes(&cluster, &wanted, WITHIN).await.expect("outcomes");
+    let listed = ports::list_all(&*cluster.ports.store, &cluster.site.state, "a/").await.expect("a LIST");
+    let marked = listed.iter().filter_map(|object| match parse_state_key(&object.key) {
+        Some(StateKey::AttemptMarker(job, Stage::Preprocess, _)) => Some(job),
+        _ => None,
+    });
+    // None at all if it died between two items.
+    let marked: BTreeSet<JobId> = marked.collect();
+    assert!(marked.len() <= 1, "more than the item that was computed ran again: {marked:?}");
+    check(&cluster, &wanted, WITHIN).await.expect("the oracle");
+}
+
+/// Waits until the only worker's runner is at an item of a batch of at least this size; its size, and the
+/// runner.
+async fn in_a_batch_of(cluster: &Cluster, size_min: usize) -> Result<(usize, harness::Pid)> {
+    let worker = cluster.processes["worker-a"].pid();
+    let mut size = 0;
+    let running = until("a large batch", WITHIN, async || {
+        let entries = cluster.ports.boards.list(&DEVICES).await?;
+        let read = entries.iter().map(|entry| serde_json::from_slice::<DeviceEntry>(&entry.value));
+        let entries: Vec<DeviceEntry> = read.collect::<Result<_, _>>()?;
+        let running = entries.into_iter().flat_map(|entry| entry.running);
+        let large = running.into_iter().find(|batch| batch.jobs.len() >= size_min);
+        size = large.as_ref().map_or(0, |batch| batch.jobs.len());
+        Ok(large)
+    });
+    let running = running.await?;
+    // Its first item has begun: the load's start is over.
+    computing(cluster, &running.jobs, running.stage).await?;
+    let runners = harness::children(worker)?;
+    ensure!(runners.len() == 1, "one lane has {} runners", runners.len());
+    Ok((size, runners[0]))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_reaches_computations_that_would_never_end_at_each_stage_and_their_lanes_go_on() {
+    let cluster = cluster().await;
+    let mut wanted = Wanted::new();
+    let mut endless = Vec::new();
+    // One for each of the four lanes of two workers.
+    for (n, stage) in (0..).zip(Stage::ALL) {
+        endless.push((stage, loaded(&cluster, &[n], stage, ENDLESS).await.expect("an upload")[0]));
     }
-    for job in wanted.keys() {
-        computing(&cluster, *job).await.expect("a start");
-        assert_eq!(post(&cluster, *job, "cancel").await.expect("an answer"), 202);
+    for (stage, job) in endless {
+        computing(&cluster, &[job], stage).await.expect("a start");
+        assert_eq!(post(&cluster, job, "cancel").await.expect("an answer"), 202);
+        wanted.insert(job, Expect::Cancelled);
     }
     wanted.extend(neighbours(&cluster, 8).await.expect("uploads"));
     check(&cluster, &wanted, WITHIN).await.expect("the oracle");
 }
 
+/// The share of its load's `per-item` that a picture holds more or less, -1 to 1, when the noise is 100 %: as
+/// the synthetic load has it.
+fn noise(picture: &[u8]) -> f64 {
+    let mut hasher = DefaultHasher::new();
+    picture.hash(&mut hasher);
+    (hasher.finish() % 2001) as f64 / 1000.0 - 1.0
+}
+
+/// Pictures whose noise is in this range.
+fn with_noise(from: f64, to: f64) -> impl Iterator<Item = u32> {
+    (1000..).filter(move |n| (from..to).contains(&noise(&picture(*n))))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_does_not_fit_is_halved_and_its_items_are_all_finished() {
-    let cluster = cluster().await;
+    let cluster = one_lane().await;
+    let mut ends = cluster.ports.wire.subscribe(ENDED_SUBJECT).await.expect("a subscription");
     let mut wanted = Wanted::new();
-    // More per item than the prior allows: the first batches die of it, and each item finishes all the same.
-    for n in 0..12 {
-        let heavy = ("synthetic", "stage=texture,fixed=64MiB,per-item=160MiB,noise-percent=10");
-        let key = format!("heavy/{n}.png");
-        let job = cluster.put_with(picture(n), &key, heavy).await.expect("an upload");
-        wanted.insert(job, Expect::Done);
-    }
+    // What was measured of light pictures is far too little for two heavy ones, and enough for one.
+    let load = "per-item=90MiB,noise-percent=100,start-ms=500";
+    let light: Vec<u32> = with_noise(-1.0, -0.97).take(1).collect();
+    let heavy: Vec<u32> = with_noise(-0.1, 0.0).take(8).collect();
+    let first = loaded(&cluster, &light, Stage::Preprocess, load).await.expect("an upload");
+    wanted.extend(first.iter().map(|job| (*job, Expect::Done)));
+    outcomes(&cluster, &wanted, WITHIN).await.expect("a light one's outcome");
+    let blocker = occupy(&cluster, &mut wanted).await.expect("a full lane");
+    let jobs = loaded(&cluster, &heavy, Stage::Preprocess, load).await.expect("uploads");
+    wanted.extend(jobs.iter().map(|job| (*job, Expect::Done)));
+    queued(&cluster, Stage::Preprocess, 8).await.expect("a full queue");
+    assert_eq!(post(&cluster, blocker, "cancel").await.expect("an answer"), 202);
+    let ran_out =
+        |ended: &BatchEnded| ended.items > 1 && matches!(ended.end, BatchEnd::OutOfMemory { at_items: 2.. });
+    let ended = batch_ended(&mut ends, ran_out).await.expect("a batch that ran out of memory");
+    assert_eq!(ended.stage, Stage::Preprocess);
     check(&cluster, &wanted, WITHIN).await.expect("the oracle");
 }

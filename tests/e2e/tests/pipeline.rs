@@ -1,9 +1,9 @@
 //! Uploads become models, through real parts, each function its own process, with two workers.
 
 use anyhow::Result;
-use e2e::{Cluster, Expect, Setup, broken_pictures, check, picture};
+use domain::{Ending, Life};
+use e2e::{Cluster, Expect, Setup, Wanted, broken_pictures, check, outcomes, picture, unusual_pictures};
 use harness::{output, tool};
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 const WITHIN: Duration = Duration::from_secs(120);
@@ -21,7 +21,7 @@ fn odd_keys() -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn forty_uploads_by_aws_and_mc_with_odd_keys_become_models_and_broken_ones_rejections() {
     let cluster = Cluster::start(Setup::default()).await.expect("a cluster");
-    let mut expect = BTreeMap::new();
+    let mut wanted = Wanted::new();
     let odd = odd_keys();
     let numbered = (0..40 - odd.len()).map(|n| format!("batch/{n}.png"));
     for (n, key) in odd.iter().cloned().chain(numbered).enumerate() {
@@ -30,17 +30,62 @@ async fn forty_uploads_by_aws_and_mc_with_odd_keys_become_models_and_broken_ones
         let sent =
             if by_aws { cluster.aws_cp(&content, &key).await } else { cluster.mc_cp(&content, &key).await };
         sent.unwrap_or_else(|error| panic!("upload {key:?}: {error:#}"));
-        expect.insert(cluster.job(&key).await.expect("an upload"), Expect::Done);
+        wanted.insert(cluster.job(&key).await.expect("an upload"), Expect::Done);
     }
-    for (name, content) in broken_pictures() {
+    let mut rejected = Vec::new();
+    for (name, content, words) in broken_pictures() {
         let key = format!("broken/{name}");
         cluster.put(content, &key).await.expect("an upload");
-        expect.insert(cluster.job(&key).await.expect("an upload"), Expect::Rejected);
+        let job = cluster.job(&key).await.expect("an upload");
+        wanted.insert(job, Expect::Rejected);
+        rejected.push((name, job, words));
     }
-    check(&cluster, &expect, WITHIN).await.expect("the oracle");
+    check(&cluster, &wanted, WITHIN).await.expect("the oracle");
     for key in &odd {
         check_published(&cluster, key).await.unwrap_or_else(|error| panic!("{key:?}: {error:#}"));
     }
+    for (name, job, words) in rejected {
+        let outcome = cluster.ledger.outcome(job, Life(0)).await.expect("an answer").expect("an outcome");
+        let Ending::Rejected { reason } = outcome.ending else { panic!("{name}: {outcome:?}") };
+        assert!(reason.contains(words), "{name}: {reason:?} does not say {words:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unusual_pictures_become_models_too() {
+    let cluster = Cluster::start(Setup::default()).await.expect("a cluster");
+    let mut wanted = Wanted::new();
+    for (key, content) in unusual_pictures() {
+        cluster.put(content, key).await.expect("an upload");
+        wanted.insert(cluster.job(key).await.expect("an upload"), Expect::Done);
+    }
+    check(&cluster, &wanted, WITHIN).await.expect("the oracle");
+    for (key, _) in unusual_pictures() {
+        check_published(&cluster, key).await.unwrap_or_else(|error| panic!("{key}: {error:#}"));
+    }
+}
+
+/// Sweeps find every upload sooner or later; here none comes before events have done all the work.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_alone_bring_uploads_to_their_models() {
+    let setup = Setup { times_divided_by: 1, ..Setup::default() };
+    let cluster = Cluster::start(setup).await.expect("a cluster");
+    let mut wanted = Wanted::new();
+    for n in 0..3 {
+        let key = format!("told/{n}.png");
+        cluster.put(picture(n), &key).await.expect("an upload");
+        wanted.insert(cluster.job(&key).await.expect("an upload"), Expect::Done);
+    }
+    outcomes(&cluster, &wanted, WITHIN).await.expect("outcomes");
+    let swept = || cluster.processes["ingest"].said_since_start()[1].contains("a sweep found work");
+    assert!(!swept(), "it was a sweep that brought them");
+    // A sweep that does find work says so: the look above was one at the right words.
+    cluster.stack.minio.remove_events("uploads").await.expect("an answer");
+    cluster.put(picture(9), "silent.png").await.expect("an upload");
+    wanted.insert(cluster.job("silent.png").await.expect("an upload"), Expect::Done);
+    cluster.sweep(false).await.expect("an answer");
+    assert!(swept(), "nothing tells that a sweep found work");
+    check(&cluster, &wanted, WITHIN).await.expect("the oracle");
 }
 
 /// The friendly copies are there and other people's tools like them.
@@ -50,9 +95,9 @@ async fn check_published(cluster: &Cluster, key: &str) -> Result<()> {
     let names: Vec<&str> = listed.iter().filter_map(|object| object.key.rsplit('/').next()).collect();
     if names.len() < 3 {
         // A friendly key that would be too long is not written, and the outcome says so.
-        let outcome = cluster.ledger.outcome(cluster.job(key).await?, domain::Life(0)).await?;
+        let outcome = cluster.ledger.outcome(cluster.job(key).await?, Life(0)).await?;
         let ending = outcome.map(|outcome| outcome.ending);
-        let said = matches!(ending, Some(domain::Ending::Done { unpublished: Some(_), .. }));
+        let said = matches!(ending, Some(Ending::Done { unpublished: Some(_), .. }));
         anyhow::ensure!(said && key.len() > 990, "published only {names:?}: {ending:?}");
     }
     for object in &listed {
@@ -91,20 +136,19 @@ async fn a_recipe_in_the_metadata_is_followed_and_a_senseless_one_is_a_rejection
         cluster.upload(key).await.expect("an upload").id()
     };
     let ending = async |job| {
-        let outcome = harness::until("an outcome", WITHIN, async || {
-            Ok(cluster.ledger.outcome(job, domain::Life(0)).await?)
-        });
+        let outcome =
+            harness::until("an outcome", WITHIN, async || Ok(cluster.ledger.outcome(job, Life(0)).await?));
         outcome.await.expect("an outcome").ending
     };
     let stl = put("stl.png", "formats", "stl").await;
     put("bad.png", "quality", "best").await;
     let recipe = cluster.site.inputs[0].recipe.with_options([("formats", "stl")]).expect("a good option");
     match ending(domain::job_id(stl, &recipe)).await {
-        domain::Ending::Done { files, .. } => assert_eq!(files, ["stl.png/stl.stl", "stl.png/preview.png"]),
+        Ending::Done { files, .. } => assert_eq!(files, ["stl.png/stl.stl", "stl.png/preview.png"]),
         other => panic!("{other:?}"),
     }
     match ending(cluster.job("bad.png").await.expect("an upload")).await {
-        domain::Ending::Rejected { reason } => {
+        Ending::Rejected { reason } => {
             assert!(reason.contains("use one of draft, standard, fine"), "{reason}");
         }
         other => panic!("{other:?}"),

@@ -319,18 +319,27 @@ fn read(path: &Path, from: usize) -> String {
     String::from_utf8_lossy(all.get(from..).unwrap_or_default()).into_owned()
 }
 
-/// A process id of this machine.
-///
-/// # Errors
-/// It is none.
-pub fn process_id(raw: i32) -> Result<Pid> {
-    Pid::from_raw(raw).with_context(|| format!("{raw} is no process id"))
-}
-
 /// Sends a signal to any process.
 ///
 /// # Errors
 /// It is gone, or not ours.
 pub fn kill(pid: Pid, signal: Signal) -> Result<()> {
     rustix::process::kill_process(pid, signal).context("send a signal")
+}
+
+/// The children of any process, whichever of its threads started them.
+///
+/// # Errors
+/// It is gone.
+pub fn children(pid: u32) -> Result<Vec<Pid>> {
+    let mut found = Vec::new();
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).context("list the threads of a process")?;
+    for thread in threads {
+        // A thread that has ended meanwhile started nothing that lives.
+        let Ok(listed) = std::fs::read_to_string(thread?.path().join("children")) else { continue };
+        for child in listed.split_whitespace() {
+            found.push(Pid::from_raw(child.parse()?).with_context(|| format!("{child} is no process id"))?);
+        }
+    }
+    Ok(found)
 }

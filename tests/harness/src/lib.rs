@@ -24,12 +24,12 @@ mod stack;
 mod tool;
 mod wait;
 
-pub use child::{Child, Spec, kill, meshwright, process_id};
+pub use child::{Child, Spec, children, kill, meshwright};
 pub use minio::{Minio, MinioConfig, NotifyNats};
 pub use nats::{NatsConfig, NatsServer};
 pub use port::PortLease;
 pub use proxy::Proxy;
-pub use rustix::process::Signal;
+pub use rustix::process::{Pid, Signal};
 pub use s3::{S3Endpoint, output};
 pub use scratch::Scratch;
 pub use stack::{Stack, StackConfig};

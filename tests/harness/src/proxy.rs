@@ -77,8 +77,9 @@ impl Proxy {
     pub async fn held(&self, limit: Duration) -> Result<()> {
         let mut held = self.rules.held.subscribe();
         let waited = tokio::time::timeout(limit, held.wait_for(|held| *held > 0)).await;
-        waited.with_context(|| format!("no request was held within {} s", limit.as_secs_f32()))?;
-        Ok(())
+        // The sender lives as long as `self`.
+        let seen = waited.with_context(|| format!("no request was held within {} s", limit.as_secs_f32()))?;
+        seen.map(drop).context("the link is gone")
     }
 
     /// Lets go what is held, and holds nothing more.

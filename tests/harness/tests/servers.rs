@@ -167,6 +167,15 @@ async fn a_child_that_ends_early_shows_its_output_in_the_error() {
 }
 
 #[tokio::test]
+async fn children_are_found_whichever_thread_started_them() {
+    let spec = Spec::new("grandchild", "/bin/sh").args(["-c", "echo up; exec tail -f /dev/null"]);
+    let started = std::thread::spawn(|| Child::spawn(spec).unwrap());
+    let child = started.join().unwrap();
+    let found = harness::children(std::process::id()).unwrap();
+    assert!(found.iter().any(|found| found.as_raw_nonzero().get() as u32 == child.pid()), "{found:?}");
+}
+
+#[tokio::test]
 async fn a_dropped_child_takes_its_own_children_along() {
     let spec = Spec::new("parent", "/bin/sh").args(["-c", "tail -f /dev/null & echo $!; wait"]);
     let mut child = Child::spawn(spec).unwrap();
