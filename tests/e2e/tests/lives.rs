@@ -227,9 +227,13 @@ fn noise(picture: &[u8]) -> f64 {
     (hasher.finish() % 2001) as f64 / 1000.0 - 1.0
 }
 
-/// Pictures whose noise is in this range.
-fn with_noise(from: f64, to: f64) -> impl Iterator<Item = u32> {
-    (1000..).filter(move |n| (from..to).contains(&noise(&picture(*n))))
+/// Uploads whose preprocessing holds 48 MiB, and by this share of it more or less.
+async fn weighing(cluster: &Cluster, share: (f64, f64), count: usize) -> Result<Wanted> {
+    let fits = |n: &u32| (share.0..share.1).contains(&noise(&picture(*n)));
+    let pictures: Vec<u32> = (1000..).filter(fits).take(count).collect();
+    let load = "per-item=48MiB,noise-percent=100,start-ms=300";
+    let jobs = loaded(cluster, &pictures, Stage::Preprocess, load).await?;
+    Ok(jobs.into_iter().map(|job| (job, Expect::Done)).collect())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -238,16 +242,14 @@ async fn a_batch_that_does_not_fit_is_halved_and_its_items_are_all_finished() {
     let mut ends = cluster.ports.wire.subscribe(ENDED_SUBJECT).await.expect("a subscription");
     let mut wanted = Wanted::new();
     // What was measured of light pictures is far too little for two heavy ones, and enough for one.
-    let load = "per-item=90MiB,noise-percent=100,start-ms=500";
-    let light: Vec<u32> = with_noise(-1.0, -0.97).take(1).collect();
-    let heavy: Vec<u32> = with_noise(-0.1, 0.0).take(8).collect();
-    let first = loaded(&cluster, &light, Stage::Preprocess, load).await.expect("an upload");
-    wanted.extend(first.iter().map(|job| (*job, Expect::Done)));
+    wanted.extend(weighing(&cluster, (-1.0, -0.97), 1).await.expect("an upload"));
     outcomes(&cluster, &wanted, WITHIN).await.expect("a light one's outcome");
     let blocker = occupy(&cluster, &mut wanted).await.expect("a full lane");
-    let jobs = loaded(&cluster, &heavy, Stage::Preprocess, load).await.expect("uploads");
-    wanted.extend(jobs.iter().map(|job| (*job, Expect::Done)));
-    queued(&cluster, Stage::Preprocess, 8).await.expect("a full queue");
+    // The first of a queue may be cut alone: it is no heavy one yet.
+    wanted.extend(weighing(&cluster, (-0.63, -0.57), 1).await.expect("an upload"));
+    queued(&cluster, Stage::Preprocess, 1).await.expect("one in the queue");
+    wanted.extend(weighing(&cluster, (-0.05, 0.05), 8).await.expect("uploads"));
+    queued(&cluster, Stage::Preprocess, 9).await.expect("a full queue");
     assert_eq!(post(&cluster, blocker, "cancel").await.expect("an answer"), 202);
     let ran_out =
         |ended: &BatchEnded| ended.items > 1 && matches!(ended.end, BatchEnd::OutOfMemory { at_items: 2.. });
