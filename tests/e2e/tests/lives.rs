@@ -227,10 +227,12 @@ fn noise(picture: &[u8]) -> f64 {
     (hasher.finish() % 2001) as f64 / 1000.0 - 1.0
 }
 
-/// Uploads whose preprocessing holds 48 MiB, and by this share of it more or less.
+/// Uploads whose preprocessing holds 48 MiB, and by this share of it more or less. They are of one size class, so
+/// that they share a footprint.
 async fn weighing(cluster: &Cluster, share: (f64, f64), count: usize) -> Result<Wanted> {
-    let fits = |n: &u32| (share.0..share.1).contains(&noise(&picture(*n)));
-    let pictures: Vec<u32> = (1000..).filter(fits).take(count).collect();
+    let size = picture(0).len().ilog2();
+    let fits = |picture: &[u8]| (share.0..share.1).contains(&noise(picture)) && picture.len().ilog2() == size;
+    let pictures: Vec<u32> = (1000..).filter(|n| fits(&picture(*n))).take(count).collect();
     let load = "per-item=48MiB,noise-percent=100,start-ms=300";
     let jobs = loaded(cluster, &pictures, Stage::Preprocess, load).await?;
     Ok(jobs.into_iter().map(|job| (job, Expect::Done)).collect())
