@@ -1,16 +1,25 @@
 //! Stage 4: textured mesh -> deliverable files.
 //!
-//! `textured.glb` in; `model.glb` and `model.stl` as the recipe wants, and `preview.png`, out. Nothing is
-//! written of a mesh that is not closed: the surface is welded and checked first.
+//! `textured.glb` in; `model.glb`, `.stl`, `.ply`, `.obj.zip`, `.3mf`, `.usdz` and `turntable.webp` as the
+//! recipe wants, and `preview.png`, out. Nothing is written of a mesh that is not closed: the surface is
+//! welded and checked first.
 #![forbid(unsafe_code)]
 
+mod animation;
+mod archive;
+mod model;
+mod obj;
 mod place;
+mod ply;
 mod preview;
 mod stl;
+mod threemf;
+mod usdz;
 
 use domain::{EngineVersion, Format, Recipe};
 use mesh::check::check;
-use mesh::{TexturedMesh, glb, provenance, weld::weld};
+use mesh::{glb, provenance};
+use model::Model;
 use serde_json::{Value, json};
 use stage::{Context, File, Input, Output, StageError, StageFunction};
 
@@ -29,47 +38,70 @@ impl StageFunction for Export {
 
     fn run(&mut self, input: &Input, cx: &Context<'_>) -> Output {
         cx.progress(0.0, "check");
-        let failed =
-            |what: &str, error: &dyn std::fmt::Display| StageError::Failed(format!("{what}: {error}"));
-        let (model, solid) = {
+        let model = {
             let _span = cx.span("check");
-            let mut model =
-                glb::read(input.file("textured.glb")?).map_err(|e| failed("read the mesh", &e))?;
-            place::to_one_metre(&mut model.mesh);
-            let solid = weld(&model.mesh);
-            check(&solid).map_err(|fault| failed("the mesh is not sound", &fault))?;
-            (model, solid)
+            let mut textured =
+                glb::read(input.file("textured.glb")?).map_err(|e| failed("read the mesh", e))?;
+            place::to_one_metre(&mut textured.mesh);
+            let model = Model::of(textured)?;
+            check(&model.solid).map_err(|fault| failed("the mesh is not sound", fault))?;
+            model
         };
+        let print = place::for_printing(&model.solid, input.recipe.size_mm as f32);
         let mut files = Vec::new();
-        let mut add = |name: &str, content_type: &str, bytes: Vec<u8>| {
-            let (name, content_type) = (name.to_owned(), content_type.to_owned());
-            files.push(File { name, content_type, bytes });
-        };
-        if input.recipe.formats.contains(&Format::Glb) {
-            cx.progress(0.2, "glb");
-            let _span = cx.span("glb");
-            let bytes = glb::write(&model, &extras(input, &model)?).map_err(|e| failed("write GLB", &e))?;
-            add("model.glb", "model/gltf-binary", bytes);
+        for (done, format) in (0_u8..).zip(&input.recipe.formats) {
+            let (name, content_type, span) = about(*format);
+            cx.progress(0.1 + 0.1 * f32::from(done), span);
+            let _span = cx.span(span);
+            let bytes = match format {
+                Format::Glb => glb::write(&model.textured, &extras(input, &model)?)
+                    .map_err(|e| failed("write GLB", e))?,
+                Format::Stl => stl::write(&print),
+                Format::Ply => ply::write(&print, &model.colours()),
+                Format::Obj => obj::write(&model).map_err(|e| failed("write OBJ", e))?,
+                Format::ThreeMf => {
+                    threemf::write(&print, &model.colours()).map_err(|e| failed("write 3MF", e))?
+                }
+                Format::Usdz => usdz::write(&model).map_err(|e| failed("write USDZ", e))?,
+                Format::Turntable => preview::turntable(&model)?,
+            };
+            files.push(file(name, content_type, bytes));
         }
-        if input.recipe.formats.contains(&Format::Stl) {
-            cx.progress(0.4, "stl");
-            let _span = cx.span("stl");
-            add("model.stl", "model/stl", stl::write(&solid, input.recipe.size_mm));
-        }
-        cx.progress(0.5, "preview");
+        cx.progress(0.9, "preview");
         let _span = cx.span("preview");
-        add("preview.png", "image/png", preview::png(&model)?);
+        files.push(file("preview.png", "image/png", preview::png(&model)?));
         Ok(files)
     }
 }
 
+fn failed(what: &str, error: impl std::fmt::Display) -> StageError {
+    StageError::Failed(format!("{what}: {error}"))
+}
+
+fn file(name: &str, content_type: &str, bytes: Vec<u8>) -> File {
+    File { name: name.to_owned(), content_type: content_type.to_owned(), bytes }
+}
+
+/// A format's file, its type, and the span in which it is written.
+fn about(format: Format) -> (&'static str, &'static str, &'static str) {
+    match format {
+        Format::Glb => ("model.glb", "model/gltf-binary", "glb"),
+        Format::Stl => ("model.stl", "model/stl", "stl"),
+        Format::Ply => ("model.ply", "application/octet-stream", "ply"),
+        Format::Obj => ("model.obj.zip", "application/zip", "obj"),
+        Format::ThreeMf => ("model.3mf", "model/3mf", "3mf"),
+        Format::Usdz => ("model.usdz", "model/vnd.usdz+zip", "usdz"),
+        Format::Turntable => ("turntable.webp", "image/webp", "turntable"),
+    }
+}
+
 /// What a tool or a person may want to know of the file later.
-fn extras(input: &Input, model: &TexturedMesh) -> Result<Value, StageError> {
+fn extras(input: &Input, model: &Model) -> Result<Value, StageError> {
     let steps = provenance::of_glb(input.file("textured.glb")?);
     let own = json!({
         "generator": concat!("meshwright ", env!("CARGO_PKG_VERSION")),
         "recipe": input.recipe,
-        "triangles": model.mesh.triangles.len(),
+        "triangles": model.solid.triangles.len(),
         "licence": licence(&steps),
     });
     Ok(provenance::extras(own, steps, None))
@@ -92,7 +124,7 @@ fn licence(steps: &provenance::Steps) -> String {
 mod tests {
     use super::*;
     use domain::Stage;
-    use mesh::Mesh;
+    use mesh::{Mesh, TexturedMesh};
     use stage::Silent;
 
     /// A wedge that looks different from every side: long in x, less in y, least in z, with one corner pulled

@@ -1,4 +1,5 @@
-//! Where a model stands in its file: the middle of its box at the origin, its longest axis one metre.
+//! Where a model stands in its file. For screens: the middle of its box at the origin, its longest axis one
+//! metre, Y up. For printers: millimetres, Z up, standing on the floor, centred.
 //!
 //! Until here a mesh keeps the cut-out's frame, so that texturing finds its pixels. Where smoothing or
 //! decimation took something off, the box is no longer exactly that of the cut-out.
@@ -12,6 +13,19 @@ pub(crate) fn to_one_metre(mesh: &mut Mesh) {
     let scale = if longest > 0.0 { 1.0 / longest } else { 1.0 };
     let centre = [0, 1, 2].map(|k| (low[k] + high[k]) / 2.0);
     mesh.positions.iter_mut().for_each(|p| *p = [0, 1, 2].map(|k| (p[k] - centre[k]) * scale));
+}
+
+/// The mesh for a printer: its longest axis becomes `size_mm`.
+pub(crate) fn for_printing(mesh: &Mesh, size_mm: f32) -> Mesh {
+    let [low, high] = mesh.bounds();
+    let longest = [0, 1, 2].map(|k| high[k] - low[k]).into_iter().fold(f32::MIN_POSITIVE, f32::max);
+    let scale = size_mm / longest;
+    let centre = [0, 1, 2].map(|k| (low[k] + high[k]) / 2.0);
+    // glTF: x right, y up, z to the front. Printers: x right, y away, z up.
+    let place =
+        |&[x, y, z]: &[f32; 3]| [(x - centre[0]) * scale, -(z - centre[2]) * scale, (y - low[1]) * scale];
+    let positions = mesh.positions.iter().map(place).collect();
+    Mesh { positions, triangles: mesh.triangles.clone(), ..Mesh::default() }
 }
 
 #[cfg(test)]

@@ -1,13 +1,25 @@
-//! `preview.png`: the model from the front, a little from the right and above.
+//! Pictures of the model: `preview.png`, from the front, a little from the right and above; `turntable.webp`,
+//! once around from there.
 
+use crate::animation::{self, Frame};
+use crate::model::Model;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::codecs::webp::WebPEncoder;
+use image::imageops;
 use image::{ExtendedColorType, ImageEncoder, RgbaImage};
-use mesh::TexturedMesh;
-use mesh::raster::{View, render};
+use mesh::Mesh;
+use mesh::raster::{Rasteriser, View};
 use stage::StageError;
+use std::f32::consts::TAU;
 
 /// Side of the preview.
 const SIDE_PX: u32 = 512;
+/// Side of the turntable: a file of a megabyte, and a turn of it well below a second.
+const TURNTABLE_PX: u32 = 256;
+/// Pictures in one turn.
+const FRAMES: u16 = 36;
+/// Each is shown that long.
+const FRAME_MS: u32 = 100;
 /// From the right, in radians: the sides show, the picture is still known.
 const YAW: f32 = 0.5;
 /// From above, in radians.
@@ -15,29 +27,62 @@ const PITCH: f32 = 0.25;
 /// Room around the model.
 const ROOM: f32 = 1.08;
 
-pub(crate) fn png(model: &TexturedMesh) -> Result<Vec<u8>, StageError> {
-    let [low, high] = model.mesh.bounds();
-    let centre = [0, 1, 2].map(|k| (low[k] + high[k]) / 2.0);
-    let half = [0, 1, 2].map(|k| (high[k] - low[k]) / 2.0);
-    // The sphere around the box fits from every side; the longest half axis is closer for what is flat.
-    let sphere = half.iter().map(|half| half * half).sum::<f32>().sqrt();
-    let longest = half.into_iter().fold(0.0, f32::max);
-    let half_extent = (longest * 1.1).min(sphere).max(f32::MIN_POSITIVE) * ROOM;
-    let texture = texture(model)?;
-    let view = View { yaw: YAW, pitch: PITCH, size_px: SIDE_PX, half_extent, centre };
-    let picture = render(&model.mesh, texture.as_ref(), &view);
+pub(crate) fn png(model: &Model) -> Result<Vec<u8>, StageError> {
+    let texture = texture(model, SIDE_PX);
+    let view = View { size_px: SIDE_PX, ..view(&model.textured.mesh) };
+    let picture = Rasteriser::default().render(&model.textured.mesh, texture.as_ref(), &view);
     let mut bytes = Vec::new();
-    let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive);
+    let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Up);
     encoder
         .write_image(picture.as_raw(), SIDE_PX, SIDE_PX, ExtendedColorType::Rgba8)
         .map_err(|error| StageError::Failed(format!("encode the preview: {error}")))?;
     Ok(bytes)
 }
 
-fn texture(model: &TexturedMesh) -> Result<Option<RgbaImage>, StageError> {
-    let Some(png) = &model.texture_png else { return Ok(None) };
-    let decoded = image::load_from_memory_with_format(png, image::ImageFormat::Png);
-    decoded
-        .map(|texture| Some(texture.into_rgba8()))
-        .map_err(|error| StageError::Failed(format!("decode the texture: {error}")))
+/// A turn in 36 frames, lossless; the first one is the preview's view.
+pub(crate) fn turntable(model: &Model) -> Result<Vec<u8>, StageError> {
+    let texture = texture(model, TURNTABLE_PX);
+    let first = View { size_px: TURNTABLE_PX, ..view(&model.textured.mesh) };
+    let mut rasteriser = Rasteriser::default();
+    let mut frames = Vec::with_capacity(usize::from(FRAMES));
+    for n in 0..FRAMES {
+        let view = View { yaw: YAW + TAU * f32::from(n) / f32::from(FRAMES), ..first };
+        let mut picture = rasteriser.render(&model.textured.mesh, texture.as_ref(), &view);
+        // What is transparent needs no colour, and packs better without.
+        picture.pixels_mut().filter(|pixel| pixel[3] == 0).for_each(|pixel| pixel.0 = [0; 4]);
+        let mut webp = Vec::new();
+        WebPEncoder::new_lossless(&mut webp)
+            .write_image(picture.as_raw(), TURNTABLE_PX, TURNTABLE_PX, ExtendedColorType::Rgba8)
+            .map_err(|error| StageError::Failed(format!("encode the turntable: {error}")))?;
+        frames.push(Frame { webp, ms: FRAME_MS });
+    }
+    animation::join(&frames, TURNTABLE_PX).ok_or_else(|| StageError::Failed("join the turntable".to_owned()))
+}
+
+/// The first view of the turn, at a scale at which nothing is cut off anywhere on it.
+fn view(mesh: &Mesh) -> View {
+    let [low, high] = mesh.bounds();
+    let centre = [0, 1, 2].map(|k| (low[k] + high[k]) / 2.0);
+    let (sin, cos) = PITCH.sin_cos();
+    let reach = mesh.positions.iter().map(|p| {
+        let [x, y, z] = [0, 1, 2].map(|k| p[k] - centre[k]);
+        let radius = x.hypot(z);
+        radius.max(y.abs() * cos + radius * sin)
+    });
+    let half_extent = reach.fold(f32::MIN_POSITIVE, f32::max) * ROOM;
+    View { yaw: YAW, pitch: PITCH, size_px: SIDE_PX, half_extent, centre }
+}
+
+/// The texture, halved until a texel is not much smaller than a pixel: else the picture would flicker.
+fn texture(model: &Model, size_px: u32) -> Option<RgbaImage> {
+    let texture = model.texture.as_ref()?;
+    let mut side = texture.width();
+    // A chart has about half the texture's side, and about half the picture's.
+    while side > 2 * size_px {
+        side /= 2;
+    }
+    if side == texture.width() {
+        return Some(texture.clone());
+    }
+    Some(imageops::thumbnail(texture, side, side))
 }

@@ -1,4 +1,4 @@
-//! Binary STL for printers: millimetres, Z up, standing on the floor, centred.
+//! Binary STL.
 
 use mesh::Mesh;
 use mesh::geometry::{face_normal, unit};
@@ -6,21 +6,14 @@ use mesh::geometry::{face_normal, unit};
 /// The file's first 80 bytes; they must not begin with `solid`.
 const HEADER: &[u8] = b"Meshwright binary STL, millimetres, Z up";
 
-/// A closed mesh whose longest axis becomes `size_mm`. Always 84 + 50 x triangles bytes.
-pub(crate) fn write(mesh: &Mesh, size_mm: u32) -> Vec<u8> {
-    let [low, high] = mesh.bounds();
-    let longest = [0, 1, 2].map(|k| high[k] - low[k]).into_iter().fold(f32::MIN_POSITIVE, f32::max);
-    let scale = size_mm as f32 / longest;
-    let centre = [0, 1, 2].map(|k| (low[k] + high[k]) / 2.0);
-    // glTF: x right, y up, z to the front. STL: x right, y away, z up.
-    let place =
-        |[x, y, z]: [f32; 3]| [(x - centre[0]) * scale, -(z - centre[2]) * scale, (y - low[1]) * scale];
+/// A closed mesh in millimetres. Always 84 + 50 x triangles bytes.
+pub(crate) fn write(mesh: &Mesh) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(84 + 50 * mesh.triangles.len());
     bytes.extend_from_slice(HEADER);
     bytes.resize(80, 0);
     bytes.extend_from_slice(&(mesh.triangles.len() as u32).to_le_bytes());
     for triangle in &mesh.triangles {
-        let corners = mesh.corners(*triangle).map(place);
+        let corners = mesh.corners(*triangle);
         let normal = unit(face_normal(corners));
         for value in normal.iter().chain(corners.as_flattened()) {
             bytes.extend_from_slice(&value.to_le_bytes());
@@ -36,7 +29,7 @@ pub(crate) mod tests {
 
     #[test]
     fn facet_normals_are_unit_and_point_outwards() {
-        let stl = super::write(&mesh::sample::cube([1.0, 2.0, 3.0], 0.01), 70);
+        let stl = super::write(&mesh::sample::cube([1.0, 2.0, 3.0], 35.0));
         for (facet, corners) in stl[84..].chunks_exact(50).zip(vertices(&stl).as_chunks::<3>().0) {
             let float = |k: usize| f32::from_le_bytes([0, 1, 2, 3].map(|byte| facet[4 * k + byte]));
             let normal = [float(0), float(1), float(2)];

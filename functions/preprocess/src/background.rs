@@ -123,8 +123,8 @@ impl Ground {
 
     /// What a person should look at, in words.
     pub(crate) fn doubts(&self) -> Vec<String> {
-        let pale = "the subject has hardly any contrast to its background, so its outline may be wrong; use a \
-                    background of another colour";
+        let pale = "the subject has hardly any contrast to its background, so its outline may be wrong; use \
+                    a background of another colour";
         let holes = "parts of the background's colour inside the subject became holes; if they belong to it, \
                      use a background of another colour";
         let doubts = [(self.pale, pale), (self.has_holes(), holes)];

@@ -41,8 +41,8 @@ pub(crate) fn check_size(width: u32, height: u32) -> Result<(), StageError> {
     let pixels = u64::from(width) * u64::from(height);
     if width > SIDE_PX_MAX || height > SIDE_PX_MAX || pixels > PIXELS_MAX {
         return Err(rejected(format!(
-            "the picture has {width} x {height} pixels; at most {SIDE_PX_MAX} a side and 40 million in all are \
-             taken"
+            "the picture has {width} x {height} pixels; at most {SIDE_PX_MAX} a side and 40 million in all \
+             are taken"
         )));
     }
     if pixels == 0 {

@@ -81,18 +81,47 @@ pub enum Format {
     Glb,
     /// Binary STL, millimetres, Z up.
     Stl,
+    /// Binary PLY with vertex colours, millimetres, Z up.
+    Ply,
+    /// OBJ, MTL and PNG in a zip, metres, Y up, standing on the floor.
+    Obj,
+    /// 3MF with colours, millimetres, Z up.
+    #[serde(rename = "3mf")]
+    ThreeMf,
+    /// USDZ, metres, Y up.
+    Usdz,
+    /// `turntable.webp`: a turn of the model in 36 frames.
+    Turntable,
 }
 
 impl Format {
     /// All there are.
-    pub const ALL: [Format; 2] = [Format::Glb, Format::Stl];
+    pub const ALL: [Format; 7] = [
+        Format::Glb,
+        Format::Stl,
+        Format::Ply,
+        Format::Obj,
+        Format::ThreeMf,
+        Format::Usdz,
+        Format::Turntable,
+    ];
 
-    /// As in options and as the file's extension.
+    /// As in options.
     pub const fn as_str(self) -> &'static str {
         match self {
             Format::Glb => "glb",
             Format::Stl => "stl",
+            Format::Ply => "ply",
+            Format::Obj => "obj",
+            Format::ThreeMf => "3mf",
+            Format::Usdz => "usdz",
+            Format::Turntable => "turntable",
         }
+    }
+
+    /// Whether its file is in millimetres, of the size that is asked for.
+    pub const fn has_size(self) -> bool {
+        matches!(self, Format::Stl | Format::Ply | Format::ThreeMf)
     }
 }
 
@@ -178,7 +207,7 @@ impl Recipe {
 
     /// Whether a wanted format has a size in millimetres.
     fn has_size(&self) -> bool {
-        self.formats.contains(&Format::Stl)
+        self.formats.iter().any(|format| format.has_size())
     }
 
     /// The options in S3 object metadata (`x-amz-meta-meshwright-…`, prefix `x-amz-meta-` already cut) over
@@ -259,7 +288,7 @@ fn word<T: Copy>(name: &str, value: &str, known: &[(T, &str)]) -> Result<T, BadR
 }
 
 fn senseless_size() -> BadRecipe {
-    BadRecipe("size-mm has no meaning without stl; leave it out, or add stl to formats".to_owned())
+    BadRecipe("size-mm has no meaning without stl, ply or 3mf; leave it out, or add one of them to formats".to_owned())
 }
 
 /// The same value with all objects' fields in the order of their names.
@@ -302,6 +331,10 @@ mod tests {
         check(
             &[("formats", "stl"), ("size_mm", "20")],
             Ok(Recipe { formats: BTreeSet::from([Format::Stl]), size_mm: 20, ..Recipe::default() }),
+        );
+        check(
+            &[("formats", "3MF, usdz")],
+            Ok(Recipe { formats: BTreeSet::from([Format::ThreeMf, Format::Usdz]), ..Recipe::default() }),
         );
         check(&[("quality", "best")], Err("use one of draft, standard, fine"));
         check(&[("size-mm", "0")], Err("use 1 to 10000"));

@@ -23,7 +23,8 @@ const PASSES_MAX: u32 = 40;
 /// No triangle, end of a list.
 const NONE: u32 = u32::MAX;
 
-/// The mesh with at most `triangles_max` triangles if the topology allows it, else with as few as that allows.
+/// The mesh with at most `triangles_max` triangles if the topology allows it, else with as few as that
+/// allows.
 ///
 /// `error_bounds` (root mean square distance in metres to the planes of the original faces) are tried in
 /// turn: what can be had within the first costs no more than that. Without [`f32::INFINITY`] at the end, the

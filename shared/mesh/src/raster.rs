@@ -42,33 +42,48 @@ impl View {
 /// A mesh lit by a soft key light from the upper left and a fill light from the right, on a transparent
 /// background. Smooth where the mesh has normals, faceted where it has none; grey where there is no texture.
 pub fn render(mesh: &Mesh, texture: Option<&RgbaImage>, view: &View) -> RgbaImage {
-    draw(mesh, texture, view, true)
+    Rasteriser::default().draw(mesh, texture, view, true)
 }
 
 /// As [`render`], but the texture's own colours without any light: what a picture is compared with.
 pub fn render_unlit(mesh: &Mesh, texture: Option<&RgbaImage>, view: &View) -> RgbaImage {
-    draw(mesh, texture, view, false)
+    Rasteriser::default().draw(mesh, texture, view, false)
 }
 
-fn draw(mesh: &Mesh, texture: Option<&RgbaImage>, view: &View, lit: bool) -> RgbaImage {
-    let side = view.size_px * SUPERSAMPLING;
-    let axes = view.axes();
-    let scale = side as f32 * 0.5 / view.half_extent;
-    let project = |p: &[f32; 3]| {
-        let q = [p[0] - view.centre[0], p[1] - view.centre[1], p[2] - view.centre[2]];
-        let [x, y, z] = axes.map(|axis| dot(axis, q) * scale);
-        [x + side as f32 * 0.5, side as f32 * 0.5 - y, z]
-    };
-    let points: Vec<[f32; 3]> = mesh.positions.iter().map(project).collect();
-    let mut samples = Samples::new(side as usize);
-    for (index, triangle) in mesh.triangles.iter().enumerate() {
-        if let Some(corners) = corners(&points, *triangle) {
-            samples.cover(corners, index as u32);
-        }
+/// Keeps its buffers from picture to picture: for a whole turn of a model.
+#[derive(Default)]
+pub struct Rasteriser {
+    samples: Samples,
+    points: Vec<[f32; 3]>,
+}
+
+impl Rasteriser {
+    /// As [`render`].
+    pub fn render(&mut self, mesh: &Mesh, texture: Option<&RgbaImage>, view: &View) -> RgbaImage {
+        self.draw(mesh, texture, view, true)
     }
-    let texture = texture.filter(|texture| texture.width() > 0 && texture.height() > 0);
-    let shader = Shader { mesh, texture, points: &points, axes, lit, linear: &LINEAR };
-    resolve(&samples, &shader, view.size_px)
+
+    fn draw(&mut self, mesh: &Mesh, texture: Option<&RgbaImage>, view: &View, lit: bool) -> RgbaImage {
+        let side = view.size_px * SUPERSAMPLING;
+        let axes = view.axes();
+        let scale = side as f32 * 0.5 / view.half_extent;
+        let project = |p: &[f32; 3]| {
+            let q = [p[0] - view.centre[0], p[1] - view.centre[1], p[2] - view.centre[2]];
+            let [x, y, z] = axes.map(|axis| dot(axis, q) * scale);
+            [x + side as f32 * 0.5, side as f32 * 0.5 - y, z]
+        };
+        self.points.clear();
+        self.points.extend(mesh.positions.iter().map(project));
+        self.samples.clear(side as usize);
+        for (index, triangle) in mesh.triangles.iter().enumerate() {
+            if let Some(corners) = corners(&self.points, *triangle) {
+                self.samples.cover(corners, index as u32);
+            }
+        }
+        let texture = texture.filter(|texture| texture.width() > 0 && texture.height() > 0);
+        let shader = Shader { mesh, texture, points: &self.points, axes, lit, linear: &LINEAR };
+        resolve(&self.samples, &shader, view.size_px)
+    }
 }
 
 fn corners<T: Copy>(values: &[T], triangle: [u32; 3]) -> Option<[T; 3]> {
@@ -77,6 +92,7 @@ fn corners<T: Copy>(values: &[T], triangle: [u32; 3]) -> Option<[T; 3]> {
 }
 
 /// Which triangle is nearest at each sample.
+#[derive(Default)]
 struct Samples {
     side: usize,
     depth: Vec<f32>,
@@ -84,9 +100,12 @@ struct Samples {
 }
 
 impl Samples {
-    fn new(side: usize) -> Samples {
-        let count = side * side;
-        Samples { side, depth: vec![f32::NEG_INFINITY; count], triangle: vec![NOTHING; count] }
+    fn clear(&mut self, side: usize) {
+        self.side = side;
+        self.depth.clear();
+        self.depth.resize(side * side, f32::NEG_INFINITY);
+        self.triangle.clear();
+        self.triangle.resize(side * side, NOTHING);
     }
 
     /// Draws a triangle; one that faces away is left out.

@@ -3,9 +3,23 @@
 
 use crate::Mesh;
 
+/// A mesh with one vertex per position, and where the original's vertices went.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Welded {
+    /// Without normals and texture coordinates.
+    pub mesh: Mesh,
+    /// The new vertex of each old one.
+    pub vertex_of: Vec<u32>,
+}
+
 /// The mesh with one vertex per position (the first of each, in order), without normals and texture
 /// coordinates. Indices must be in range.
 pub fn weld(mesh: &Mesh) -> Mesh {
+    welded(mesh).mesh
+}
+
+/// As [`weld`], with the way from old vertices to new ones.
+pub fn welded(mesh: &Mesh) -> Welded {
     // Adding zero makes -0 and 0 the same bits.
     let key = |index: u32| mesh.positions[index as usize].map(|value| (value + 0.0).to_bits());
     let mut order: Vec<u32> = (0..mesh.positions.len() as u32).collect();
@@ -26,9 +40,10 @@ pub fn weld(mesh: &Mesh) -> Mesh {
             positions.push(mesh.positions[index]);
         }
     }
-    let rename = |index: u32| number[first[index as usize] as usize];
+    let vertex_of: Vec<u32> = first.iter().map(|leader| number[*leader as usize]).collect();
+    let rename = |index: u32| vertex_of[index as usize];
     let triangles = mesh.triangles.iter().map(|triangle| triangle.map(rename)).collect();
-    Mesh { positions, triangles, ..Mesh::default() }
+    Welded { mesh: Mesh { positions, triangles, ..Mesh::default() }, vertex_of }
 }
 
 #[cfg(test)]

@@ -1,0 +1,47 @@
+//! What all formats are written from: the textured mesh, the closed surface that it is once the seams are
+//! merged, and its colours.
+
+use image::{ImageFormat, RgbaImage};
+use mesh::weld::{Welded, welded};
+use mesh::{Mesh, TexturedMesh};
+use stage::StageError;
+
+/// Colour of a surface without a texture.
+const CLAY: [u8; 3] = [200, 200, 200];
+
+/// A model, placed as [`crate::place`] says.
+pub(crate) struct Model {
+    pub(crate) textured: TexturedMesh,
+    /// One vertex per position: what printers get, and what is checked.
+    pub(crate) solid: Mesh,
+    /// The solid's vertex of each textured one.
+    pub(crate) vertex_of: Vec<u32>,
+    /// The texture's pixels.
+    pub(crate) texture: Option<RgbaImage>,
+}
+
+impl Model {
+    /// Merges the seams and decodes the texture.
+    ///
+    /// # Errors
+    /// The texture cannot be decoded.
+    pub(crate) fn of(textured: TexturedMesh) -> Result<Model, StageError> {
+        let Welded { mesh: solid, vertex_of } = welded(&textured.mesh);
+        let decode = |png: &Vec<u8>| image::load_from_memory_with_format(png, ImageFormat::Png);
+        let texture = textured.texture_png.as_ref().map(decode).transpose();
+        let texture = texture.map_err(|error| StageError::Failed(format!("decode the texture: {error}")))?;
+        Ok(Model { texture: texture.map(|texture| texture.into_rgba8()), textured, solid, vertex_of })
+    }
+
+    /// The sRGB colour of each of the solid's vertices: the texel at the first textured vertex there.
+    pub(crate) fn colours(&self) -> Vec<[u8; 3]> {
+        let mut colours = vec![CLAY; self.solid.positions.len()];
+        let Some(texture) = &self.texture else { return colours };
+        for (uv, vertex) in self.textured.mesh.uvs.iter().zip(&self.vertex_of).rev() {
+            let place = |value: f32, side: u32| ((value * side as f32).max(0.0) as u32).min(side.max(1) - 1);
+            let texel = texture.get_pixel(place(uv[0], texture.width()), place(uv[1], texture.height()));
+            colours[*vertex as usize] = [texel[0], texel[1], texel[2]];
+        }
+        colours
+    }
+}
