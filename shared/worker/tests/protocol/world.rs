@@ -84,27 +84,33 @@ async fn next<T: DeserializeOwned>(
     timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("no {}", std::any::type_name::<T>()))
 }
 
+/// A loopback store with the site's buckets.
+async fn serve(folder: &std::path::Path, site: &Site) -> (RunningS3, Arc<FaultyStore>) {
+    let config = S3ServerConfig {
+        data_dir: folder.join("data"),
+        access_key: "test".to_owned(),
+        secret_key: "test-secret".to_owned(),
+        buckets: site.buckets().into_iter().map(str::to_owned).collect(),
+        ..S3ServerConfig::default()
+    };
+    let server = start(config).await.expect("a loopback server");
+    let store = FaultyStore::new(s3::connect(s3::Config {
+        endpoint: Some(server.endpoint.clone()),
+        region: "us-east-1".to_owned(),
+        access_key: "test".to_owned(),
+        secret_key: s3::Secret::new("test-secret".to_owned()),
+        session_token: None,
+        path_style: true,
+    }));
+    (server, store)
+}
+
 impl World {
     pub async fn new() -> World {
         let times = Times::PRODUCTION.scaled(5);
         let site = Site::simple("test".parse().expect("a store name"));
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let config = S3ServerConfig {
-            data_dir: folder.path().join("data"),
-            access_key: "test".to_owned(),
-            secret_key: "test-secret".to_owned(),
-            buckets: site.buckets().into_iter().map(str::to_owned).collect(),
-            ..S3ServerConfig::default()
-        };
-        let server = start(config).await.expect("a loopback server");
-        let store = FaultyStore::new(s3::connect(s3::Config {
-            endpoint: Some(server.endpoint.clone()),
-            region: "us-east-1".to_owned(),
-            access_key: "test".to_owned(),
-            secret_key: s3::Secret::new("test-secret".to_owned()),
-            session_token: None,
-            path_style: true,
-        }));
+        let (server, store) = serve(folder.path(), &site).await;
         let broker = MemoryBroker::new(times, Arc::new(SystemClock));
         let (boards, wire) = (FaultyBoards::new(broker.boards()), SlowWire::new(broker.wire()));
         let ports = Ports {
@@ -138,7 +144,6 @@ impl World {
         let shutdown = CancellationToken::new();
         let worker = tokio::spawn(worker::run(ports.clone(), settings, shutdown.clone()));
         let (ledger, numbers) = (Ledger::new(store.clone(), &site.state), AtomicU64::new(0));
-        let _server = server;
         let world = World {
             ports,
             ledger,
@@ -154,7 +159,7 @@ impl World {
             ends,
             events,
             offers,
-            _server,
+            _server: server,
             told: std::sync::Mutex::default(),
         };
         world.offer(|offer| offer.lanes_free == 1).await;
