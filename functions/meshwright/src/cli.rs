@@ -10,7 +10,7 @@ pub(crate) const KEEP_DAYS: u32 = 30;
 
 /// Turns every image that is put into a bucket into a textured, printable, game-ready 3D model.
 #[derive(Debug, Parser)]
-#[command(name = "meshwright", version, about, max_term_width = 100)]
+#[command(name = "meshwright", version, max_term_width = 100)]
 pub(crate) struct Cli {
     /// Print results as JSON, one object per line, instead of text.
     #[arg(long, global = true)]

@@ -3,7 +3,7 @@
 
 use crate::bars::{Bars, end_text};
 use crate::cli::{DeadLetterCommand, JobArgs, ServerArgs, SubmitArgs, WatchArgs};
-use crate::http::{ANSWER_MAX, Client, From, Heard};
+use crate::http::{ANSWER_MAX, Client, Heard, Since};
 use crate::progress::Progress;
 use crate::refusal::{Outcome, Refusal};
 use domain::{Event, JobId};
@@ -92,7 +92,7 @@ pub(crate) async fn watch(args: WatchArgs, json: bool) -> Outcome<()> {
             lines.tell(&event);
             Heard::Part
         };
-        return client.follow("/api/events", From::Now, each).await;
+        return client.follow("/api/events", Since::Now, each).await;
     }
     let mut names = BTreeMap::new();
     for job in &args.jobs {
@@ -116,7 +116,7 @@ async fn watch_jobs(client: &Client, names: BTreeMap<JobId, String>, json: bool)
             }
             if progress.has_ended(job) { Heard::All } else { Heard::Part }
         };
-        client.follow(&format!("/api/jobs/{job}/events"), From::Beginning, hear).await
+        client.follow(&format!("/api/jobs/{job}/events"), Since::Beginning, hear).await
     });
     let mut followed = each.buffer_unordered(FOLLOWED_MAX);
     while let Some(ended) = followed.next().await {

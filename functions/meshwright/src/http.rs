@@ -25,7 +25,7 @@ pub(crate) struct Client {
 
 /// Where a stream of events begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum From {
+pub(crate) enum Since {
     /// With all that the gateway still has.
     Beginning,
     /// With what comes.
@@ -100,10 +100,10 @@ impl Client {
     pub(crate) async fn follow(
         &self,
         path: &str,
-        from: From,
+        since: Since,
         mut each: impl FnMut(Event) -> Heard,
     ) -> Outcome<()> {
-        let last_event_id = (from == From::Beginning).then(|| "0".to_owned());
+        let last_event_id = (since == Since::Beginning).then(|| "0".to_owned());
         let mut place = Place { last_event_id, ..Place::default() };
         let mut resumes = 0;
         loop {
@@ -245,7 +245,7 @@ mod tests {
             heard.push(event.kind.as_str());
             if event.kind.is_end() { Heard::All } else { Heard::Part }
         };
-        client.follow("/api/jobs/x/events", From::Beginning, each).await.expect("an end");
+        client.follow("/api/jobs/x/events", Since::Beginning, each).await.expect("an end");
         assert_eq!(heard, ["accepted", "finished"]);
         let asked = gateway.await.expect("a gateway");
         let places = ["last-event-id: 0\r\n", "last-event-id: 7\r\n", "last-event-id: 7\r\n"];
@@ -257,7 +257,7 @@ mod tests {
     #[tokio::test]
     async fn what_comes_from_now_on_has_no_place_to_begin_at() {
         let (client, gateway) = gateway(vec![sse(3, EventKind::Finished)]).await;
-        client.follow("/api/events", From::Now, |_| Heard::All).await.expect("an end");
+        client.follow("/api/events", Since::Now, |_| Heard::All).await.expect("an end");
         assert!(!gateway.await.expect("a gateway")[0].contains("last-event-id"));
     }
 
@@ -265,7 +265,7 @@ mod tests {
     async fn nobody_there_is_told_at_once() {
         let args = ServerArgs { server: "http://127.0.0.1:1".to_owned(), token_file: None };
         let client = Client::new(&args).expect("a client");
-        let refused = client.follow("/api/events", From::Now, |_| Heard::Part).await;
+        let refused = client.follow("/api/events", Since::Now, |_| Heard::Part).await;
         assert_eq!(refused.expect_err("a closed port").exit_code(), 69);
     }
 }

@@ -25,10 +25,10 @@ pub(crate) struct Eta {
 /// How long a stage takes before any was measured: one small picture on one core.
 fn supposed(stage: Stage) -> Duration {
     Duration::from_millis(match stage {
-        Stage::Preprocess => 500,
-        Stage::Shape => 1500,
-        Stage::Texture => 1500,
-        Stage::Export => 500,
+        Stage::Preprocess => 200,
+        Stage::Shape => 700,
+        Stage::Texture => 700,
+        Stage::Export => 300,
     })
 }
 
@@ -152,7 +152,7 @@ mod tests {
     fn a_stage_is_measured_and_the_rest_estimated() {
         let mut progress = Progress::of([JobId([1; 16]), JobId([2; 16])]);
         // From the first second on: two of each stage.
-        assert_eq!(progress.eta(1), Eta { left: Duration::from_secs(8), measured: false });
+        assert_eq!(progress.eta(1), Eta { left: Duration::from_millis(3_800), measured: false });
         let mut at = 1_000;
         for stage in Stage::ALL {
             assert!(progress.hear(&event(1, at, EventKind::Started { stage })));

@@ -220,7 +220,8 @@ impl Copier {
         let (mut copied, mut failed) = (BTreeMap::new(), 0);
         for Listed { key, etag, .. } in listed {
             let done = self.copied.get(&key) == Some(&etag);
-            match if done { Ok(()) } else { self.copy(&key).await } {
+            let result = if done { Ok(()) } else { self.copy(&key).await };
+            match result {
                 Ok(()) => drop(copied.insert(key, etag)),
                 Err(Refusal::Io(why)) => {
                     failed += 1;
