@@ -1,11 +1,10 @@
 //! What a device can still give: one formula for the planner that cuts a batch and the worker that accepts
-//! it, so that the two can
-//! differ about the moment only, never about the rule.
+//! it, so that the two can differ about the moment only, never about the rule.
 //!
 //! ```text
 //! strangers = used - own
 //! budget    = min(total - strangers - drift, 0.85 x total) - margin
-//! to give   = budget - resident - reserved
+//! to give   = budget - resident - max(own - resident, reserved)
 //! ```
 
 use crate::{Bytes, DeviceClass, Reading};
@@ -43,10 +42,12 @@ impl Reading {
         without_strangers.min(target).saturating_sub(class.margin(self.total_bytes))
     }
 
-    /// What one more batch may take: the budget less idle runners and models and less what running batches
-    /// were promised.
+    /// What one more batch may take: the budget less idle runners and models, and less what running batches
+    /// were promised or what we hold besides, whichever is more.
     pub fn to_give(&self, class: &DeviceClass, drift: Bytes, reserved: Bytes) -> Bytes {
-        self.budget(class, drift).saturating_sub(self.reclaimable_bytes).saturating_sub(reserved)
+        let own = self.own_bytes.min(self.used_bytes);
+        let held = own.saturating_sub(self.reclaimable_bytes).max(reserved);
+        self.budget(class, drift).saturating_sub(self.reclaimable_bytes).saturating_sub(held)
     }
 }
 
@@ -71,15 +72,16 @@ mod tests {
     fn the_tighter_of_strangers_and_target_rules() {
         check("host", [10_000, 1_000, 0, 0, 0], 8_500 - 500);
         check("host", [10_000, 5_000, 0, 0, 0], 5_000 - 500);
-        check("host", [10_000, 5_000, 5_000, 0, 2_000], 8_500 - 500 - 2_000);
+        check("host", [10_000, 5_000, 5_000, 0, 2_000], 8_500 - 500 - 5_000);
+        check("host", [10_000, 5_000, 5_000, 1_000, 4_500], 8_500 - 500 - 1_000 - 4_500);
         check("gpu-h100", [100_000, 0, 0, 0, 0], 85_000 - 2_000);
-        check("host", [10_000, 0, 0, 100, 0], 8_500 - 500 - 100);
+        check("host", [10_000, 100, 100, 100, 0], 8_500 - 500 - 100);
     }
 
     #[test]
     fn readings_that_lie_give_nothing_instead_of_wrapping() {
         check("host", [100, 5_000, 0, 0, 0], 0);
-        check("host", [10_000, 1_000, 9_000, 0, 0], 8_500 - 500);
+        check("host", [10_000, 1_000, 9_000, 0, 0], 8_500 - 500 - 1_000);
         check("host", [0, 0, 0, 0, 0], 0);
     }
 }

@@ -1,8 +1,8 @@
 //! The messages between processes. JSON; unknown fields are ignored; fields are only ever added.
 
 use crate::{
-    BatchId, Bytes, Class, DeviceId, Epoch, JobId, Life, Recipe, Stage, TenantId, Timestamp, UploadId,
-    WorkerId,
+    BatchId, Bytes, Class, DeviceId, EngineVersion, Epoch, JobId, Life, Recipe, Stage, TenantId, Timestamp,
+    UploadId, WorkerId,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -169,7 +169,8 @@ pub enum BatchEnd {
     Done,
     /// The runner ran out of its reservation.
     OutOfMemory {
-        /// Items that were in the runner then.
+        /// Items of the group that was sent to the runner with the whole reservation, whatever of them was
+        /// finished by then.
         at_items: u32,
     },
     /// The runner died otherwise, or was killed.
@@ -194,14 +195,26 @@ pub struct BatchEnded {
     /// How it ended.
     #[serde(flatten)]
     pub end: BatchEnd,
-    /// How many items it had.
+    /// How many items were computed; those that needed no computing are not among them.
     pub items: u32,
     /// The runner's measured peak above its warm size.
     pub peak_bytes: Bytes,
     /// What had been reserved.
     pub reserved_bytes: Bytes,
-    /// Wall time of computing.
+    /// Wall time of computing, without starting runners.
     pub compute_ms: u64,
+    /// Jobs whose items ran out of the whole reservation alone.
+    #[serde(default)]
+    pub ran_out: Vec<JobId>,
+    /// By which code; empty names if nothing was computed.
+    #[serde(default)]
+    pub engine: EngineVersion,
+    /// In which numeric precision, as `f32`; empty likewise.
+    #[serde(default)]
+    pub precision: String,
+    /// Wall time of starting runners.
+    #[serde(default)]
+    pub load_ms: u64,
 }
 
 /// The worker's own entry on board `devices`: written before it accepts, refreshed every 3 s.

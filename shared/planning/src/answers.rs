@@ -50,8 +50,11 @@ impl Planner {
             again.into_iter().map(|given| (given.task.job, given)).collect();
         let line = self.lines.of(live.batch.stage);
         for (arrival, given) in live.arrivals.into_iter().zip(live.batch.tasks) {
-            let newer = again.remove(&given.task.job);
-            line.put_back(arrival, newer.unwrap_or(given));
+            let job = given.task.job;
+            let ours = (!live.lost.contains(&job)).then_some(given);
+            if let Some(given) = again.remove(&job).or(ours) {
+                line.put_back(arrival, given);
+            }
         }
         match (answer, self.offers.get_mut(&live.worker)) {
             (Some((reading, reason)), Some(standing)) => {
@@ -90,11 +93,14 @@ impl Planner {
     fn learn(&mut self, now: Timestamp, ended: &BatchEnded) {
         let Some(live) = self.live.get(ended.batch) else { return };
         let Some(first) = live.batch.tasks.first() else { return };
-        let stage = live.batch.stage;
+        let (stage, batch_of_one) = (live.batch.stage, live.batch.tasks.len() == 1);
         let key = FootprintKey::of(&first.task, &live.device_class);
-        let alone = (live.batch.tasks.len() == 1).then_some((stage, first.task.job));
+        let in_batch = |job: &&JobId| live.batch.tasks.iter().any(|given| given.task.job == **job);
+        let mut alone: Vec<JobId> = ended.ran_out.iter().filter(in_batch).copied().collect();
         let footprint = self.footprints.entry(key.clone()).or_default();
         match ended.end {
+            // Nothing was computed: nothing was measured.
+            BatchEnd::Done if ended.items == 0 => return,
             BatchEnd::Done => {
                 footprint.observe(ended.items, ended.peak_bytes, Duration::from_millis(ended.compute_ms));
                 for given in &live.batch.tasks {
@@ -102,12 +108,16 @@ impl Planner {
                 }
             }
             BatchEnd::OutOfMemory { at_items } => {
+                if alone.is_empty() && batch_of_one {
+                    alone.push(first.task.job);
+                }
                 // The second time it is the task, not its key.
-                if alone.is_none_or(|place| !self.strained.contains_key(&place)) {
+                let again = alone.iter().any(|job| self.strained.contains_key(&(stage, *job)));
+                if !again {
                     footprint.ran_out(at_items, ended.reserved_bytes, now);
                 }
-                if let Some(place) = alone {
-                    let had = self.strained.entry(place).or_default();
+                for job in alone {
+                    let had = self.strained.entry((stage, job)).or_default();
                     *had = ended.reserved_bytes.max(*had);
                 }
             }

@@ -28,8 +28,10 @@ pub struct Planner {
     pub(crate) lines: Lines,
     pub(crate) offers: BTreeMap<WorkerId, Standing>,
     pub(crate) live: Live,
-    /// Draws that are out.
-    drawing: BTreeSet<Consumer>,
+    /// Draws that are out, and what they are expected to bring.
+    drawing: BTreeMap<Consumer, usize>,
+    /// The sum of that by stage.
+    expected: BTreeMap<Stage, usize>,
     /// Consumers whose window may have room.
     pub(crate) short: BTreeSet<Consumer>,
     /// Tasks that each stage's live offers take in one round, as of the last look at all consumers.
@@ -54,7 +56,8 @@ impl Planner {
             lines: Lines::default(),
             offers: BTreeMap::new(),
             live: Live::default(),
-            drawing: BTreeSet::new(),
+            drawing: BTreeMap::new(),
+            expected: BTreeMap::new(),
             short: BTreeSet::new(),
             rooms: BTreeMap::new(),
             footprints,
@@ -77,12 +80,20 @@ impl Planner {
             Event::TaskSeen(_) | Event::TaskGone(..) | Event::DrawEnded(_) | Event::BacklogSeen(..)
         );
         let is_tick = event == Event::Tick;
+        // The others of its draw come right behind it, and a batch is cut from all of them.
+        let draw_goes_on = match &event {
+            Event::TaskSeen(given) => self.drawing.contains_key(&Consumer::of_task(&given.task)),
+            _ => false,
+        };
         self.now = now;
         self.hear(now, event);
         self.expire(now, memory_moved);
         if memory_moved {
             self.try_aside_again();
             self.give_back(now);
+        }
+        if draw_goes_on {
+            return;
         }
         self.cut(now);
         self.draw(memory_moved, is_tick);
@@ -114,7 +125,7 @@ impl Planner {
         match event {
             Event::TaskSeen(given) => self.task_seen(given),
             Event::TaskGone(stage, job, token) => {
-                self.live.forget_kept(stage, job, &token);
+                self.live.token_lost(stage, job, &token);
                 if let Some(gone) = self.lines.of(stage).remove_token(job, &token) {
                     self.short.insert(Consumer::of_task(&gone.task));
                 }
@@ -126,7 +137,7 @@ impl Planner {
             Event::BatchLost(batch) => self.batch_lost(batch),
             Event::BatchEnded(ended) => self.batch_ended(now, &ended),
             Event::DrawEnded(consumer) => {
-                self.drawing.remove(&consumer);
+                self.draw_ended(&consumer);
                 self.short.insert(consumer);
             }
             Event::BacklogSeen(consumer, waiting) => self.backlogs.see(consumer, waiting),
@@ -253,6 +264,7 @@ impl Planner {
                 self.strained = strained;
             }
             Choice::Never(reason) => {
+                self.strained.remove(&place);
                 let task = self.take_out(&first);
                 self.decisions.extend(task.map(|task| Decision::Reject(task, reason)));
             }
@@ -261,15 +273,14 @@ impl Planner {
                 let task = self.take_out(&first);
                 self.decisions.extend(task.map(Decision::GiveBack));
             }
-            Choice::Wait => return self.lines.of(stage).set_aside(now),
+            Choice::Wait => self.lines.of(stage).set_aside(now),
         }
         true
     }
 
-    /// Takes a task out of its line for good.
+    /// Takes a task out of its line, to nobody's batch.
     fn take_out(&mut self, given: &BatchTask) -> Option<BatchTask> {
         self.short.insert(Consumer::of_task(&given.task));
-        self.strained.remove(&(given.task.stage, given.task.job));
         self.lines.of(given.task.stage).remove(given.task.job)
     }
 
@@ -326,12 +337,26 @@ impl Planner {
             let room = self.rooms.get(stage).copied().unwrap_or(0);
             let line = self.lines.of(*stage);
             let window = window(room, line.active().max(self.backlogs.active(*stage)));
-            let wanted = window.saturating_sub(line.len_of(*class, tenant));
-            if wanted > 0 && !self.drawing.contains(&consumer) {
+            let here = line.len_of(*class, tenant);
+            // All consumers of a stage together hold what live offers could take in two rounds; but of each
+            // the next task is seen, or nobody could tell whose turn it is.
+            let expected = self.expected.entry(*stage).or_default();
+            let left = (2 * room).saturating_sub(line.len() + *expected).max(usize::from(here == 0));
+            let wanted = window.saturating_sub(here).min(left);
+            if wanted > 0 && !self.drawing.contains_key(&consumer) {
                 assert!(wanted <= 2 * room, "a window holds what live offers could take");
-                self.drawing.insert(consumer.clone());
+                let comes = wanted.min(usize::try_from(self.backlogs.of(&consumer)).unwrap_or(wanted));
+                *expected += comes;
+                self.drawing.insert(consumer.clone(), comes);
                 self.decisions.push_back(Decision::Draw(consumer, wanted));
             }
+        }
+    }
+
+    fn draw_ended(&mut self, consumer: &Consumer) {
+        if let (Some(comes), Consumer::Tasks(stage, ..)) = (self.drawing.remove(consumer), consumer) {
+            let expected = self.expected.entry(*stage).or_default();
+            *expected = expected.saturating_sub(comes);
         }
     }
 

@@ -147,7 +147,8 @@ impl Ask<'_> {
     /// long enough for a larger one to come back.
     fn never(&self, hosts: &[(&WorkerId, &Standing)]) -> Option<String> {
         let had = self.ran_out.filter(|_| self.waited_long)?;
-        let best = hosts.iter().map(|(_, place)| place.whole()).max()?;
+        // Strangers may go, so that what they hold speaks against nobody for good.
+        let best = hosts.iter().map(|(_, place)| place.capacity()).max()?;
         (best <= had.scale(WORTH_ANOTHER_TRY)).then(|| {
             format!(
                 "one item of {} needs more than {had}, and the largest device can give {best}; \

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 /// The strangers' growth counts half after this long.
 const DRIFT_HALVES: Duration = Duration::from_secs(30);
+/// A reading older than the one that is known is out of date, unless it is older by more than this: then the
+/// worker's clock was set back.
+const CLOCK_SET_BACK: Duration = Duration::from_secs(2);
 /// A worker that refused so often since its last word is asked again only after the next one.
 const REFUSALS_MAX: u32 = 2;
 
@@ -21,29 +24,40 @@ pub(crate) struct Standing {
     drift: Bytes,
     read_at: Timestamp,
     refusals: u32,
+    /// What the worker holds besides idle runners while nothing runs there.
+    idle_own: Bytes,
 }
 
 impl Standing {
     pub(crate) fn new(now: Timestamp, offer: Offer) -> Standing {
         let until = now + Duration::from_millis(offer.valid_for_ms);
-        let promises = BTreeMap::new();
-        Standing { offer, until, promises, drift: Bytes::ZERO, read_at: now, refusals: 0 }
+        let (promises, idle_own) = (BTreeMap::new(), idle_own(&offer).unwrap_or_default());
+        Standing { offer, until, promises, drift: Bytes::ZERO, read_at: now, refusals: 0, idle_own }
     }
 
     /// A newer word.
     pub(crate) fn hear(&mut self, now: Timestamp, offer: Offer) {
-        self.read(now, offer.reading);
+        // One that was given before the last refusal and heard after it tells nothing new of the memory.
+        if self.read(now, offer.reading) {
+            self.refusals = 0;
+        }
         self.until = now + Duration::from_millis(offer.valid_for_ms);
-        self.refusals = 0;
-        self.offer = offer;
+        self.idle_own = idle_own(&offer).unwrap_or(self.idle_own);
+        self.offer = Offer { reading: self.offer.reading, ..offer };
     }
 
-    fn read(&mut self, now: Timestamp, reading: Reading) {
+    /// Takes a reading in, unless a newer one is known. True if it did.
+    fn read(&mut self, now: Timestamp, reading: Reading) -> bool {
+        let known_at = self.offer.reading.read_at;
+        if reading.read_at < known_at && known_at.since(reading.read_at) < CLOCK_SET_BACK {
+            return false;
+        }
         let growth = reading.strangers().saturating_sub(self.offer.reading.strangers());
         let halvings = now.since(self.read_at).as_secs_f64() / DRIFT_HALVES.as_secs_f64();
         self.drift = growth.max(self.drift.scale(0.5f64.powf(halvings)));
         self.read_at = now;
         self.offer.reading = reading;
+        true
     }
 
     /// What was promised that the word does not know of.
@@ -96,7 +110,9 @@ impl Standing {
     /// What a batch could take if it were alone there now.
     pub(crate) fn whole(&self) -> Bytes {
         let Offer { reading, device_class, .. } = &self.offer;
-        reading.to_give(device_class, self.drift, Bytes::ZERO)
+        let idle = Reading { own_bytes: reading.reclaimable_bytes, ..*reading };
+        let strangers = Reading { used_bytes: reading.strangers() + idle.own_bytes, ..idle };
+        strangers.to_give(device_class, self.drift, self.idle_own)
     }
 
     /// What the device could give if neither we nor strangers held anything.
@@ -110,6 +126,12 @@ impl Standing {
     pub(crate) fn lanes_for(&self, stage: Stage) -> usize {
         if self.hosts(stage) && self.whole() >= RESERVATION_MIN { self.offer.lanes as usize } else { 0 }
     }
+}
+
+/// What a worker holds besides idle runners, told by a word that names no batch.
+fn idle_own(Offer { reading, running, reserved_bytes, .. }: &Offer) -> Option<Bytes> {
+    let own = reading.own_bytes.min(reading.used_bytes).saturating_sub(reading.reclaimable_bytes);
+    running.is_empty().then_some(own.max(*reserved_bytes))
 }
 
 #[cfg(test)]
@@ -164,6 +186,31 @@ mod tests {
         assert_eq!(standing.lanes_free(), 2);
         standing.refused(NOW, strangers(100, 50), false);
         assert_eq!(standing.lanes_free(), 0);
+    }
+
+    #[test]
+    fn a_reading_that_was_overtaken_by_a_newer_one_is_ignored_unless_the_clock_was_set_back() {
+        let at = |used: u64, ms: u64| Reading { read_at: Timestamp(ms), ..strangers(100, used) };
+        let mut standing = standing(100);
+        standing.refused(NOW, at(50, 10_000), true);
+        standing.hear(NOW, Offer { reading: at(0, 9_900), ..offer("worker", 100, 2) });
+        assert_eq!(standing.offer.reading, at(50, 10_000), "given before the refusal, heard after it");
+        standing.refused(NOW, at(60, 9_950), true);
+        assert_eq!((standing.offer.reading, standing.lanes_free()), (at(50, 10_000), 0));
+        standing.hear(NOW, Offer { reading: at(20, 3_000), ..offer("worker", 100, 2) });
+        assert_eq!((standing.offer.reading, standing.lanes_free()), (at(20, 3_000), 2));
+    }
+
+    #[test]
+    fn what_the_worker_itself_holds_is_not_there_for_a_batch_that_is_alone() {
+        let mut standing = standing(100);
+        let reading = |own: u64| Reading { own_bytes: Bytes::gib(own), ..strangers(100, own) };
+        standing.hear(NOW, Offer { reading: reading(1), ..offer("worker", 100, 2) });
+        assert_eq!((standing.whole(), standing.to_give()), (Bytes::gib(79), Bytes::gib(79)));
+        let running = vec![BatchId([1; 16])];
+        let word = Offer { reading: reading(31), running, ..offer("worker", 100, 2) };
+        standing.hear(NOW, word);
+        assert_eq!((standing.whole(), standing.to_give()), (Bytes::gib(79), Bytes::gib(49)));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use domain::{
     AckToken, Batch, BatchId, BatchTask, Bytes, DeviceClass, JobId, Offer, Stage, Timestamp, WorkerId,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Longest that a worker's word and its other messages overtake each other.
@@ -27,6 +27,8 @@ pub(crate) struct LiveBatch {
     ended: bool,
     /// Since when the worker's word does not name it any more.
     gone_since: Option<Timestamp>,
+    /// Jobs whose tokens were lost meanwhile: should it be refused, they are not ours to propose again.
+    pub(crate) lost: BTreeSet<JobId>,
 }
 
 /// All of them.
@@ -55,7 +57,9 @@ impl Live {
         }
         let id = batch.id;
         let (accepted_at, named, ended, gone_since) = (None, false, false, None);
-        let live = LiveBatch { worker, device_class, batch, arrivals, accepted_at, named, ended, gone_since };
+        let lost = BTreeSet::new();
+        let live =
+            LiveBatch { worker, device_class, batch, arrivals, accepted_at, named, ended, gone_since, lost };
         self.batches.insert(id, live);
     }
 
@@ -73,8 +77,15 @@ impl Live {
         None
     }
 
-    /// A token is lost; the task, if it was kept back under it.
-    pub(crate) fn forget_kept(&mut self, stage: Stage, job: JobId, token: &AckToken) {
+    /// A token is lost: that of a task in a live batch, or of one that was kept back.
+    pub(crate) fn token_lost(&mut self, stage: Stage, job: JobId, token: &AckToken) {
+        let batch = self.tasks.get(&(stage, job)).and_then(|id| self.batches.get_mut(id));
+        if let Some(live) = batch {
+            let mut tasks = live.batch.tasks.iter();
+            if tasks.any(|given| given.task.job == job && given.ack_token == *token) {
+                live.lost.insert(job);
+            }
+        }
         if self.again.get(&(stage, job)).is_some_and(|given| given.ack_token == *token) {
             self.again.remove(&(stage, job));
         }

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 /// A task that waited this long counts as one class higher.
 pub(crate) const AGES_AFTER: Duration = Duration::from_secs(60);
-/// Most tasks of a stage that are set aside because they fit nowhere now. Further ones block their line.
+/// Most tasks of one tenant and class that are set aside because they fit nowhere now. Further ones block
+/// their own line, and nobody else's.
 pub(crate) const ASIDE_MAX: usize = 32;
 
 /// Where a task waits.
@@ -28,6 +29,8 @@ pub(crate) struct StageLine {
     jobs: BTreeMap<JobId, Place>,
     /// Tasks that fit nowhere now, by arrival.
     aside: BTreeMap<u64, BatchTask>,
+    /// How many of each line are aside.
+    aside_of: BTreeMap<(Class, TenantId), usize>,
     /// When tasks were first set aside; kept while they are tried again.
     passed: BTreeMap<JobId, Timestamp>,
     arrivals: u64,
@@ -92,6 +95,9 @@ impl StageLine {
         let Place { class, tenant, arrival } = self.jobs.remove(&job)?;
         self.passed.remove(&job);
         if let Some(aside) = self.aside.remove(&arrival) {
+            if let Some(count) = self.aside_of.get_mut(&(class, tenant)) {
+                *count -= 1;
+            }
             return Some(aside);
         }
         self.classes.get_mut(&class)?.remove(&tenant, arrival)
@@ -161,24 +167,31 @@ impl StageLine {
         given.map(|given| (arrival, given)).into_iter().collect()
     }
 
-    /// Sets the task whose turn it is aside, since it fits nowhere now. False when too many are aside.
-    pub(crate) fn set_aside(&mut self, now: Timestamp) -> bool {
-        if self.aside.len() >= ASIDE_MAX {
-            return false;
+    /// Sets the task whose turn it is aside, since it fits nowhere now. When too many of its line are aside,
+    /// the line waits with it.
+    pub(crate) fn set_aside(&mut self, now: Timestamp) {
+        let Some((class, tenant)) = self.next_class(now) else { return };
+        let Some(turns) = self.classes.get_mut(&class) else { return };
+        let Some(tenant) = turns.first(tenant.as_ref()).map(|given| given.task.tenant.clone()) else {
+            return;
+        };
+        let aside = self.aside_of.entry((class, tenant.clone())).or_default();
+        if *aside >= ASIDE_MAX {
+            return turns.park(&tenant);
         }
-        let Some((class, tenant)) = self.next_class(now) else { return false };
-        let taken = self.classes.get_mut(&class).and_then(|turns| turns.take_first(tenant.as_ref(), 0.0));
-        let Some((arrival, given)) = taken else { return false };
+        let Some((arrival, given)) = turns.take_first(Some(&tenant), 0.0) else { return };
+        *aside += 1;
         self.passed.entry(given.task.job).or_insert(now);
         self.aside.insert(arrival, given);
-        true
     }
 
     /// Tasks that were set aside stand in their lines again.
     pub(crate) fn try_aside_again(&mut self) {
+        self.aside_of.clear();
         for (arrival, given) in std::mem::take(&mut self.aside) {
             self.put(arrival, given);
         }
+        self.classes.values_mut().for_each(Turns::try_again);
     }
 
     /// Tasks that were passed over, and since when, whether they are aside now or stand in line again.
@@ -326,14 +339,18 @@ mod tests {
     fn what_is_set_aside_does_not_block_and_comes_back_to_its_place_up_to_a_limit() {
         let tasks: Vec<_> = (0..40).map(|job| (job, 0, Class::Normal)).collect();
         let mut line = line(&tasks);
-        let aside = std::iter::from_fn(|| line.set_aside(NOW).then_some(())).count();
-        assert_eq!((aside, line.len(), line.held()), (ASIDE_MAX, 40 - ASIDE_MAX, 40));
-        assert_eq!(jobs(&line.take(NOW, 1, 0.0, |_| true)), [ASIDE_MAX as u64]);
+        line.push(given(99, 1, Class::Low, NOW));
+        for _ in 0..=ASIDE_MAX {
+            line.set_aside(NOW);
+        }
+        assert_eq!((line.aside.len(), line.len(), line.held()), (ASIDE_MAX, 41 - ASIDE_MAX, 41));
+        assert_eq!(jobs(&line.take(NOW, 9, 0.0, |_| true)), [99], "another's line goes on");
+        assert!(line.first(NOW).is_none(), "its own waits");
         line.try_aside_again();
         assert_eq!(line.passed().count(), ASIDE_MAX);
         assert_eq!(jobs(&line.take(NOW, 1, 0.0, |_| true)), [0]);
         assert_eq!(line.passed_since(crate::samples::job(0)), None);
-        assert_eq!(line.take_old(NOW).len(), 38);
+        assert_eq!(line.take_old(NOW).len(), 39);
     }
 
     /// Property J: a decision looks at the heads of lines and at what it moves, however much waits.

@@ -19,6 +19,8 @@ struct Line {
     /// Device-seconds that it may still use; below zero a debt, which outlives an empty line.
     balance_s: f64,
     in_ring: bool,
+    /// Its head and those behind it wait until they are tried again: none of them has a turn.
+    parked: bool,
 }
 
 /// The lines of one class.
@@ -35,9 +37,9 @@ impl Turns {
     /// Changes a line and keeps ring and heads in step.
     fn edit<R>(&mut self, tenant: &TenantId, change: impl FnOnce(&mut Line) -> R) -> R {
         let line = self.lines.entry(tenant.clone()).or_default();
-        let before = line.tasks.first_key_value().map(|(_, given)| given.drawn_at);
+        let before = line.head().map(|given| given.drawn_at);
         let result = change(line);
-        let after = line.tasks.first_key_value().map(|(_, given)| given.drawn_at);
+        let after = line.head().map(|given| given.drawn_at);
         if !line.in_ring && after.is_some() {
             line.in_ring = true;
             self.ring.push_back(tenant.clone());
@@ -66,6 +68,19 @@ impl Turns {
         self.lines.get(tenant)?.tasks.get(&arrival)
     }
 
+    /// The tenant's line has no turn until all are tried again.
+    pub(crate) fn park(&mut self, tenant: &TenantId) {
+        self.edit(tenant, |line| line.parked = true);
+    }
+
+    /// All lines have turns again.
+    pub(crate) fn try_again(&mut self) {
+        let parked = self.lines.iter().filter(|(_, line)| line.parked);
+        for tenant in parked.map(|(tenant, _)| tenant.clone()).collect::<Vec<_>>() {
+            self.edit(&tenant, |line| line.parked = false);
+        }
+    }
+
     /// A tenant pays for what it was served out of turn.
     pub(crate) fn charge(&mut self, tenant: &TenantId, seconds: f64) {
         self.edit(tenant, |line| line.balance_s -= seconds);
@@ -75,7 +90,7 @@ impl Turns {
         self.lines.get(tenant).map_or(0, |line| line.tasks.len())
     }
 
-    /// Tenants who wait.
+    /// Tenants who wait and have turns.
     pub(crate) fn active(&self) -> usize {
         self.heads.len()
     }
@@ -100,7 +115,7 @@ impl Turns {
             for _ in 0..self.ring.len() {
                 let tenant = self.ring.front()?;
                 let line = self.lines.get_mut(tenant)?;
-                if line.tasks.is_empty() {
+                if line.head().is_none() {
                     line.in_ring = false;
                     self.ring.pop_front();
                 } else if line.balance_s > 0.0 {
@@ -116,7 +131,7 @@ impl Turns {
     /// Gives everybody as many quanta as bring the first of those who wait above zero. Who does not wait is
     /// only forgiven.
     fn credit(&mut self) {
-        let waiting = self.lines.values().filter(|line| !line.tasks.is_empty());
+        let waiting = self.lines.values().filter(|line| line.head().is_some());
         let quanta = waiting.map(|line| (-line.balance_s / QUANTUM_S).floor().max(0.0) + 1.0);
         let least = quanta.fold(f64::INFINITY, f64::min);
         self.lines.retain(|_, line| {
@@ -192,6 +207,11 @@ enum After {
 }
 
 impl Line {
+    /// The task whose turn comes next.
+    fn head(&self) -> Option<&BatchTask> {
+        self.tasks.first_key_value().map(|(_, given)| given).filter(|_| !self.parked)
+    }
+
     fn fill(
         &mut self,
         taken: &mut Vec<(u64, BatchTask)>,
@@ -199,7 +219,7 @@ impl Line {
         seconds: f64,
         fits: &impl Fn(&BatchTask) -> bool,
     ) -> After {
-        while let Some(head) = self.tasks.first_entry() {
+        while let Some(head) = self.tasks.first_entry().filter(|_| !self.parked) {
             if taken.len() >= max || !fits(head.get()) {
                 return After::KeepsTurn;
             }

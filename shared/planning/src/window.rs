@@ -30,6 +30,11 @@ impl Backlogs {
         *active = (*active + usize::from(waiting > 0)).saturating_sub(usize::from(before > 0));
     }
 
+    /// Tasks that wait at a consumer.
+    pub(crate) fn of(&self, consumer: &Consumer) -> u64 {
+        self.waiting.get(consumer).copied().unwrap_or(0)
+    }
+
     /// Tasks of the stage that wait.
     pub(crate) fn tasks(&self, stage: Stage) -> u64 {
         self.stages.get(&stage).map_or(0, |(tasks, _)| *tasks)

@@ -239,6 +239,10 @@ async fn tell_end(run: &BatchRun, report: &LaneReport, was_stopped: bool, began:
         peak_bytes: report.peak,
         reserved_bytes: run.batch.bytes,
         compute_ms: began.elapsed().as_millis() as u64,
+        ran_out: Vec::new(),
+        engine: domain::EngineVersion::default(),
+        precision: String::new(),
+        load_ms: report.load.as_millis() as u64,
     };
     crate::telemetry::count_batch(&ended);
     let Ok(body) = serde_json::to_vec(&ended) else { return };

@@ -237,6 +237,10 @@ impl Worker {
             peak_bytes: Bytes::mib(50),
             reserved_bytes: batch.bytes,
             compute_ms: 100 * batch.tasks.len() as u64,
+            ran_out: Vec::new(),
+            engine: domain::EngineVersion::default(),
+            precision: String::new(),
+            load_ms: 0,
         };
         self.say(ENDED_SUBJECT, &ended).await;
     }

@@ -366,6 +366,10 @@ impl World {
             peak_bytes: peak.min(batch.bytes),
             reserved_bytes: batch.bytes,
             compute_ms: self.batch_time.as_millis() as u64,
+            ran_out: Vec::new(),
+            engine: domain::EngineVersion::default(),
+            precision: String::new(),
+            load_ms: 0,
         };
         self.tell(Event::BatchEnded(ended));
         self.offer(n);
