@@ -3,7 +3,6 @@
 use crate::core::Planner;
 use crate::device::Standing;
 use crate::event::Decision;
-use crate::footprint::FootprintKey;
 use crate::window::StageFacts;
 use domain::{
     BatchEnd, BatchEnded, BatchId, BatchTask, JobId, Offer, Reading, RefusedReason, Stage, Timestamp,
@@ -94,7 +93,8 @@ impl Planner {
         let Some(live) = self.live.get(ended.batch) else { return };
         let Some(first) = live.batch.tasks.first() else { return };
         let (stage, batch_of_one) = (live.batch.stage, live.batch.tasks.len() == 1);
-        let key = FootprintKey::of(&first.task, &live.device_class);
+        self.engines.hear(&first.task, ended);
+        let key = self.engines.key(&first.task, &live.worker, &live.device_class);
         let in_batch = |job: &&JobId| live.batch.tasks.iter().any(|given| given.task.job == **job);
         let mut alone: Vec<JobId> = ended.ran_out.iter().filter(in_batch).copied().collect();
         let footprint = self.footprints.entry(key.clone()).or_default();
@@ -102,6 +102,9 @@ impl Planner {
             // Nothing was computed: nothing was measured.
             BatchEnd::Done if ended.items == 0 => return,
             BatchEnd::Done => {
+                if ended.load_ms > 0 {
+                    footprint.loaded(Duration::from_millis(ended.load_ms));
+                }
                 footprint.observe(ended.items, ended.peak_bytes, Duration::from_millis(ended.compute_ms));
                 for given in &live.batch.tasks {
                     self.strained.remove(&(stage, given.task.job));
@@ -132,7 +135,8 @@ impl Planner {
 
     /// Sums up what the footprints say of a stage.
     pub(crate) fn look_at_facts(&mut self, now: Timestamp, stage: Stage) {
-        let facts = StageFacts::of(stage, &self.footprints, self.limits.batch_max, now);
+        let known = self.footprints.iter().filter(|(key, _)| self.engines.is_latest(key));
+        let facts = StageFacts::of(stage, known, self.limits.batch_max, now);
         self.facts.insert(stage, facts);
     }
 }

@@ -5,9 +5,12 @@
 
 use crate::cut::{Ask, Choice, Size};
 use crate::device::Standing;
+use crate::engines::Engines;
 use crate::event::{Decision, Event, Limits};
-use crate::footprint::{Footprint, FootprintKey, alike};
+use crate::footprint::Footprint;
+use crate::key::{FootprintKey, alike};
 use crate::live::Live;
+use crate::pace::Pace;
 use crate::share::{Lines, StageLine};
 use crate::window::{Backlogs, StageFacts, window, workers};
 use domain::{Batch, BatchId, BatchTask, Bytes, Class, Consumer, Epoch, JobId, Stage, Timestamp, WorkerId};
@@ -37,6 +40,13 @@ pub struct Planner {
     /// Tasks that each stage's live offers take in one round, as of the last look at all consumers.
     rooms: BTreeMap<Stage, usize>,
     pub(crate) footprints: BTreeMap<FootprintKey, Footprint>,
+    pub(crate) engines: Engines,
+    /// The footprint of what nobody has measured.
+    unknown: Footprint,
+    /// How fast tasks come, by stage.
+    paces: BTreeMap<Stage, Pace>,
+    /// Stages whose next task waits because that is worth more, and until when at most.
+    later: BTreeMap<Stage, Timestamp>,
     pub(crate) facts: BTreeMap<Stage, StageFacts>,
     /// How much each of these tasks ran out of, alone.
     pub(crate) strained: BTreeMap<(Stage, JobId), Bytes>,
@@ -60,7 +70,11 @@ impl Planner {
             expected: BTreeMap::new(),
             short: BTreeSet::new(),
             rooms: BTreeMap::new(),
+            engines: Engines::of_footprints(footprints.keys()),
             footprints,
+            unknown: Footprint::default(),
+            paces: BTreeMap::new(),
+            later: BTreeMap::new(),
             facts: BTreeMap::new(),
             strained: BTreeMap::new(),
             backlogs: Backlogs::default(),
@@ -117,13 +131,17 @@ impl Planner {
             let passed = line.passed().flat_map(|(since, _)| [since + patience, since + hold_max]);
             passed.filter(|due| *due > self.now).chain(old).min()
         });
-        let due = offers.chain(waits).chain(self.live.next_over());
+        let later = self.later.values().copied();
+        let due = offers.chain(waits).chain(later).chain(self.live.next_over());
         due.filter(|due| *due > self.now).min()
     }
 
     fn hear(&mut self, now: Timestamp, event: Event) {
         match event {
-            Event::TaskSeen(given) => self.task_seen(given),
+            Event::TaskSeen(given) => {
+                self.paces.entry(given.task.stage).or_default().see(now);
+                self.task_seen(given);
+            }
             Event::TaskGone(stage, job, token) => {
                 self.live.token_lost(stage, job, &token);
                 if let Some(gone) = self.lines.of(stage).remove_token(job, &token) {
@@ -156,6 +174,7 @@ impl Planner {
         self.offers.retain(|_, standing| now < standing.until);
         if memory_moved {
             let offers = &self.offers;
+            self.engines.keep_only(|worker| offers.contains_key(worker));
             for batch in self.live.over(now, |worker| offers.contains_key(worker)) {
                 self.end_live(batch);
             }
@@ -182,6 +201,7 @@ impl Planner {
     /// Cuts batches while there is somewhere to put them: the best class first, and in it later stages, so
     /// that work in progress stays bounded.
     fn cut(&mut self, now: Timestamp) {
+        self.later.clear();
         let claims = self.claims(now);
         for place in claims.values() {
             self.cut_claimed(now, *place, &claims);
@@ -205,12 +225,16 @@ impl Planner {
 
     fn ask<'a>(&'a self, now: Timestamp, given: &'a BatchTask, passed: Option<Timestamp>) -> Ask<'a> {
         Ask {
-            task: &given.task,
+            given,
             now,
             waiting: self.lines.len(given.task.stage),
+            arrivals: self.paces.get(&given.task.stage).map_or(0.0, |pace| pace.per_second(now)),
+            runs: self.live.runs(given.task.stage),
             ran_out: self.strained.get(&(given.task.stage, given.task.job)).copied(),
             waited_long: passed.is_some_and(|since| now.since(since) >= self.limits.hold_max),
             footprints: &self.footprints,
+            engines: &self.engines,
+            unknown: &self.unknown,
             batch_max: self.limits.batch_max,
         }
     }
@@ -268,6 +292,10 @@ impl Planner {
                 let task = self.take_out(&first);
                 self.decisions.extend(task.map(|task| Decision::Reject(task, reason)));
             }
+            Choice::Later(until) => {
+                self.later.insert(stage, until);
+                return false;
+            }
             Choice::Busy => return false,
             Choice::Wait if ask.waited_long && ask.claim(&self.offers, |_| false).is_none() => {
                 let task = self.take_out(&first);
@@ -300,7 +328,7 @@ impl Planner {
         standing.promise(id, bytes);
         let class = standing.offer.device_class.clone();
         let warm = if standing.offer.warm.contains(&stage) { "warm" } else { "cold" };
-        let key = FootprintKey::of(&first.task, &class);
+        let key = self.engines.key(&first.task, &worker, &class);
         let seconds = self.footprints.get(&key).map_or(1.0, |known| known.item_seconds(items));
         let taken = take(self.lines.of(stage), seconds);
         assert!(!taken.is_empty() && taken.len() <= items as usize, "a cut takes what it decided");

@@ -1,6 +1,6 @@
 //! A worker with its word and what it was promised since: what its device can give now, and at best.
 
-use crate::footprint::RESERVATION_MIN;
+use crate::key::RESERVATION_MIN;
 use domain::{BatchId, Bytes, Offer, Reading, Stage, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;

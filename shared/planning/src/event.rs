@@ -1,6 +1,7 @@
 //! The conversation as plain data: what the planner is told once, what it hears, what it decides.
 
-use crate::footprint::{Footprint, FootprintKey};
+use crate::footprint::Footprint;
+use crate::key::FootprintKey;
 use domain::{
     AckToken, Batch, BatchEnded, BatchId, BatchTask, Consumer, JobId, Offer, Reading, RefusedReason, Stage,
     TenantId, WorkerId,

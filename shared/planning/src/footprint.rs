@@ -1,190 +1,248 @@
 //! Footprints: the memory and time that a batch needs, as far as it is known.
 //!
-//! First form: a prior until something was measured, then an upper bound of what was measured. It learns no
-//! regression yet; what it says is never below what was seen.
+//! `peak(b) = fixed + b x per item`, raised by an error bound, and `t(b) = t0 + b x t1`: both learned from
+//! the latest measurements of each size by a robust regression (`curve`), so that neither one strange picture
+//! nor an old state of a device lasts. Nothing measured: the prior. What ran out of memory is a hard cap for
+//! a while, whatever the line says.
 
-use domain::{Bytes, DeviceClass, Engine, Quality, Recipe, Stage, Synthetic, Task, Timestamp};
+use crate::curve::{Line, Point, median, quantile};
+use crate::key::RESERVATION_MIN;
+use domain::{Bytes, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Share that a measured peak is raised by: what the next picture may need more than those seen.
-const HEADROOM: f64 = 1.25;
-/// Least reservation: a runner's stacks, buffers and decoder tables before the first item.
-pub(crate) const RESERVATION_MIN: Bytes = Bytes::mib(128);
 /// What address space needs beyond resident memory (guard pages, alignment, arenas), measured on the four
 /// stages: below this.
 const ADDRESS_SPACE: Bytes = Bytes::mib(64);
 /// How long a size that ran out of memory stays forbidden.
 const OOM_REMEMBERED: Duration = Duration::from_secs(600);
-/// A larger batch must bring at least this share more than the best smaller one is away from the best of all.
+/// The smallest batch is taken whose throughput is at least this share of the best one's.
 const GOOD_ENOUGH: f64 = 0.97;
+/// Measurements kept of one size: the latest.
+const SEEN_MAX: usize = 16;
+/// Sizes of which measurements are kept: the latest seen.
+const SIZES_MAX: usize = 16;
+/// The error bound in standard deviations: of normal errors 1 in 2,000 is above.
+const DEVIATIONS: f64 = 3.3;
+/// Least error bound, however well measurements agree.
+const ERROR_MIN: f64 = 0.05;
+/// With fewer measurements than these the largest counts, whatever it is; from then on one may be strange.
+const MANY: usize = 16;
+/// A judgement of a prediction counts half after about 70 more.
+const JUDGED_DECAY: f64 = 0.99;
+/// Largest size up to which it is worked out what a batch is worth.
+const WORTH_MAX: u32 = 1024;
 
-/// What shares a footprint.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct FootprintKey {
-    /// The stage.
-    pub stage: Stage,
-    /// Engine and everything of the recipe and the input that changes memory or time.
-    pub shape: String,
-    /// The kind of device.
-    pub device_class: DeviceClass,
+/// A measured batch.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Seen {
+    peak: Bytes,
+    ms: f64,
 }
 
-impl FootprintKey {
-    /// The key of a task on a kind of device.
-    pub fn of(task: &Task, device_class: &DeviceClass) -> FootprintKey {
-        let (_, load, size, quality) = shape(task);
-        let quality = match quality {
-            Quality::Draft => "draft",
-            Quality::Standard => "standard",
-            Quality::Fine => "fine",
-        };
-        let real = match (task.stage, task.recipe.engine) {
-            (Stage::Preprocess, _) => format!("b{size}"),
-            (Stage::Shape, Engine::Inflate) => format!("inflate-{quality}"),
-            (Stage::Texture | Stage::Export, _) => format!("{quality}-{size}"),
-        };
-        let shape = match load {
-            Some(Synthetic { fixed, per_item, start_ms, item_ms, .. }) => {
-                format!("{real}-synthetic-{}-{}-{start_ms}-{item_ms}", fixed.0, per_item.0)
-            }
-            None => real,
-        };
-        FootprintKey { stage: task.stage, shape, device_class: device_class.clone() }
-    }
-
-    /// As a board's key.
-    pub fn board_key(&self) -> String {
-        format!("{}.{}.{}", self.stage, self.shape, self.device_class.0)
-    }
+/// What was measured of one size.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct OfSize {
+    seen: VecDeque<Seen>,
+    /// The number of the last measurement.
+    last: u64,
 }
 
-/// What changes memory or time at a stage. Tasks of one shape share a footprint, and only they share a batch.
-fn shape(task: &Task) -> (Stage, Option<&Synthetic>, u32, Quality) {
-    let Recipe { quality, texture_px, synthetic, .. } = &task.recipe;
-    let load = synthetic.as_ref().filter(|load| load.stage == task.stage);
-    let (size, quality) = match task.stage {
-        // Files of one power of two together: nothing else is known of a picture before it is decoded.
-        Stage::Preprocess => (task.size_bytes.0.max(1).ilog2(), Quality::default()),
-        Stage::Shape => (0, *quality),
-        Stage::Texture | Stage::Export => (*texture_px, *quality),
-    };
-    (task.stage, load, size, quality)
-}
-
-/// Whether two tasks may share a batch.
-pub(crate) fn alike(a: &Task, b: &Task) -> bool {
-    shape(a) == shape(b) && a.recipe.engine == b.recipe.engine
-}
-
-/// The seed's formula for a diffusion model: `2 GiB x (pixels / 512^2) x (steps / 50)`.
-pub fn seed_formula(pixels: u64, steps: u32) -> Bytes {
-    Bytes::gib(2).scale(pixels as f64 / (512.0 * 512.0)).scale(f64::from(steps) / 50.0)
-}
-
-/// The seed's formula scaled by what an engine declares. A prior orders and caps, it never rejects.
-///
-/// The CPU engines declare an eighth of it and 50 steps: they hold a few float images where the model that
-/// the formula was made for holds activations. The working side is 512 up to the texture, and the texture's
-/// from there on. What they need is bounded by the texture that can be asked for, so the prior is capped
-/// at 1 GiB.
-pub fn prior(task: &Task) -> Bytes {
-    const STEPS: u32 = 50;
-    const CAP: Bytes = Bytes::gib(1);
-    /// Bytes per byte of a compressed picture: rarely more than 20 pixels of 4 bytes, and decoding holds
-    /// them about three times.
-    const DECODING: u64 = 240;
-    let side = match task.stage {
-        Stage::Preprocess | Stage::Shape => 512,
-        Stage::Texture | Stage::Export => u64::from(task.recipe.texture_px.max(512)),
-    };
-    let decoding = match task.stage {
-        Stage::Preprocess => Bytes(task.size_bytes.0.saturating_mul(DECODING)),
-        _ => Bytes::ZERO,
-    };
-    let engine = seed_formula(side * side, STEPS).scale(0.125);
-    (engine + decoding).min(CAP).max(RESERVATION_MIN)
+/// What is kept of a footprint; all else follows from it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Kept {
+    /// Largest batch that ran through.
+    proven: u32,
+    /// Size that ran out of memory, what one item had then, and until when that counts.
+    out_of_memory: Option<(u32, Bytes, Timestamp)>,
+    sizes: BTreeMap<u32, OfSize>,
+    count: u64,
+    /// Predictions that a measurement was held against, and those of them that held; both fade.
+    judged: f64,
+    held: f64,
+    /// Milliseconds that starting a runner took: smoothed.
+    load_ms: f64,
 }
 
 /// What is known of one key.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Kept", into = "Kept")]
 pub struct Footprint {
-    /// Largest batch that ran through.
-    proven: u32,
-    /// Largest peak per item.
-    item_peak: Bytes,
-    /// Size that ran out of memory, what one item had then, and until when that counts.
-    out_of_memory: Option<(u32, Bytes, Timestamp)>,
-    /// Milliseconds of a batch by its size: smoothed.
+    kept: Kept,
+    peak: Line,
+    /// Share by which a peak may be above its line.
+    peak_error: f64,
+    time: Line,
+    /// Share by which 95 % of the times are above what is expected, at most.
+    late: f64,
+    /// Median milliseconds of the sizes that were measured.
     times_ms: BTreeMap<u32, f64>,
+    /// The batch that is worth it where at most so many items fit: of one, two, ...
+    worth: Vec<u32>,
+}
+
+impl From<Kept> for Footprint {
+    fn from(kept: Kept) -> Footprint {
+        let mut footprint = Footprint { kept, ..Footprint::default() };
+        footprint.fit();
+        footprint
+    }
+}
+
+impl From<Footprint> for Kept {
+    fn from(footprint: Footprint) -> Kept {
+        footprint.kept
+    }
 }
 
 impl Footprint {
-    /// A batch ran through.
+    /// A batch of so many items ran through with this peak above the runner's warm size, in this time.
     pub fn observe(&mut self, items: u32, peak: Bytes, time: Duration) {
         if items == 0 {
             return;
         }
-        self.proven = self.proven.max(items);
+        let kept = &mut self.kept;
+        if kept.proven > 0 {
+            let holds = peak.0 as f64 <= self.peak.at(items) * (1.0 + self.peak_error);
+            kept.judged = kept.judged * JUDGED_DECAY + 1.0;
+            kept.held = kept.held * JUDGED_DECAY + f64::from(u8::from(holds));
+        }
+        kept.proven = kept.proven.max(items);
         // One item alone that ran out was the exception, not the rule.
-        self.out_of_memory = self.out_of_memory.filter(|(ran_out, ..)| *ran_out > 1);
-        self.item_peak = self.item_peak.max(Bytes(peak.0.div_ceil(u64::from(items))));
-        let time_ms = time.as_secs_f64() * 1000.0;
-        let smoothed = self.times_ms.entry(items).or_insert(time_ms);
-        *smoothed += 0.2 * (time_ms - *smoothed);
+        kept.out_of_memory = kept.out_of_memory.filter(|(ran_out, ..)| *ran_out > 1);
+        kept.count += 1;
+        let of_size = kept.sizes.entry(items).or_default();
+        of_size.last = kept.count;
+        of_size.seen.push_back(Seen { peak, ms: time.as_secs_f64() * 1000.0 });
+        if of_size.seen.len() > SEEN_MAX {
+            of_size.seen.pop_front();
+        }
+        if kept.sizes.len() > SIZES_MAX {
+            let oldest = kept.sizes.iter().min_by_key(|(_, of_size)| of_size.last).map(|(items, _)| *items);
+            oldest.and_then(|items| kept.sizes.remove(&items));
+        }
+        self.fit();
     }
 
-    /// A batch of this size ran out of this reservation. One item alone that needs more than others of its
+    /// A group of this size ran out of this reservation. One item alone that needs more than others of its
     /// key were measured at says nothing about them.
     pub fn ran_out(&mut self, items: u32, reservation: Bytes, now: Timestamp) {
         if items <= 1 && self.is_measured() {
             return;
         }
         let each = Bytes(reservation.0 / u64::from(items.max(1)));
-        self.out_of_memory = Some((items.max(1), each, now + OOM_REMEMBERED));
+        self.kept.out_of_memory = Some((items.max(1), each, now + OOM_REMEMBERED));
+    }
+
+    /// Starting a runner took this long.
+    pub fn loaded(&mut self, time: Duration) {
+        let (ms, known) = (time.as_secs_f64() * 1000.0, self.kept.load_ms);
+        self.kept.load_ms = if known == 0.0 { ms } else { known + 0.2 * (ms - known) };
+    }
+
+    /// How long starting a runner takes; zero while it was never seen.
+    pub fn load_time(&self) -> Duration {
+        Duration::from_secs_f64(self.kept.load_ms.max(0.0) / 1000.0)
+    }
+
+    fn fit(&mut self) {
+        let point = |value: fn(&Seen) -> f64| {
+            let of_size = move |(items, of_size): (&u32, &OfSize)| {
+                let values = of_size.seen.iter().map(|seen| (value(seen), 1)).collect();
+                Point { items: *items, value: median(values), count: of_size.seen.len() }
+            };
+            self.kept.sizes.iter().map(of_size).collect::<Vec<Point>>()
+        };
+        let (peaks, times) = (point(|seen| seen.peak.0 as f64), point(|seen| seen.ms));
+        self.peak = Line::through(&peaks);
+        self.time = Line::through(&times);
+        self.times_ms = times.iter().map(|point| (point.items, point.value)).collect();
+        let seen =
+            || self.kept.sizes.iter().flat_map(|(items, of)| of.seen.iter().map(|seen| (*items, *seen)));
+        let above = |is: f64, expected: f64| is / expected.max(f64::MIN_POSITIVE) - 1.0;
+        let peaks = seen().map(|(items, seen)| above(seen.peak.0 as f64, self.peak.at(items).max(1.0)));
+        let late = seen().map(|(items, seen)| above(seen.ms, self.expected_ms(items).max(0.001)));
+        (self.peak_error, self.late) =
+            (error_bound(peaks.collect()), quantile(late.collect(), 0.95).max(0.0));
+        self.worth = self.work_out_worth();
+    }
+
+    /// The smallest size up to each whose throughput is good enough.
+    fn work_out_worth(&self) -> Vec<u32> {
+        let rate = |items: u32| f64::from(items) / self.expected_ms(items).max(0.001);
+        let (mut best, mut enough) = (0.0f64, 1);
+        let sizes = 1..=self.kept.proven.saturating_mul(2).min(WORTH_MAX);
+        sizes
+            .map(|max| {
+                best = best.max(rate(max));
+                while enough < max && rate(enough) < GOOD_ENOUGH * best {
+                    enough += 1;
+                }
+                enough
+            })
+            .collect()
+    }
+
+    /// Milliseconds expected of a batch: as measured; between two sizes on the line between them; above the
+    /// largest on the steeper of its last piece and of the whole line, since a gain that nobody has seen is
+    /// not one.
+    fn expected_ms(&self, items: u32) -> f64 {
+        let below = self.times_ms.range(..=items).next_back();
+        let above = self.times_ms.range(items..).next();
+        let way = |from: u32, to: u32| f64::from(to) - f64::from(from);
+        match (below, above) {
+            (Some((a, ms)), _) if *a == items => *ms,
+            (Some((a, low)), Some((b, high))) => low + (high - low) * way(*a, items) / way(*a, *b),
+            (Some((a, ms)), None) => {
+                let before = self.times_ms.range(..a).next_back();
+                let last = before.map_or(0.0, |(b, earlier)| (ms - earlier) / way(*b, *a));
+                ms + self.time.each.max(last) * way(*a, items)
+            }
+            (None, _) => self.time.at(items),
+        }
     }
 
     /// Whether anything was measured.
     pub fn is_measured(&self) -> bool {
-        self.proven > 0
+        self.kept.proven > 0
+    }
+
+    /// What a batch of so many items takes at its peak, with the error bound.
+    pub fn peak(&self, items: u32) -> Bytes {
+        Bytes((self.peak.at(items) * (1.0 + self.peak_error)).ceil().max(0.0) as u64)
     }
 
     /// What to reserve for `items`.
     pub fn reservation(&self, items: u32, prior: Bytes, now: Timestamp) -> Bytes {
-        let each = if self.is_measured() { self.item_peak.scale(HEADROOM) } else { prior };
-        let each = match self.out_of_memory {
+        let times = |each: Bytes| Bytes(each.0.saturating_mul(u64::from(items)));
+        let all = if self.is_measured() { self.peak(items) } else { times(prior) };
+        let all = match self.kept.out_of_memory {
             // Half as many items in as much memory: twice as much for each.
-            Some((_, had, until)) if now < until => each.max(had + had),
-            _ => each,
+            Some((_, had, until)) if now < until => all.max(times(had + had)),
+            _ => all,
         };
-        let all = Bytes(each.0.saturating_mul(u64::from(items)));
         (all + ADDRESS_SPACE).max(RESERVATION_MIN)
     }
 
     /// Largest batch that is allowed at all: growth at most doubles over what is proven, and what ran out is
     /// halved.
     pub fn size_max(&self, now: Timestamp) -> u32 {
-        let grown = self.proven.saturating_mul(2).max(1);
-        match self.out_of_memory {
+        let grown = self.kept.proven.saturating_mul(2).max(1);
+        match self.kept.out_of_memory {
             Some((items, _, until)) if now < until => grown.min((items / 2).max(1)),
             _ => grown,
         }
     }
 
-    /// The smallest size up to `max` whose throughput is within 3 % of the best that is known. Where the
-    /// largest known size is the one, twice that is worth a try. Never smaller for a larger `max`.
+    /// The smallest size up to `max` whose throughput is within 3 % of the best one's. Where only one size
+    /// was measured, twice that is worth a try. Never smaller for a larger `max`.
     pub fn worthwhile(&self, max: u32) -> u32 {
-        let rate = |(items, ms): (&u32, &f64)| (*items, f64::from(*items) / ms.max(0.001));
-        let known: Vec<(u32, f64)> = self.times_ms.range(..=max).map(rate).collect();
-        let Some(best) = known.iter().map(|(_, rate)| *rate).reduce(f64::max) else { return max };
-        let enough = known.iter().find(|(_, rate)| *rate >= GOOD_ENOUGH * best);
-        let smallest = enough.map_or(max, |(items, _)| *items);
-        let largest_known = self.times_ms.keys().next_back().copied().unwrap_or(max);
-        if smallest == largest_known {
-            return max.min(largest_known.saturating_mul(2));
+        if let (1, Some((only, _))) = (self.times_ms.len(), self.times_ms.first_key_value()) {
+            return max.min(only.saturating_mul(2));
         }
-        smallest
+        let place = (max.max(1) as usize).min(self.worth.len());
+        place.checked_sub(1).and_then(|place| self.worth.get(place)).copied().unwrap_or(max)
     }
 
     /// The largest batch that this key would be cut to if there were memory and tasks enough.
@@ -192,11 +250,53 @@ impl Footprint {
         self.worthwhile(self.size_max(now).min(batch_max as u32).max(1))
     }
 
+    /// Half of such batches take no longer than this; nothing while nothing is known.
+    pub fn time(&self, items: u32) -> Duration {
+        if self.is_measured() { span(self.expected_ms(items)) } else { Duration::ZERO }
+    }
+
+    /// Of such batches 95 % take no longer than this; nothing while nothing is known.
+    pub fn time_late(&self, items: u32) -> Duration {
+        if self.is_measured() { span(self.expected_ms(items) * (1.0 + self.late)) } else { Duration::ZERO }
+    }
+
+    /// What a batch takes however small it is: what is saved when two of them are one.
+    pub fn saved(&self) -> Duration {
+        span(self.time.fixed)
+    }
+
     /// Seconds of device time that one item takes in a batch of this size; one second while nothing is known.
     pub fn item_seconds(&self, items: u32) -> f64 {
-        let nearest = self.times_ms.range(..=items).next_back().or_else(|| self.times_ms.iter().next());
-        nearest.map_or(1.0, |(size, ms)| (ms / 1000.0 / f64::from(*size)).max(0.001))
+        if !self.is_measured() {
+            return 1.0;
+        }
+        (self.expected_ms(items) / 1000.0 / f64::from(items.max(1))).max(0.001)
     }
+
+    /// The share of measurements that were not above what had been predicted for them before they were
+    /// learned from, the latest most; one half while nothing was predicted.
+    pub fn confidence(&self) -> f64 {
+        (self.kept.held + 1.0) / (self.kept.judged + 2.0)
+    }
+}
+
+fn span(ms: f64) -> Duration {
+    Duration::try_from_secs_f64(ms.max(0.0) / 1000.0).unwrap_or(Duration::MAX)
+}
+
+/// By which share a peak may be above its line: as far as the measurements scatter, and more while they are
+/// few. One of many may be strange.
+fn error_bound(mut above: Vec<f64>) -> f64 {
+    let count = above.len();
+    let centre = median(above.iter().map(|error| (*error, 1)).collect());
+    let off = above.iter().map(|error| ((error - centre).abs(), 1)).collect();
+    // 1.4826 makes a standard deviation of the median deviation of normal errors.
+    let scatter = DEVIATIONS * 1.4826 * median(off);
+    above.sort_by(f64::total_cmp);
+    let strange = usize::from(count >= MANY);
+    let largest = count.checked_sub(1 + strange).and_then(|place| above.get(place)).copied().unwrap_or(0.0);
+    let few = 0.5 / (count.max(1) as f64).sqrt();
+    (centre.max(0.0) + scatter).max(largest).max(few).max(ERROR_MIN)
 }
 
 #[cfg(test)]
@@ -213,13 +313,78 @@ mod tests {
         footprint
     }
 
+    /// 100 MiB and 50 MiB for each item, 200 ms and 100 ms for each, both off by up to a tenth.
+    fn noisy(count: u32, sizes: &[u32]) -> Footprint {
+        let mut footprint = Footprint::default();
+        for n in 0..count {
+            let items = sizes[n as usize % sizes.len()];
+            let off = 0.9 + 0.2 * f64::from(n * 7 % 20) / 19.0;
+            let peak = Bytes::mib(100 + 50 * u64::from(items)).scale(off);
+            let time = Duration::from_millis(200 + 100 * u64::from(items)).mul_f64(off);
+            footprint.observe(items, peak, time);
+        }
+        footprint
+    }
+
     #[test]
-    fn a_measured_peak_replaces_the_prior_and_is_never_undercut() {
+    fn a_measured_peak_replaces_the_prior_and_is_not_undercut_while_measurements_are_few() {
         let nothing = Footprint::default();
         assert_eq!(nothing.reservation(2, Bytes::mib(256), NOW), Bytes::mib(512 + 64));
-        let some = observed(&[(1, 40, 10), (2, 100, 20)]);
-        assert_eq!(some.reservation(1, Bytes::gib(9), NOW), Bytes::mib(128));
-        assert_eq!(some.reservation(4, Bytes::gib(9), NOW), Bytes::mib(250 + 64));
+        let some = observed(&[(1, 400, 10), (2, 1_000, 20)]);
+        assert!(some.peak(1) >= Bytes::mib(400) && some.peak(2) >= Bytes::mib(1_000), "{some:?}");
+        assert!(some.reservation(4, Bytes::gib(90), NOW) < Bytes::gib(4));
+    }
+
+    #[test]
+    fn fixed_and_per_item_are_told_apart_and_the_bound_is_above_what_comes() {
+        let footprint = noisy(64, &[1, 2, 4, 8]);
+        for items in [1, 2, 4, 8, 16] {
+            let truth = Bytes::mib(100 + 50 * u64::from(items));
+            let bound = footprint.peak(items);
+            assert!(bound >= truth.scale(1.1) && bound <= truth.scale(1.5), "{items}: {bound} for {truth}");
+            let time = Duration::from_millis(200 + 100 * u64::from(items));
+            assert!(
+                footprint.time(items).abs_diff(time) <= time.mul_f64(0.12),
+                "{:?}",
+                footprint.time(items)
+            );
+            assert!(footprint.time_late(items) >= footprint.time(items));
+        }
+        assert!(footprint.saved() >= Duration::from_millis(150), "{:?}", footprint.saved());
+        assert!((0.9..1.0).contains(&footprint.confidence()), "{}", footprint.confidence());
+    }
+
+    #[test]
+    fn one_strange_picture_among_many_changes_nothing_and_a_device_that_changed_is_learned_anew() {
+        let mut footprint = noisy(64, &[1, 2, 4, 8]);
+        let before = footprint.peak(8);
+        footprint.observe(4, Bytes::gib(40), Duration::from_secs(900));
+        assert!(footprint.peak(8) <= before.scale(1.1), "{} after {before}", footprint.peak(8));
+        for _ in 0..SEEN_MAX {
+            for items in [1, 2, 4, 8] {
+                let peak = Bytes::mib(20 + 10 * u64::from(items));
+                footprint.observe(items, peak, Duration::from_millis(100));
+            }
+        }
+        assert!(footprint.peak(8) <= Bytes::mib(120), "{}", footprint.peak(8));
+    }
+
+    #[test]
+    fn what_was_learned_is_the_same_after_it_was_written_and_read() {
+        let footprint = noisy(40, &[1, 3, 9]);
+        let json = serde_json::to_string(&footprint).expect("JSON");
+        let read: Footprint = serde_json::from_str(&json).expect("a footprint");
+        assert_eq!(read.peak(7), footprint.peak(7));
+        assert_eq!((read.worthwhile(16), read.size_max(NOW)), (footprint.worthwhile(16), 18));
+        assert!(json.len() < 4096, "{} bytes", json.len());
+    }
+
+    #[test]
+    fn however_many_sizes_are_seen_few_are_kept() {
+        let footprint = noisy(5_000, &(1..=64).collect::<Vec<_>>());
+        assert_eq!(footprint.kept.sizes.len(), SIZES_MAX);
+        let seen = footprint.kept.sizes.values().map(|of_size| of_size.seen.len()).max();
+        assert!(seen.is_some_and(|seen| seen <= SEEN_MAX));
     }
 
     #[test]
@@ -253,38 +418,6 @@ mod tests {
             steps += 1;
         }
         assert_eq!(steps, 7, "128, 64, .. 2");
-    }
-
-    #[test]
-    fn the_prior_is_the_seeds_formula_scaled_by_what_the_engine_declares() {
-        assert_eq!(seed_formula(512 * 512, 50), Bytes::gib(2));
-        assert_eq!(seed_formula(1024 * 1024, 25), Bytes::gib(4));
-        let check = |stage: Stage, texture_px: u32, kib: u64, expect: Bytes| {
-            let mut task = crate::samples::task(0).at_stage(stage);
-            task.recipe.texture_px = texture_px;
-            task.size_bytes = Bytes::kib(kib);
-            assert_eq!(prior(&task), expect, "{stage} {texture_px} {kib}");
-        };
-        check(Stage::Shape, 4096, 0, Bytes::mib(256));
-        check(Stage::Texture, 256, 0, Bytes::mib(256));
-        check(Stage::Texture, 1024, 0, Bytes::gib(1));
-        check(Stage::Export, 4096, 0, Bytes::gib(1));
-        check(Stage::Preprocess, 1024, 1024, Bytes::mib(256 + 240));
-        check(Stage::Preprocess, 1024, u64::MAX >> 10, Bytes::gib(1));
-    }
-
-    #[test]
-    fn only_tasks_of_one_shape_are_alike_and_a_synthetic_load_has_a_footprint_of_its_own() {
-        let class = DeviceClass("host".to_owned());
-        let plain = crate::samples::task(0);
-        let mut loaded = crate::samples::task(1);
-        assert!(alike(&plain, &loaded));
-        loaded.recipe.synthetic = Synthetic::parse("stage=shape,fixed=1MiB").ok();
-        assert!(!alike(&plain, &loaded));
-        assert_ne!(FootprintKey::of(&plain, &class), FootprintKey::of(&loaded, &class));
-        assert!(alike(&plain.at_stage(Stage::Texture), &loaded.at_stage(Stage::Texture)));
-        let name = FootprintKey::of(&loaded, &class).board_key();
-        assert!(name.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c)), "{name}");
     }
 
     #[test]

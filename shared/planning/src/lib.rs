@@ -10,11 +10,15 @@
 
 mod answers;
 mod core;
+mod curve;
 mod cut;
 mod device;
+mod engines;
 mod event;
 mod footprint;
+mod key;
 mod live;
+mod pace;
 #[cfg(test)]
 mod samples;
 mod share;
@@ -25,4 +29,5 @@ mod window;
 
 pub use crate::core::Planner;
 pub use event::{Decision, Event, Limits};
-pub use footprint::{Footprint, FootprintKey, prior, seed_formula};
+pub use footprint::Footprint;
+pub use key::{FootprintKey, prior, seed_formula};

@@ -36,6 +36,8 @@ pub(crate) struct LiveBatch {
 pub(crate) struct Live {
     batches: BTreeMap<BatchId, LiveBatch>,
     tasks: BTreeMap<(Stage, JobId), BatchId>,
+    /// How many of each stage there are.
+    of_stages: BTreeMap<Stage, usize>,
     /// Tasks delivered again while their batch lives.
     again: BTreeMap<(Stage, JobId), BatchTask>,
 }
@@ -56,6 +58,7 @@ impl Live {
             assert!(earlier.is_none(), "property B: a task is in at most one live batch");
         }
         let id = batch.id;
+        *self.of_stages.entry(batch.stage).or_default() += 1;
         let (accepted_at, named, ended, gone_since) = (None, false, false, None);
         let lost = BTreeSet::new();
         let live =
@@ -108,6 +111,9 @@ impl Live {
     /// The batch is over; with the tasks that were kept back for it.
     pub(crate) fn end(&mut self, id: BatchId) -> Option<(LiveBatch, Vec<BatchTask>)> {
         let live = self.batches.remove(&id)?;
+        if let Some(count) = self.of_stages.get_mut(&live.batch.stage) {
+            *count -= 1;
+        }
         let mut again = Vec::new();
         for given in &live.batch.tasks {
             let place = (live.batch.stage, given.task.job);
@@ -155,7 +161,12 @@ impl Live {
         accepted.filter_map(|live| Some(live.gone_since? + SETTLES)).min()
     }
 
-    /// Batches of a stage.
+    /// Whether a batch of the stage is under way.
+    pub(crate) fn runs(&self, stage: Stage) -> bool {
+        self.of_stages.get(&stage).is_some_and(|count| *count > 0)
+    }
+
+    /// Tasks in batches of a stage.
     pub(crate) fn tasks_of(&self, stage: Stage) -> usize {
         let of_stage = self.batches.values().filter(|live| live.batch.stage == stage);
         of_stage.map(|live| live.batch.tasks.len()).sum()

@@ -1,6 +1,7 @@
 //! How many tasks are drawn before their turn, and how many workers what waits is worth.
 
-use crate::footprint::{Footprint, FootprintKey};
+use crate::footprint::Footprint;
+use crate::key::FootprintKey;
 use domain::{Consumer, Stage, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -63,13 +64,13 @@ pub(crate) struct StageFacts {
 }
 
 impl StageFacts {
-    pub(crate) fn of(
+    pub(crate) fn of<'a>(
         stage: Stage,
-        footprints: &BTreeMap<FootprintKey, Footprint>,
+        known: impl Iterator<Item = (&'a FootprintKey, &'a Footprint)>,
         batch_max: usize,
         now: Timestamp,
     ) -> StageFacts {
-        let known = footprints.iter().filter(|(key, known)| key.stage == stage && known.is_measured());
+        let known = known.filter(|(key, known)| key.stage == stage && known.is_measured());
         let (mut batch, mut seconds, mut count) = (1, 0.0, 0u32);
         for (_, footprint) in known {
             let wanted = footprint.wanted(batch_max, now);
@@ -125,11 +126,12 @@ mod tests {
     #[test]
     fn a_stage_is_as_large_as_its_largest_batch_and_as_slow_as_its_mean() {
         let now = Timestamp(0);
-        let unknown = StageFacts::of(Stage::Shape, &BTreeMap::new(), 64, now);
+        let unknown = StageFacts::of(Stage::Shape, [].into_iter(), 64, now);
         assert_eq!(unknown, StageFacts { batch: 1, item_seconds: 1.0 });
         let key = |shape: &str| FootprintKey {
             stage: Stage::Shape,
             shape: shape.to_owned(),
+            engine: String::new(),
             device_class: DeviceClass("host".to_owned()),
         };
         let measured = |items: u32, ms: u64| {
@@ -139,9 +141,9 @@ mod tests {
         };
         let known = BTreeMap::from([(key("a"), measured(1, 1_000)), (key("b"), measured(8, 16_000))]);
         assert_eq!(
-            StageFacts::of(Stage::Shape, &known, 64, now),
+            StageFacts::of(Stage::Shape, known.iter(), 64, now),
             StageFacts { batch: 16, item_seconds: 1.5 }
         );
-        assert_eq!(StageFacts::of(Stage::Texture, &known, 64, now).batch, 1);
+        assert_eq!(StageFacts::of(Stage::Texture, known.iter(), 64, now).batch, 1);
     }
 }

@@ -119,7 +119,7 @@ fn first_batch(waiting: usize, history: &[(u32, u64, u64)], strangers: u32) -> u
         footprint.observe(*items, Bytes::mib(*mib), Duration::from_millis(*ms));
     }
     let class = domain::DeviceClass("host-16g".to_owned());
-    let key = planning::FootprintKey::of(&Job::default().task(0), &class);
+    let key = planning::FootprintKey::of(&Job::default().task(0), "", &class);
     let mut planner = Planner::new(limits(&script), EPOCH, BTreeMap::from([(key, footprint)]));
     let now = Timestamp(1_000_000);
     for n in 0..waiting as u64 {

@@ -1,0 +1,148 @@
+//! What shares a footprint, and the prior of what nobody has measured.
+
+use domain::{Bytes, DeviceClass, Engine, Quality, Recipe, Stage, Synthetic, Task};
+use serde::{Deserialize, Serialize};
+
+/// Least reservation: a runner's stacks, buffers and decoder tables before the first item.
+pub(crate) const RESERVATION_MIN: Bytes = Bytes::mib(128);
+
+/// What shares a footprint.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FootprintKey {
+    /// The stage.
+    pub stage: Stage,
+    /// Everything of the recipe and the input that changes memory or time.
+    pub shape: String,
+    /// The code that was measured, with its version and numeric precision; empty while nobody has told. What
+    /// was learned of another version says nothing of this one.
+    #[serde(default)]
+    pub engine: String,
+    /// The kind of device.
+    pub device_class: DeviceClass,
+}
+
+impl FootprintKey {
+    /// The key of a task computed by this code on a kind of device.
+    pub fn of(task: &Task, engine: &str, device_class: &DeviceClass) -> FootprintKey {
+        let (shape, engine) = (shape_name(task), engine.to_owned());
+        FootprintKey { stage: task.stage, shape, engine, device_class: device_class.clone() }
+    }
+
+    /// As a board's key, in which anything but letters, digits and hyphens is a hyphen.
+    pub fn board_key(&self) -> String {
+        let part = |text: &str| -> String {
+            let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+            if text.is_empty() { "-".to_owned() } else { text.chars().map(plain).collect() }
+        };
+        let (shape, engine, class) = (part(&self.shape), part(&self.engine), part(&self.device_class.0));
+        format!("{}.{shape}.{engine}.{class}", self.stage)
+    }
+}
+
+/// The name of a task's shape.
+pub(crate) fn shape_name(task: &Task) -> String {
+    let (_, load, size, quality) = shape(task);
+    let quality = match quality {
+        Quality::Draft => "draft",
+        Quality::Standard => "standard",
+        Quality::Fine => "fine",
+    };
+    let real = match (task.stage, task.recipe.engine) {
+        (Stage::Preprocess, _) => format!("b{size}"),
+        (Stage::Shape, Engine::Inflate) => format!("inflate-{quality}"),
+        (Stage::Texture | Stage::Export, _) => format!("{quality}-{size}"),
+    };
+    match load {
+        Some(Synthetic { fixed, per_item, start_ms, item_ms, .. }) => {
+            format!("{real}-synthetic-{}-{}-{start_ms}-{item_ms}", fixed.0, per_item.0)
+        }
+        None => real,
+    }
+}
+
+/// What changes memory or time at a stage. Tasks of one shape share a footprint, and only they share a batch.
+fn shape(task: &Task) -> (Stage, Option<&Synthetic>, u32, Quality) {
+    let Recipe { quality, texture_px, synthetic, .. } = &task.recipe;
+    let load = synthetic.as_ref().filter(|load| load.stage == task.stage);
+    let (size, quality) = match task.stage {
+        // Files of one power of two together: nothing else is known of a picture before it is decoded.
+        Stage::Preprocess => (task.size_bytes.0.max(1).ilog2(), Quality::default()),
+        Stage::Shape => (0, *quality),
+        Stage::Texture | Stage::Export => (*texture_px, *quality),
+    };
+    (task.stage, load, size, quality)
+}
+
+/// Whether two tasks may share a batch.
+pub(crate) fn alike(a: &Task, b: &Task) -> bool {
+    shape(a) == shape(b) && a.recipe.engine == b.recipe.engine
+}
+
+/// The seed's formula for a diffusion model: `2 GiB x (pixels / 512^2) x (steps / 50)`.
+pub fn seed_formula(pixels: u64, steps: u32) -> Bytes {
+    Bytes::gib(2).scale(pixels as f64 / (512.0 * 512.0)).scale(f64::from(steps) / 50.0)
+}
+
+/// The seed's formula scaled by what an engine declares. A prior orders and caps, it never rejects.
+///
+/// The CPU engines declare an eighth of it and 50 steps: they hold a few float images where the model that
+/// the formula was made for holds activations. The working side is 512 up to the texture, and the texture's
+/// from there on. What they need is bounded by the texture that can be asked for, so the prior is capped
+/// at 1 GiB.
+pub fn prior(task: &Task) -> Bytes {
+    const STEPS: u32 = 50;
+    const CAP: Bytes = Bytes::gib(1);
+    /// Bytes per byte of a compressed picture: rarely more than 20 pixels of 4 bytes, and decoding holds
+    /// them about three times.
+    const DECODING: u64 = 240;
+    let side = match task.stage {
+        Stage::Preprocess | Stage::Shape => 512,
+        Stage::Texture | Stage::Export => u64::from(task.recipe.texture_px.max(512)),
+    };
+    let decoding = match task.stage {
+        Stage::Preprocess => Bytes(task.size_bytes.0.saturating_mul(DECODING)),
+        _ => Bytes::ZERO,
+    };
+    let engine = seed_formula(side * side, STEPS).scale(0.125);
+    (engine + decoding).min(CAP).max(RESERVATION_MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prior_is_the_seeds_formula_scaled_by_what_the_engine_declares() {
+        assert_eq!(seed_formula(512 * 512, 50), Bytes::gib(2));
+        assert_eq!(seed_formula(1024 * 1024, 25), Bytes::gib(4));
+        let check = |stage: Stage, texture_px: u32, kib: u64, expect: Bytes| {
+            let mut task = crate::samples::task(0).at_stage(stage);
+            task.recipe.texture_px = texture_px;
+            task.size_bytes = Bytes::kib(kib);
+            assert_eq!(prior(&task), expect, "{stage} {texture_px} {kib}");
+        };
+        check(Stage::Shape, 4096, 0, Bytes::mib(256));
+        check(Stage::Texture, 256, 0, Bytes::mib(256));
+        check(Stage::Texture, 1024, 0, Bytes::gib(1));
+        check(Stage::Export, 4096, 0, Bytes::gib(1));
+        check(Stage::Preprocess, 1024, 1024, Bytes::mib(256 + 240));
+        check(Stage::Preprocess, 1024, u64::MAX >> 10, Bytes::gib(1));
+    }
+
+    #[test]
+    fn only_tasks_of_one_shape_are_alike_and_a_synthetic_load_has_a_footprint_of_its_own() {
+        let class = DeviceClass("host".to_owned());
+        let plain = crate::samples::task(0);
+        let mut loaded = crate::samples::task(1);
+        assert!(alike(&plain, &loaded));
+        loaded.recipe.synthetic = Synthetic::parse("stage=shape,fixed=1MiB").ok();
+        assert!(!alike(&plain, &loaded));
+        assert_ne!(FootprintKey::of(&plain, "", &class), FootprintKey::of(&loaded, "", &class));
+        assert!(alike(&plain.at_stage(Stage::Texture), &loaded.at_stage(Stage::Texture)));
+        let newer = FootprintKey::of(&plain, "inflate 2 f32", &class);
+        assert_ne!(FootprintKey::of(&plain, "inflate 1 f32", &class), newer);
+        assert_eq!(newer.board_key(), "shape.inflate-standard.inflate-2-f32.host");
+        let name = FootprintKey::of(&loaded, "", &class).board_key();
+        assert!(name.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c)), "{name}");
+    }
+}
