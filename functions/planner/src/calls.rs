@@ -93,8 +93,9 @@ pub(crate) async fn ask(ports: &Ports, worker: &WorkerId, batch: &Batch, wait: D
     let stop = Stop { batch: batch.id, epoch: batch.epoch };
     let Ok(body) = serde_json::to_vec(&stop) else { return Reply::Unknown };
     match ports.wire.request(&stop_subject(worker), body.into(), wait).await {
-        Ok(Answer::Reply(_) | Answer::NoResponders) => Reply::Stopped,
-        Ok(Answer::TimedOut) | Err(_) => Reply::Unknown,
+        Ok(Answer::Reply(_)) => Reply::Stopped,
+        // Nobody listens any more; whether it had begun before that, nobody can say.
+        Ok(Answer::NoResponders | Answer::TimedOut) | Err(_) => Reply::Unknown,
     }
 }
 

@@ -2,20 +2,21 @@
 
 use crate::calls::{self, Reply};
 use crate::lease::HeldLease;
-use crate::tokens::Tokens;
+use crate::tokens::{Answers, Lost, Tokens};
 use crate::{Settings, learned, telemetry};
 use domain::{
     BATCH_ITEMS_MAX, Batch, BatchEnded, BatchReply, BatchTask, CALL_SUBJECT, Consumer, ENDED_SUBJECT,
     OFFER_SUBJECT, Offer, TenantId, WorkerId,
 };
 use futures::StreamExt;
-use planning::{Decision, Event, Limits, Planner};
+use planning::{Decision, Event, Footprint, FootprintKey, Limits, Planner};
 use ports::{Message, PortError, PortResult, Ports};
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep_until};
+use tokio::time::{Instant, interval, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// As many workers are desired as finish what waits in this time: long enough that a worker's start pays.
@@ -26,6 +27,8 @@ enum News {
     Drawn(Consumer, Vec<BatchTask>),
     Answered(Batch, WorkerId, Reply),
     Waiting(Vec<(Consumer, u64)>),
+    Extended(Answers),
+    Kept,
 }
 
 struct Driver<'a> {
@@ -41,6 +44,12 @@ struct Driver<'a> {
     tenants: Vec<TenantId>,
     /// A look at the backlogs is under way.
     looking: bool,
+    /// Proposals whose answers are to come.
+    asked: usize,
+    /// What was learned and is not written yet: the latest of each key.
+    unkept: BTreeMap<FootprintKey, Footprint>,
+    /// A write of it is under way.
+    keeping: bool,
 }
 
 /// Leads until shutdown or until the lease is lost.
@@ -53,11 +62,16 @@ pub(crate) async fn lead(
     lease: &HeldLease,
     shutdown: &CancellationToken,
 ) -> PortResult<()> {
+    let learned = tokio::select! {
+        biased;
+        () = lease.lost.cancelled() => return Ok(()),
+        () = shutdown.cancelled() => return Ok(()),
+        learned = learned::load(&*ports.boards) => learned?,
+    };
     let mut offers = ports.wire.subscribe(OFFER_SUBJECT).await?;
     let mut ends = ports.wire.subscribe(ENDED_SUBJECT).await?;
     // The workers' last words were for another leader, or for nobody.
     ports.wire.publish(CALL_SUBJECT, bytes::Bytes::new()).await?;
-    let learned = learned::load(ports).await.unwrap_or_default();
     let (sender, mut news) = mpsc::channel(1024);
     let (refuse, mut refusals) = mpsc::channel(1);
     let mut refused = Ok(());
@@ -73,6 +87,9 @@ pub(crate) async fn lead(
         calls: JoinSet::new(),
         lost: lease.lost.clone(),
         looking: false,
+        asked: 0,
+        unkept: BTreeMap::new(),
+        keeping: false,
     };
     let mut extend = interval(settings.times.extend_every);
     let mut tick = interval(settings.times.renew_every);
@@ -87,18 +104,22 @@ pub(crate) async fn lead(
                 refused = Err(error);
                 break;
             }
+            // Before all that may come without end: a token that is not extended in time is lost.
+            _ = extend.tick() => driver.extend(),
             Some(news) = news.recv() => driver.take_news(news),
             Some(message) = offers.next() => driver.hear_offer(&message),
             Some(message) = ends.next() => driver.hear_end(&message),
-            _ = extend.tick() => driver.extend().await,
-            _ = tick.tick() => driver.handle(Event::Tick),
+            _ = tick.tick() => {
+                driver.keep();
+                driver.handle(Event::Tick);
+            }
             _ = look.tick() => driver.look(),
             () = until(deadline) => driver.handle(Event::Tick),
             Some(_ended) = driver.calls.join_next() => {}
         }
         driver.act();
     }
-    driver.tokens.give_all_back().await;
+    driver.drain(news).await;
     refused
 }
 
@@ -144,11 +165,50 @@ impl Driver<'_> {
         }
     }
 
-    async fn extend(&mut self) {
-        for (stage, job, token) in self.tokens.extend().await {
+    fn extend(&mut self) {
+        let (lost, asking) = self.tokens.extend();
+        self.forget(lost);
+        let news = self.news.clone();
+        self.calls.spawn(async move {
+            let _ended = news.send(News::Extended(asking.await)).await;
+        });
+    }
+
+    fn forget(&mut self, lost: Vec<Lost>) {
+        for (stage, job, token) in lost {
             tracing::info!(%job, %stage, "a token is older than the ack wait and is dropped");
             self.handle(Event::TaskGone(stage, job, token));
         }
+    }
+
+    /// Writes down what was learned, one write at a time and each key once, however often it changed.
+    fn keep(&mut self) {
+        if self.keeping || self.unkept.is_empty() {
+            return;
+        }
+        self.keeping = true;
+        let keeping = learned::keep(self.ports.boards.clone(), std::mem::take(&mut self.unkept));
+        let news = self.news.clone();
+        self.calls.spawn(async move {
+            keeping.await;
+            let _ended = news.send(News::Kept).await;
+        });
+    }
+
+    /// The end of a term that nobody took away: what is held goes back at once, and so does what comes back
+    /// from workers meanwhile. A draw that is on its way is left to redelivery.
+    async fn drain(mut self, mut news: mpsc::Receiver<News>) {
+        let end = Instant::now() + self.settings.times.run_answer * 2;
+        while self.asked > 0 {
+            let Ok(Some(news)) = timeout_at(end, news.recv()).await else { break };
+            self.take_news(news);
+        }
+        while let Ok(news) = news.try_recv() {
+            self.take_news(news);
+        }
+        self.tokens.give_all_back().await;
+        let keeping = learned::keep(self.ports.boards.clone(), std::mem::take(&mut self.unkept));
+        let _lost_at_worst = timeout(self.settings.times.run_answer * 2, keeping).await;
     }
 
     fn take_news(&mut self, news: News) {
@@ -160,7 +220,10 @@ impl Driver<'_> {
                 }
                 self.handle(Event::DrawEnded(consumer));
             }
-            News::Answered(batch, worker, reply) => self.take_answer(&batch, worker, reply),
+            News::Answered(batch, worker, reply) => {
+                self.asked -= 1;
+                self.take_answer(&batch, worker, reply);
+            }
             News::Waiting(seen) => {
                 self.looking = false;
                 for (consumer, waiting) in seen {
@@ -168,6 +231,11 @@ impl Driver<'_> {
                     self.handle(Event::BacklogSeen(consumer, waiting));
                 }
             }
+            News::Extended(answers) => {
+                let lost = self.tokens.extended(answers);
+                self.forget(lost);
+            }
+            News::Kept => self.keeping = false,
         }
     }
 
@@ -211,9 +279,7 @@ impl Driver<'_> {
                 Decision::Propose(worker, batch) => self.propose(worker, batch),
                 Decision::GiveBack(task) => self.tokens.give_back(task.ack_token),
                 Decision::Reject(task, reason) => self.reject(task, reason),
-                Decision::Learned(key, footprint) => {
-                    self.calls.spawn(learned::keep(self.ports.clone(), key, footprint));
-                }
+                Decision::Learned(key, footprint) => drop(self.unkept.insert(key, footprint)),
                 Decision::Desire { stage, workers } => {
                     tracing::debug!(%stage, workers, "desired");
                     telemetry::desire(stage, workers);
@@ -247,6 +313,7 @@ impl Driver<'_> {
     }
 
     fn propose(&mut self, worker: WorkerId, batch: Batch) {
+        self.asked += 1;
         for task in &batch.tasks {
             self.tokens.show(&task.ack_token, true);
         }

@@ -39,7 +39,10 @@ pub async fn run(ports: Ports, settings: Settings, shutdown: CancellationToken) 
     while !shutdown.is_cancelled() {
         let Some(lease) = lease::acquire(&ports, &settings, &shutdown).await? else { break };
         tracing::info!(epoch = lease.epoch().0, "leads");
-        lead::lead(&ports, &settings, &lease, &shutdown).await?;
+        match lead::lead(&ports, &settings, &lease, &shutdown).await {
+            Err(error) if error.is_transient() => tracing::warn!(%error, "begin to lead; trying again"),
+            ended => ended?,
+        }
         lease.give_up(&ports).await;
     }
     Ok(())

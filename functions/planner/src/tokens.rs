@@ -17,35 +17,72 @@ struct Held {
     shown: bool,
 }
 
+/// A token that was lost, and of which task.
+pub(crate) type Lost = (Stage, JobId, AckToken);
+
+/// What became of an extension of many tokens.
+pub(crate) struct Answers {
+    asked: Instant,
+    extended: Vec<AckToken>,
+}
+
 /// Tokens that are ours.
 pub(crate) struct Tokens {
     queue: Arc<dyn Queue>,
     times: Times,
     held: BTreeMap<AckToken, Held>,
+    /// The newest token of each task: older ones of it are extended only while a worker may be using them.
+    newest: BTreeMap<(Stage, JobId), AckToken>,
 }
 
 impl Tokens {
     pub(crate) fn new(queue: Arc<dyn Queue>, times: Times) -> Tokens {
-        Tokens { queue, times, held: BTreeMap::new() }
+        Tokens { queue, times, held: BTreeMap::new(), newest: BTreeMap::new() }
     }
 
-    /// Begins to hold a fresh delivery.
+    /// Begins to hold a fresh delivery. An older one of the same task is not ours any more: extending it would
+    /// extend the newer one, whoever has that by then.
     pub(crate) fn hold(&mut self, given: &BatchTask) {
         let (stage, job) = (given.task.stage, given.task.job);
+        let older = self.newest.insert((stage, job), given.ack_token.clone());
         let held = Held { stage, job, extended: Instant::now(), shown: false };
         self.held.insert(given.ack_token.clone(), held);
+        if let Some(older) = older.filter(|older| *older != given.ack_token) {
+            self.drop_superseded(&older);
+        }
     }
 
     /// A worker is shown the token, or has declined it.
     pub(crate) fn show(&mut self, token: &AckToken, shown: bool) {
         if let Some(held) = self.held.get_mut(token) {
             held.shown = shown;
+            self.drop_superseded(token);
+        }
+    }
+
+    /// Forgets a token that no worker has seen, if there is a newer one of its task.
+    fn drop_superseded(&mut self, token: &AckToken) {
+        let Some(held) = self.held.get(token).filter(|held| !held.shown) else { return };
+        if self.newest.get(&(held.stage, held.job)) != Some(token) {
+            self.held.remove(token);
         }
     }
 
     /// Stops holding: the task is a worker's now, or nobody's.
     pub(crate) fn release(&mut self, token: &AckToken) {
-        self.held.remove(token);
+        self.take(token);
+    }
+
+    fn take(&mut self, token: &AckToken) -> Option<Held> {
+        let held = self.held.remove(token)?;
+        self.forget_newest(held.stage, held.job, token);
+        Some(held)
+    }
+
+    fn forget_newest(&mut self, stage: Stage, job: JobId, token: &AckToken) {
+        if self.newest.get(&(stage, job)) == Some(token) {
+            self.newest.remove(&(stage, job));
+        }
     }
 
     /// Makes a task deliverable again, if its token is still surely ours.
@@ -56,7 +93,7 @@ impl Tokens {
     }
 
     fn giving_back(&mut self, token: AckToken) -> Option<impl Future<Output = ()> + use<>> {
-        let held = self.held.remove(&token)?;
+        let held = self.take(&token)?;
         if held.shown || held.extended.elapsed() >= self.times.ack_wait {
             return None;
         }
@@ -75,28 +112,46 @@ impl Tokens {
         futures::future::join_all(giving).await;
     }
 
-    /// Extends all that are still surely ours; returns those that were lost. What is lost is never extended
+    /// Asks for an extension of all that are still surely ours. Tells what was lost, and gives the asking,
+    /// which nobody here waits for: its answers go to [`Tokens::extended`]. What is lost is never extended
     /// again: its delivery may be another's by now.
-    pub(crate) async fn extend(&mut self) -> Vec<(Stage, JobId, AckToken)> {
-        let mut lost = self.take_lost();
+    pub(crate) fn extend(&mut self) -> (Vec<Lost>, impl Future<Output = Answers> + use<>) {
+        let lost = self.take_lost();
         let asked = Instant::now();
-        let extensions = self.held.keys().cloned().map(|token| {
-            let queue = self.queue.clone();
-            async move { (queue.extend(&token).await.is_ok(), token) }
-        });
-        for (extended, token) in futures::future::join_all(extensions).await {
-            if let Some(held) = self.held.get_mut(&token).filter(|_| extended) {
-                held.extended = asked;
-            }
-        }
-        lost.append(&mut self.take_lost());
-        lost
+        let extensions: Vec<_> = self
+            .held
+            .keys()
+            .cloned()
+            .map(|token| {
+                let queue = self.queue.clone();
+                async move { queue.extend(&token).await.is_ok().then_some(token) }
+            })
+            .collect();
+        let asking = async move {
+            let extended = futures::future::join_all(extensions).await.into_iter().flatten().collect();
+            Answers { asked, extended }
+        };
+        (lost, asking)
     }
 
-    fn take_lost(&mut self) -> Vec<(Stage, JobId, AckToken)> {
+    /// Takes in which tokens were extended; returns those that are lost by now.
+    pub(crate) fn extended(&mut self, Answers { asked, extended }: Answers) -> Vec<Lost> {
+        for token in extended {
+            if let Some(held) = self.held.get_mut(&token) {
+                held.extended = held.extended.max(asked);
+            }
+        }
+        self.take_lost()
+    }
+
+    fn take_lost(&mut self) -> Vec<Lost> {
         let ack_wait = self.times.ack_wait;
         let lost = self.held.extract_if(.., |_, held| held.extended.elapsed() >= ack_wait);
-        lost.map(|(token, held)| (held.stage, held.job, token)).collect()
+        let lost: Vec<Lost> = lost.map(|(token, held)| (held.stage, held.job, token)).collect();
+        for (stage, job, token) in &lost {
+            self.forget_newest(*stage, *job, token);
+        }
+        lost
     }
 }
 
@@ -145,10 +200,10 @@ mod tests {
         }
     }
 
-    fn given(token: &str) -> BatchTask {
+    fn given(job: u8, token: &str) -> BatchTask {
         let task = Task {
-            job: JobId([1; 16]),
-            upload: UploadId([1; 16]),
+            job: JobId([job; 16]),
+            upload: UploadId([job; 16]),
             stage: Stage::Shape,
             class: Class::Normal,
             tenant: "tenant".parse().expect("a name"),
@@ -163,8 +218,16 @@ mod tests {
     fn holding(tokens: &[&str]) -> (Arc<Counter>, Tokens) {
         let queue = Arc::new(Counter::default());
         let mut held = Tokens::new(queue.clone(), Times::PRODUCTION);
-        tokens.iter().for_each(|token| held.hold(&given(token)));
+        for (job, token) in tokens.iter().enumerate() {
+            held.hold(&given(job as u8, token));
+        }
         (queue, held)
+    }
+
+    async fn extend(held: &mut Tokens) -> Vec<Lost> {
+        let (mut lost, asking) = held.extend();
+        lost.extend(held.extended(asking.await));
+        lost
     }
 
     #[tokio::test(start_paused = true)]
@@ -172,10 +235,10 @@ mod tests {
         let (queue, mut held) = holding(&["good", "bad"]);
         for _ in 0..3 {
             tokio::time::sleep(Duration::from_secs(3)).await;
-            assert!(held.extend().await.is_empty());
+            assert!(extend(&mut held).await.is_empty());
         }
         tokio::time::sleep(Duration::from_secs(3)).await;
-        let lost = held.extend().await;
+        let lost = extend(&mut held).await;
         assert_eq!(lost, [(Stage::Shape, JobId([1; 16]), AckToken("bad".to_owned()))]);
         queue.said();
         held.give_all_back().await;
@@ -198,8 +261,19 @@ mod tests {
     async fn a_token_that_is_already_too_old_is_not_extended_again() {
         let (queue, mut held) = holding(&["good"]);
         tokio::time::sleep(Times::PRODUCTION.ack_wait).await;
-        assert_eq!(held.extend().await.len(), 1);
+        assert_eq!(extend(&mut held).await.len(), 1);
         assert!(queue.said().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_newer_delivery_ends_an_older_token_at_once_or_once_its_worker_has_declined_it() {
+        let (queue, mut held) = holding(&["good-1", "good-2"]);
+        held.show(&AckToken("good-2".to_owned()), true);
+        held.hold(&given(1, "good-3"));
+        held.show(&AckToken("good-2".to_owned()), false);
+        held.hold(&given(0, "good-4"));
+        held.give_all_back().await;
+        assert_eq!(queue.said(), ["good-3", "good-4"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,11 +5,14 @@ use crate::MemoryBroker;
 use crate::broker::locked;
 use async_trait::async_trait;
 use bytes::Bytes as Payload;
-use domain::{AckToken, Consumer, StreamSpec, TASKS, Timestamp, UPLOADS, subject_matches};
+use domain::{AckToken, Bytes, Consumer, StreamSpec, TASKS, Timestamp, UPLOADS, subject_matches};
 use ports::{Backlog, Delivery, PortError, PortResult, Put, Queue};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
+
+/// A queue of one process takes no more than this, whatever the stream's limit is.
+const QUEUE_BYTES_MAX: Bytes = Bytes::mib(512);
 
 /// A message in a work queue.
 struct Queued {
@@ -53,7 +56,7 @@ impl QueueState {
             return Ok(Put::AlreadyThere);
         }
         let bytes = self.bytes.entry(stream.name).or_default();
-        if *bytes + size > stream.bytes_max.0 {
+        if *bytes + size > stream.bytes_max.min(QUEUE_BYTES_MAX).0 {
             return Err(PortError::Unavailable(format!("stream {} is full", stream.name)));
         }
         *bytes += size;

@@ -38,17 +38,20 @@ impl HostMemory {
         line.split_whitespace().nth(1)?.parse().ok().map(Bytes::kib)
     }
 
-    /// The tightest limit of this process's groups, with what that group uses.
+    /// The limit of this process's groups that leaves least, with what its group uses. The smallest limit is
+    /// not always the tightest: a group above may be nearly full of others.
     fn group_limit(&self) -> Option<(Bytes, Bytes)> {
         let own = fs::read_to_string(self.proc.join("self/cgroup")).ok()?;
         let path = own.lines().find_map(|line| line.strip_prefix("0::"))?.trim_start_matches('/');
         let group = self.cgroups.join(path);
         let groups = group.ancestors().take_while(|group| group.starts_with(&self.cgroups));
-        let limits = groups.filter_map(|group| Some((read_number(group, "memory.max")?, group.to_owned())));
-        let (limit, group) = limits.min_by_key(|(limit, _)| *limit)?;
-        let current = read_number(&group, "memory.current").unwrap_or_default();
-        let cache = inactive_file(&group).unwrap_or_default();
-        Some((limit, current.saturating_sub(cache)))
+        let limits = groups.filter_map(|group| {
+            let limit = read_number(group, "memory.max")?;
+            let current = read_number(group, "memory.current").unwrap_or_default();
+            let cache = inactive_file(group).unwrap_or_default();
+            Some((limit, current.saturating_sub(cache)))
+        });
+        limits.min_by_key(|(limit, current)| (limit.saturating_sub(*current), *limit))
     }
 }
 
@@ -135,6 +138,20 @@ mod tests {
         ]);
         let reading = host.reading(&[]).await.expect("a machine");
         assert_eq!((reading.total_bytes, reading.used_bytes), (Bytes::mib(4), Bytes::mib(2)));
+    }
+
+    #[tokio::test]
+    async fn a_group_above_that_others_have_filled_is_tighter_than_a_smaller_limit() {
+        let (_root, host) = machine(&[
+            MEMINFO,
+            ("proc/self/cgroup", "0::/a/b\n"),
+            ("cgroup/a/b/memory.max", "2097152\n"),
+            ("cgroup/a/b/memory.current", "0\n"),
+            ("cgroup/a/memory.max", "4194304\n"),
+            ("cgroup/a/memory.current", "3145728\n"),
+        ]);
+        let reading = host.reading(&[]).await.expect("a machine");
+        assert_eq!((reading.total_bytes, reading.used_bytes), (Bytes::mib(4), Bytes::mib(3)));
     }
 
     #[tokio::test]

@@ -94,6 +94,22 @@ async fn tokens_of_a_worker_that_answers_nothing_at_all_are_dropped_and_delivere
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_that_is_gone_when_it_is_to_be_stopped_may_have_begun_so_that_its_tokens_are_dropped() {
+    let bench = Bench::new();
+    let (mut gone, mut other) = (bench.worker("a").await, bench.worker("b").await);
+    let _planner = bench.planner("one");
+    let job = bench.put(1, 0, Class::Normal).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    gone.offer(1).await;
+    let asked = gone.asked().await;
+    drop(gone);
+    other.offer(1).await;
+    let again = other.asked().await;
+    assert_eq!((again.batch.tasks[0].task.job, again.batch.tasks[0].delivery), (job, 2));
+    assert_ne!(again.batch.tasks[0].ack_token, asked.batch.tasks[0].ack_token);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_gone_workers_batch_goes_to_another_at_once() {
     let bench = Bench::new();
     let gone = bench.worker("a").await;
@@ -210,4 +226,21 @@ async fn a_drained_planner_gives_its_window_and_its_lease_back_at_once() {
     let taken = bench.ports.queue.take(&consumer(0, Class::Normal), 4, Duration::from_millis(1)).await;
     assert_eq!(taken.expect("a queue").len(), 4);
     assert_eq!(bench.ports.boards.read(&LEASE, "planner.0").await.expect("a board"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drained_planner_gives_back_what_a_worker_declines_meanwhile() {
+    let bench = Bench::new();
+    let mut worker = bench.worker("a").await;
+    let planner = bench.planner("one");
+    bench.put(1, 0, Class::Normal).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    worker.offer(1).await;
+    let asked = worker.asked().await;
+    planner.shutdown.cancel();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    worker.refuse(&asked, 15, RefusedReason::Memory).await;
+    planner.drain().await;
+    let taken = bench.ports.queue.take(&consumer(0, Class::Normal), 4, Duration::from_millis(1)).await;
+    assert_eq!(taken.expect("a queue").len(), 1);
 }
