@@ -4,10 +4,12 @@
 //! A lane is held from acceptance until the last item is computed. Every task's clock starts at acceptance,
 //! so for tasks i of a batch, whether they were computed together or one after the other:
 //! ```text
+//! lead_i  = fetch_i + load_i + wait_i                         until item i begins
 //! fetch   = max_i fetch_i                                     all inputs are there
-//! load    = min_i (fetch_i + load_i) - fetch                  until the first item begins: runner's start
-//! compute = max_i (fetch_i + load_i + compute_i) - min_i (fetch_i + load_i)
+//! load    = min_i lead_i - fetch                              until the first item begins: runner's start
+//! compute = max_i (lead_i + compute_i) - min_i lead_i
 //! ```
+//! Tasks that were not computed (committed before, cancelled, given back) count for `fetch` alone.
 
 use domain::{BatchId, DeviceClass, EngineVersion, Stage, TaskEnd, Timestamp, Timing, WorkerId};
 use std::collections::{BTreeMap, VecDeque};
@@ -57,12 +59,16 @@ impl BatchSeen {
 
     fn hear(&mut self, timing: &Timing) {
         let phases = &timing.phases;
-        let began_us = phases.fetch_us.saturating_add(phases.load_us);
+        let began_us = phases.fetch_us.saturating_add(phases.load_us).saturating_add(phases.wait_us);
         self.heard = self.heard.saturating_add(1);
         self.committed += u32::from(timing.end == TaskEnd::Committed);
         self.fetched_us = self.fetched_us.max(phases.fetch_us);
-        self.began_us = self.began_us.min(began_us);
-        self.ended_us = self.ended_us.max(began_us.saturating_add(phases.compute_us));
+        if !timing.engine.name.is_empty() {
+            self.began_us = self.began_us.min(began_us);
+            self.ended_us = self.ended_us.max(began_us.saturating_add(phases.compute_us));
+            self.engine = timing.engine.clone();
+            self.precision.clone_from(&timing.precision);
+        }
         self.at = self.at.max(timing.at);
     }
 
@@ -73,7 +79,7 @@ impl BatchSeen {
 
     /// Until the first item began.
     pub(crate) fn load_us(&self) -> u64 {
-        self.began_us.saturating_sub(self.fetched_us)
+        self.began_us.min(self.ended_us).saturating_sub(self.fetched_us)
     }
 
     /// All items.

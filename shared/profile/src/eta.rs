@@ -213,7 +213,7 @@ impl EtaModel {
         }
         let of = |phase: Phase| us(timing.phases.of(phase));
         let wait_us = of(Phase::Queued).saturating_add(of(Phase::Planned));
-        let lead_us = of(Phase::Fetch).saturating_add(of(Phase::Load));
+        let lead_us = of(Phase::Fetch).saturating_add(of(Phase::Load)).saturating_add(of(Phase::Wait));
         let rest = [Phase::Compute, Phase::Store, Phase::Commit].map(of);
         let work_us = rest.into_iter().fold(lead_us, u64::saturating_add);
         self.learn_own_speed(timing, kind, work_us);

@@ -248,5 +248,5 @@ async fn an_edited_default_makes_no_second_job_of_an_upload() {
 async fn a_size_without_a_format_that_has_one_is_refused() {
     let world = World::new().await;
     let detail = problem(world.post("/api/jobs?formats=glb&size-mm=50", "p").await, 422, "bad-recipe").await;
-    assert!(detail.contains("no meaning without stl"), "{detail}");
+    assert!(detail.contains("no meaning without stl, ply"), "{detail}");
 }

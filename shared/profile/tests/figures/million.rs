@@ -50,6 +50,7 @@ fn timing(n: u64) -> Timing {
         compute_us,
         store_us: 3_000 + chance(n + 4),
         commit_us: 5_000 + chance(n + 5),
+        ..PhaseTimes::default()
     };
     let span = |name: &&str| SpanTime { name: (*name).to_owned(), us: compute_us / 4 };
     Timing {
