@@ -1,15 +1,10 @@
 //! Metrics of this process: the recorder, and its text for `/metrics`.
 
 use crate::refusal::{Outcome, Refusal};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use domain::metrics::{METRICS, MetricKind};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use std::time::Duration;
 
-/// Seconds: from a hop to a long stage.
-const SECONDS: [f64; 12] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0];
-/// Bytes: from a thumbnail to a GPU.
-const BYTES: [f64; 9] = [1e6, 1e7, 3e7, 1e8, 3e8, 1e9, 3e9, 1e10, 1e11];
-/// Items of a batch.
-const ITEMS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
 /// Measurements wait for this to be put into their buckets: they must not pile up where nobody asks.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -43,11 +38,14 @@ impl Metrics {
     }
 }
 
-fn builder() -> Result<PrometheusBuilder, metrics_exporter_prometheus::BuildError> {
-    PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
-        .set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), &BYTES)?
-        .set_buckets_for_metric(Matcher::Suffix("_items".to_owned()), &ITEMS)
+/// Every histogram of the table in its buckets; without them the recorder would make summaries of them.
+fn builder() -> Result<PrometheusBuilder, BuildError> {
+    METRICS.iter().try_fold(PrometheusBuilder::new(), |builder, metric| match metric.kind {
+        MetricKind::Histogram(bounds) => {
+            builder.set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), bounds)
+        }
+        MetricKind::Counter | MetricKind::Gauge => Ok(builder),
+    })
 }
 
 #[cfg(test)]
@@ -55,20 +53,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_measurement_has_buckets() {
+    fn every_histogram_has_buckets() {
         let recorder = builder().expect("good buckets").build_recorder();
+        let histograms = METRICS.iter().filter(|metric| matches!(metric.kind, MetricKind::Histogram(_)));
+        let names: Vec<&str> = histograms.map(|metric| metric.name).collect();
         metrics::with_local_recorder(&recorder, || {
-            for name in ["meshwright_batch_items", "meshwright_stage_seconds", "meshwright_batch_bytes"] {
-                metrics::histogram!(name).record(3.0);
-            }
+            names.iter().for_each(|name| metrics::histogram!(*name).record(3.0));
         });
         let text = recorder.handle().render();
-        for line in [
-            "meshwright_batch_items_bucket{le=\"4\"} 1",
-            "meshwright_stage_seconds_bucket{le=\"3\"} 1",
-            "meshwright_batch_bytes_bucket{le=\"1000000\"} 1",
-        ] {
-            assert!(text.contains(line), "{line} is not in {text}");
+        assert!(names.contains(&domain::metrics::BATCH_ITEMS.name));
+        for name in names {
+            assert!(text.contains(&format!("{name}_bucket{{le=\"+Inf\"}} 1")), "{name}: {text}");
         }
     }
 }

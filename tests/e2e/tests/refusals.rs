@@ -117,7 +117,7 @@ async fn every_process_has_metrics_where_it_is_told_to() {
     child.wait_for_line("that it is ready", WITHIN, ready).await.expect("a line");
     let said: serde_json::Value = serde_json::from_str(child.stdout().trim()).expect("one object");
     let base = said["metrics"].as_str().expect("an address").to_owned();
-    for (path, part) in [("livez", "ok"), ("readyz", "ok"), ("metrics", "meshwright_")] {
+    for (path, part) in [("livez", "ok"), ("readyz", "ok"), ("metrics", "# TYPE ")] {
         let answer = reqwest::get(format!("{base}/{path}")).await.expect("an answer");
         assert!(answer.status().is_success(), "{path}: {}", answer.status());
         assert!(answer.text().await.expect("a text").contains(part), "{path}");
