@@ -27,10 +27,14 @@ pub fn broken_pictures() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         *byte ^= 0x5a;
     }
     let svg = br#"<svg xmlns="http://www.w3.org/2000/svg"><circle r="9"/></svg>"#.to_vec();
+    let opaque = DynamicImage::from(image::load_from_memory(&whole).expect("our own PNG").into_rgb8());
+    let (jpeg, webp) = (encoded(&opaque, ImageFormat::Jpeg), encoded(&opaque, ImageFormat::WebP));
     vec![
         ("empty.png", Vec::new(), "the file is empty"),
         ("text.png", b"this is no picture at all".to_vec(), "this is no picture; use png, jpeg or webp"),
         ("truncated.png", whole[..whole.len() / 2].to_vec(), "the picture cannot be read"),
+        ("truncated.jpg", jpeg[..jpeg.len() * 2 / 3].to_vec(), "the picture cannot be read"),
+        ("truncated.webp", webp[..webp.len() * 2 / 3].to_vec(), "the picture cannot be read"),
         ("header-only.png", whole[..24].to_vec(), "the picture cannot be read"),
         ("flipped.png", flipped, "the picture cannot be read"),
         ("gif.gif", b"GIF89a\x01\x00\x01\x00\x00\x00\x00;".to_vec(), "use png, jpeg or webp"),
