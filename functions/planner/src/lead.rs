@@ -80,7 +80,7 @@ pub(crate) async fn lead(
         ports,
         settings,
         tenants: limits.tenants.clone(),
-        core: Planner::new(limits, lease.epoch(), learned),
+        core: Planner::new(limits, lease.epoch(), learned.footprints),
         tokens: Tokens::new(ports.queue.clone(), settings.times),
         news: sender,
         refusals: refuse,
@@ -91,6 +91,7 @@ pub(crate) async fn lead(
         unkept: BTreeMap::new(),
         keeping: false,
     };
+    driver.core.remember(learned.strained);
     let mut extend = interval(settings.times.extend_every);
     let mut tick = interval(settings.times.renew_every);
     let mut look = interval(settings.times.offer_every);
@@ -280,6 +281,10 @@ impl Driver<'_> {
                 Decision::GiveBack(task) => self.tokens.give_back(task.ack_token),
                 Decision::Reject(task, reason) => self.reject(task, reason),
                 Decision::Learned(key, footprint) => drop(self.unkept.insert(key, footprint)),
+                Decision::Strained(stage, job, had) => {
+                    let boards = self.ports.boards.clone();
+                    self.calls.spawn(learned::keep_strained(boards, stage, job, had));
+                }
                 Decision::Desire { stage, workers } => {
                     tracing::debug!(%stage, workers, "desired");
                     telemetry::desire(stage, workers);

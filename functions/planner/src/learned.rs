@@ -1,6 +1,6 @@
-//! What was learned survives restarts: footprints on their board.
+//! What was learned survives restarts: footprints, and which tasks ran out of memory alone, on one board.
 
-use domain::FOOTPRINTS;
+use domain::{Bytes, FOOTPRINTS, JobId, Stage};
 use planning::{Footprint, FootprintKey};
 use ports::{Boards, Expect, PortResult};
 use serde::{Deserialize, Serialize};
@@ -17,12 +17,19 @@ struct Entry {
 /// Pause after a board did not answer.
 const LOAD_AGAIN: Duration = Duration::from_secs(1);
 
-/// All footprints; one that cannot be read is learned anew. An outage is waited out: a leader that begins
+/// What earlier terms have learned.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Learned {
+    pub(crate) footprints: BTreeMap<FootprintKey, Footprint>,
+    pub(crate) strained: Vec<(Stage, JobId, Bytes)>,
+}
+
+/// All of it; what cannot be read is learned anew. An outage is waited out: a leader that begins
 /// with nothing would soon write that over what is known.
 ///
 /// # Errors
 /// The broker denies it.
-pub(crate) async fn load(boards: &dyn Boards) -> PortResult<BTreeMap<FootprintKey, Footprint>> {
+pub(crate) async fn load(boards: &dyn Boards) -> PortResult<Learned> {
     let entries = loop {
         match boards.list(&FOOTPRINTS).await {
             Ok(entries) => break entries,
@@ -31,8 +38,42 @@ pub(crate) async fn load(boards: &dyn Boards) -> PortResult<BTreeMap<FootprintKe
         }
         tokio::time::sleep(LOAD_AGAIN).await;
     };
-    let read = |entry: &ports::Entry| serde_json::from_slice::<Entry>(&entry.value).ok();
-    Ok(entries.iter().filter_map(read).map(|entry| (entry.key, entry.footprint)).collect())
+    let mut learned = Learned::default();
+    for entry in &entries {
+        if let Ok(Entry { key, footprint }) = serde_json::from_slice(&entry.value) {
+            learned.footprints.insert(key, footprint);
+        } else if let Ok(Strained { stage, job, had_bytes }) = serde_json::from_slice(&entry.value) {
+            learned.strained.push((stage, job, had_bytes));
+        }
+    }
+    Ok(learned)
+}
+
+/// What is kept of a task that ran out of memory alone.
+#[derive(Serialize, Deserialize)]
+struct Strained {
+    stage: Stage,
+    job: JobId,
+    had_bytes: Bytes,
+}
+
+/// Where it is kept.
+fn strained_key(stage: Stage, job: JobId) -> String {
+    format!("strained.{stage}.{job}")
+}
+
+/// Keeps in mind that a task ran out of so much memory alone; forgets it for none. Losing it costs the task
+/// one more attempt.
+pub(crate) async fn keep_strained(boards: Arc<dyn Boards>, stage: Stage, job: JobId, had: Option<Bytes>) {
+    let key = strained_key(stage, job);
+    let kept = match had.map(|had_bytes| serde_json::to_vec(&Strained { stage, job, had_bytes })) {
+        Some(Ok(value)) => boards.write(&FOOTPRINTS, &key, value.into(), Expect::Anything).await.map(drop),
+        Some(Err(_)) => return,
+        None => boards.remove(&FOOTPRINTS, &key).await,
+    };
+    if let Err(error) = kept {
+        tracing::debug!(%job, %error, "keep what ran out of memory");
+    }
 }
 
 /// Keeps them, the latest of each key. Losing one costs a few small batches after a restart.
@@ -50,7 +91,7 @@ pub(crate) async fn keep(boards: Arc<dyn Boards>, learned: BTreeMap<FootprintKey
 mod tests {
     use super::*;
     use bytes::Bytes as Payload;
-    use domain::{BoardSpec, Bytes, DeviceClass, Stage, Times};
+    use domain::{BoardSpec, DeviceClass, Times};
     use embedded::MemoryBroker;
     use ports::{PortError, SystemClock, Write};
     use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -86,8 +127,14 @@ mod tests {
         let key = FootprintKey { stage: Stage::Shape, shape, engine, device_class };
         let mut footprint = Footprint::default();
         footprint.observe(2, Bytes::mib(100), Duration::from_secs(1));
-        let learned = BTreeMap::from([(key, footprint)]);
-        keep(boards.clone(), learned.clone()).await;
-        assert_eq!(load(&*boards).await, Ok(learned));
+        let footprints = BTreeMap::from([(key, footprint)]);
+        keep(boards.clone(), footprints.clone()).await;
+        let (ran_out, forgotten) = (JobId([1; 16]), JobId([2; 16]));
+        for job in [ran_out, forgotten] {
+            keep_strained(boards.clone(), Stage::Shape, job, Some(Bytes::mib(300))).await;
+        }
+        keep_strained(boards.clone(), Stage::Shape, forgotten, None).await;
+        let strained = vec![(Stage::Shape, ran_out, Bytes::mib(300))];
+        assert_eq!(load(&*boards).await, Ok(Learned { footprints, strained }));
     }
 }

@@ -210,6 +210,7 @@ mod tests {
             recipe: Recipe::default(),
             size_bytes: Bytes::ZERO,
             accepted_at: Timestamp(0),
+            deadline: None,
         };
         let (ack_token, at) = (AckToken(token.to_owned()), Timestamp(0));
         BatchTask { task, ack_token, delivery: 1, published_at: at, drawn_at: at }

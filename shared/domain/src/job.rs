@@ -86,6 +86,7 @@ impl JobRecord {
             recipe: self.recipe.clone(),
             size_bytes: self.upload.size_bytes,
             accepted_at: self.accepted_at,
+            deadline: None,
         }
     }
 }

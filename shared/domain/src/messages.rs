@@ -26,6 +26,10 @@ pub struct Task {
     pub size_bytes: Bytes,
     /// When the job was accepted.
     pub accepted_at: Timestamp,
+    /// When its result is of use at the latest, if that was said: of one tenant and class the nearest
+    /// deadline goes first, and one that cannot be met any more is rejected before its input is fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
 }
 
 impl Task {

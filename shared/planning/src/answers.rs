@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Tasks that are remembered as having run out of memory alone.
-const STRAINED_MAX: usize = 4096;
+pub(crate) const STRAINED_MAX: usize = 4096;
 
 impl Planner {
     pub(crate) fn offer_made(&mut self, now: Timestamp, offer: Offer) {
@@ -97,6 +97,7 @@ impl Planner {
         let key = self.engines.key(&first.task, &live.worker, &live.device_class);
         let in_batch = |job: &&JobId| live.batch.tasks.iter().any(|given| given.task.job == **job);
         let mut alone: Vec<JobId> = ended.ran_out.iter().filter(in_batch).copied().collect();
+        let mut done: Vec<(Stage, JobId)> = Vec::new();
         let footprint = self.footprints.entry(key.clone()).or_default();
         match ended.end {
             // Nothing was computed: nothing was measured.
@@ -106,31 +107,39 @@ impl Planner {
                     footprint.loaded(Duration::from_millis(ended.load_ms));
                 }
                 footprint.observe(ended.items, ended.peak_bytes, Duration::from_millis(ended.compute_ms));
-                for given in &live.batch.tasks {
-                    self.strained.remove(&(stage, given.task.job));
-                }
+                done.extend(live.batch.tasks.iter().map(|given| (stage, given.task.job)));
             }
             BatchEnd::OutOfMemory { at_items } => {
                 if alone.is_empty() && batch_of_one {
                     alone.push(first.task.job);
                 }
-                // The second time it is the task, not its key.
+                // The second time it is the task, not its key; and so it is if it ran out alone after its
+                // neighbours had shared the same reservation with it.
                 let again = alone.iter().any(|job| self.strained.contains_key(&(stage, *job)));
-                if !again {
+                let strange = at_items > 1 && !alone.is_empty() && footprint.is_measured();
+                if !again && !strange {
                     footprint.ran_out(at_items, ended.reserved_bytes, now);
                 }
                 for job in alone {
                     let had = self.strained.entry((stage, job)).or_default();
                     *had = ended.reserved_bytes.max(*had);
+                    self.decisions.push_back(Decision::Strained(stage, job, Some(*had)));
                 }
             }
             BatchEnd::RunnerLost | BatchEnd::DeviceLost | BatchEnd::Stopped => return,
         }
         self.decisions.push_back(Decision::Learned(key, footprint.clone()));
-        while self.strained.len() > STRAINED_MAX {
-            self.strained.pop_first();
-        }
+        let too_many = self.strained.len().saturating_sub(STRAINED_MAX);
+        done.extend(self.strained.keys().take(too_many));
+        done.into_iter().for_each(|place| self.forget_strained(place));
         self.look_at_facts(now, stage);
+    }
+
+    /// A task fits after all, or never will.
+    pub(crate) fn forget_strained(&mut self, (stage, job): (Stage, JobId)) {
+        if self.strained.remove(&(stage, job)).is_some() {
+            self.decisions.push_back(Decision::Strained(stage, job, None));
+        }
     }
 
     /// Sums up what the footprints say of a stage.

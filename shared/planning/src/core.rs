@@ -3,6 +3,7 @@
 //! Each event goes through the same phases, and each phase leaves a condition behind that is asserted:
 //! hear, expire, give back, cut, draw, desire.
 
+use crate::answers::STRAINED_MAX;
 use crate::cut::{Ask, Choice, Size};
 use crate::device::Standing;
 use crate::engines::Engines;
@@ -87,6 +88,13 @@ impl Planner {
         planner
     }
 
+    /// Which tasks ran out of memory alone, and of how much, as an earlier term has said.
+    pub fn remember(&mut self, strained: impl IntoIterator<Item = (Stage, JobId, Bytes)>) {
+        for (stage, job, had) in strained.into_iter().take(STRAINED_MAX) {
+            self.strained.insert((stage, job), had);
+        }
+    }
+
     /// Takes an event in and decides what follows from it.
     pub fn handle(&mut self, now: Timestamp, event: Event) {
         let memory_moved = !matches!(
@@ -127,7 +135,7 @@ impl Planner {
         let offers = self.offers.values().map(|standing| standing.until);
         let waits = Stage::ALL.into_iter().filter_map(|stage| {
             let line = self.lines.get(stage)?;
-            let old = line.oldest().filter(|_| self.room(stage) == 0).map(|since| since + hold_max);
+            let old = line.drawn_first().filter(|_| self.room(stage) == 0).map(|since| since + hold_max);
             let passed = line.passed().flat_map(|(since, _)| [since + patience, since + hold_max]);
             passed.filter(|due| *due > self.now).chain(old).min()
         });
@@ -275,6 +283,12 @@ impl Planner {
         let place = (stage, first.task.job);
         let withheld = |worker: &WorkerId| claims.get(worker).is_some_and(|of| *of != place);
         let ask = self.ask(now, &first, passed);
+        if let Some(reason) = ask.late(&self.offers) {
+            self.forget_strained(place);
+            let task = self.take_out(&first);
+            self.decisions.extend(task.map(|task| Decision::Reject(task, reason)));
+            return true;
+        }
         match ask.choose(&self.offers, withheld) {
             Choice::Place(worker, size) => {
                 // Who ran out of memory alone runs alone.
@@ -288,7 +302,7 @@ impl Planner {
                 self.strained = strained;
             }
             Choice::Never(reason) => {
-                self.strained.remove(&place);
+                self.forget_strained(place);
                 let task = self.take_out(&first);
                 self.decisions.extend(task.map(|task| Decision::Reject(task, reason)));
             }

@@ -190,6 +190,8 @@ impl Ask<'_> {
         let fuller = if fit.items < fit.full && comes_soon { saved } else { Duration::ZERO };
         let swap = if cold && self.runs { footprint.load_time().min(WAIT_MAX) } else { Duration::ZERO };
         let until = self.given.drawn_at + fuller.max(swap);
+        let slack = self.task().deadline.map(|deadline| deadline - footprint.time_late(fit.items));
+        let until = slack.map_or(until, |slack| until.min(slack));
         (self.now < until).then_some(until)
     }
 
@@ -232,6 +234,20 @@ impl Ask<'_> {
                 self.stage()
             )
         })
+    }
+
+    /// Why the task would be late wherever it ran now.
+    pub(crate) fn late(&self, offers: &Offers) -> Option<String> {
+        let deadline = self.task().deadline?;
+        let hosts = offers.values().filter(|place| place.hosts(self.stage()));
+        let soonest = hosts.map(|place| self.footprint(place).time(1)).min()?;
+        (self.now + soonest > deadline).then_some(())?;
+        let over = (self.now + soonest).since(deadline).as_secs_f64();
+        Some(format!(
+            "its deadline cannot be met: {} takes {:.1} s, and {over:.1} s are missing",
+            self.stage(),
+            soonest.as_secs_f64()
+        ))
     }
 
     /// The device that should be kept free for a task that was passed over for too long.

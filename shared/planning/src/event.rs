@@ -3,8 +3,8 @@
 use crate::footprint::Footprint;
 use crate::key::FootprintKey;
 use domain::{
-    AckToken, Batch, BatchEnded, BatchId, BatchTask, Consumer, JobId, Offer, Reading, RefusedReason, Stage,
-    TenantId, WorkerId,
+    AckToken, Batch, BatchEnded, BatchId, BatchTask, Bytes, Consumer, JobId, Offer, Reading, RefusedReason,
+    Stage, TenantId, WorkerId,
 };
 use std::time::Duration;
 
@@ -63,6 +63,8 @@ pub enum Decision {
     Reject(BatchTask, String),
     /// This footprint changed.
     Learned(FootprintKey, Footprint),
+    /// This task ran out of so much memory alone, or nothing is to be remembered of it any more.
+    Strained(Stage, JobId, Option<Bytes>),
     /// So many workers for this stage would finish what waits in time. Said when it changes.
     Desire {
         /// The stage.

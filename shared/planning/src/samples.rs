@@ -29,6 +29,7 @@ pub(crate) fn task(n: u64) -> Task {
         recipe: Recipe::default(),
         size_bytes: Bytes::kib(500),
         accepted_at: Timestamp(0),
+        deadline: None,
     }
 }
 

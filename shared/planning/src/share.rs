@@ -4,12 +4,12 @@
 //! it when it is refused, delivered again or set aside. No call here looks at more than the head of each
 //! line and the tasks that it moves.
 
-use crate::turns::Turns;
+use crate::turns::{Turns, due};
 use domain::{AckToken, BatchTask, Class, JobId, Stage, TenantId, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A task that waited this long counts as one class higher.
+/// A task that waited this long since it entered the queue counts as one class higher.
 pub(crate) const AGES_AFTER: Duration = Duration::from_secs(60);
 /// Most tasks of one tenant and class that are set aside because they fit nowhere now. Further ones block
 /// their own line, and nobody else's.
@@ -19,6 +19,7 @@ pub(crate) const ASIDE_MAX: usize = 32;
 struct Place {
     class: Class,
     tenant: TenantId,
+    due: Timestamp,
     arrival: u64,
 }
 
@@ -62,12 +63,13 @@ impl StageLine {
 
     fn put(&mut self, arrival: u64, given: BatchTask) {
         let (job, class, tenant) = (given.task.job, given.task.class, given.task.tenant.clone());
+        let due = due(&given.task);
         if let Some(aside) = self.aside.get_mut(&arrival) {
             *aside = given;
             return;
         }
         self.classes.entry(class).or_default().insert(arrival, given);
-        self.jobs.insert(job, Place { class, tenant, arrival });
+        self.jobs.insert(job, Place { class, tenant, due, arrival });
     }
 
     /// Tasks that wait, without those set aside.
@@ -92,7 +94,7 @@ impl StageLine {
 
     /// Takes a task out, wherever it waits.
     pub(crate) fn remove(&mut self, job: JobId) -> Option<BatchTask> {
-        let Place { class, tenant, arrival } = self.jobs.remove(&job)?;
+        let Place { class, tenant, due, arrival } = self.jobs.remove(&job)?;
         self.passed.remove(&job);
         if let Some(aside) = self.aside.remove(&arrival) {
             if let Some(count) = self.aside_of.get_mut(&(class, tenant)) {
@@ -100,7 +102,7 @@ impl StageLine {
             }
             return Some(aside);
         }
-        self.classes.get_mut(&class)?.remove(&tenant, arrival)
+        self.classes.get_mut(&class)?.remove(&tenant, (due, arrival))
     }
 
     /// Takes a task out if it waits under this token.
@@ -158,7 +160,7 @@ impl StageLine {
 
     /// Takes one task, whatever its turn; `seconds` of device time is what it costs its tenant.
     pub(crate) fn take_job(&mut self, job: JobId, seconds: f64) -> Vec<(u64, BatchTask)> {
-        let Some(Place { class, tenant, arrival }) = self.jobs.get(&job) else { return Vec::new() };
+        let Some(Place { class, tenant, arrival, .. }) = self.jobs.get(&job) else { return Vec::new() };
         let (class, tenant, arrival) = (*class, tenant.clone(), *arrival);
         let given = self.remove(job);
         if let Some(turns) = self.classes.get_mut(&class) {
@@ -206,16 +208,16 @@ impl StageLine {
 
     /// A task that waits here.
     pub(crate) fn find(&self, job: JobId) -> Option<&BatchTask> {
-        let Place { class, tenant, arrival } = self.jobs.get(&job)?;
+        let Place { class, tenant, due, arrival } = self.jobs.get(&job)?;
         let aside = self.aside.get(arrival);
-        aside.or_else(|| self.classes.get(class)?.find(tenant, *arrival))
+        aside.or_else(|| self.classes.get(class)?.find(tenant, (*due, *arrival)))
     }
 
     /// Takes out what was drawn at or before `until`, from the heads of the lines.
     pub(crate) fn take_old(&mut self, until: Timestamp) -> Vec<BatchTask> {
         let mut old = Vec::new();
         for turns in self.classes.values_mut() {
-            while let Some(given) = turns.take_oldest(until) {
+            for given in turns.take_drawn(until) {
                 self.jobs.remove(&given.task.job);
                 self.passed.remove(&given.task.job);
                 old.push(given);
@@ -224,9 +226,9 @@ impl StageLine {
         old
     }
 
-    /// When the oldest head of a line was drawn.
-    pub(crate) fn oldest(&self) -> Option<Timestamp> {
-        self.classes.values().filter_map(|turns| Some(turns.oldest()?.0)).min()
+    /// When the head of a line that is held here longest was drawn.
+    pub(crate) fn drawn_first(&self) -> Option<Timestamp> {
+        self.classes.values().filter_map(Turns::drawn_first).min()
     }
 }
 
@@ -302,6 +304,15 @@ mod tests {
         line.push(given(3, 0, Class::High, later));
         assert_eq!(line.best_class(NOW), Some(Class::High));
         assert_eq!(served(&mut line, later, 1.0), [1, 2, 3]);
+    }
+
+    #[test]
+    fn what_has_waited_in_the_queue_has_risen_when_it_is_drawn_at_last() {
+        let mut line = line(&[(1, 0, Class::High)]);
+        let old = BatchTask { published_at: NOW - AGES_AFTER * 2, ..given(2, 0, Class::Low, NOW) };
+        line.push(old);
+        assert_eq!(line.take_old(NOW - AGES_AFTER).len(), 0, "it is not held here that long");
+        assert_eq!(served(&mut line, NOW, 1.0), [2, 1]);
     }
 
     #[test]

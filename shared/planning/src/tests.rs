@@ -355,6 +355,42 @@ fn strangers_never_make_a_task_impossible_and_what_ran_out_is_remembered_when_it
 }
 
 #[test]
+fn what_ran_out_alone_in_an_earlier_term_is_not_tried_small_again() {
+    let (mut planner, batch) = running();
+    let end = BatchEnd::OutOfMemory { at_items: 1 };
+    let decisions = tell(&mut planner, NOW, ended(&batch, end, batch.bytes));
+    assert!(
+        decisions.contains(&Decision::Strained(Stage::Shape, job(1), Some(batch.bytes))),
+        "{decisions:?}"
+    );
+    let mut next = planner_of(1);
+    next.remember([(Stage::Shape, job(1), batch.bytes)]);
+    tell(&mut next, NOW, Event::OfferMade(offer("a", 16, 1)));
+    let (_, all) = proposals(&see(&mut next, NOW, normal(1))).remove(0);
+    assert!(all.why.starts_with("1 alone with all"), "{}", all.why);
+    let over = tell(&mut next, NOW, ended(&all, BatchEnd::Done, Bytes::gib(1)));
+    assert!(over.contains(&Decision::Strained(Stage::Shape, job(1), None)), "it fits after all");
+}
+
+#[test]
+fn a_task_whose_deadline_cannot_be_met_is_rejected_before_anything_is_done_for_it() {
+    let (mut planner, batch) = running();
+    let done = ended(&batch, BatchEnd::Done, Bytes::mib(50));
+    tell(&mut planner, NOW, done);
+    tell(&mut planner, NOW, Event::OfferMade(offer("a", 16, 1)));
+    let with = |n: u64, ms: u64| {
+        let mut given = normal(n);
+        given.task.deadline = Some(NOW + Duration::from_millis(ms));
+        given
+    };
+    // One takes a second.
+    let late = see(&mut planner, NOW, with(2, 900));
+    let reason = "its deadline cannot be met: shape takes 1.0 s, and 0.1 s are missing";
+    assert!(late.contains(&Decision::Reject(with(2, 900), reason.to_owned())), "{late:?}");
+    assert_eq!(proposals(&see(&mut planner, NOW, with(3, 1_100))).len(), 1);
+}
+
+#[test]
 fn all_consumers_of_a_stage_together_draw_no_more_than_two_rounds_and_one_task_each() {
     let mut planner = planner_of(20);
     let of = |n| Consumer::Tasks(Stage::Shape, Class::Normal, tenant(n));

@@ -4,7 +4,7 @@
 //! all who wait are in debt, each gets the same number of quanta. Between two tenants who both always wait,
 //! the device-seconds served therefore never differ by more than a quantum and one batch each.
 
-use domain::{BatchTask, TenantId, Timestamp};
+use domain::{BatchTask, Task, TenantId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Device-seconds that a tenant gets each turn. Small, so that a light tenant waits for little of another's
@@ -14,13 +14,18 @@ pub(crate) const QUANTUM_S: f64 = 0.25;
 /// What one tenant has waiting in a class.
 #[derive(Default)]
 struct Line {
-    /// By arrival.
-    tasks: BTreeMap<u64, BatchTask>,
+    /// By deadline, then by arrival.
+    tasks: BTreeMap<(Timestamp, u64), BatchTask>,
     /// Device-seconds that it may still use; below zero a debt, which outlives an empty line.
     balance_s: f64,
     in_ring: bool,
     /// Its head and those behind it wait until they are tried again: none of them has a turn.
     parked: bool,
+}
+
+/// When a task is due; never, if nobody has said.
+pub(crate) fn due(task: &Task) -> Timestamp {
+    task.deadline.unwrap_or(Timestamp(u64::MAX))
 }
 
 /// The lines of one class.
@@ -29,7 +34,7 @@ pub(crate) struct Turns {
     lines: BTreeMap<TenantId, Line>,
     /// Tenants in the order of their turns; those with nothing left drop out when their turn comes.
     ring: VecDeque<TenantId>,
-    /// When the head of each line was drawn.
+    /// When the head of each line entered the queue.
     heads: BTreeSet<(Timestamp, TenantId)>,
 }
 
@@ -37,9 +42,9 @@ impl Turns {
     /// Changes a line and keeps ring and heads in step.
     fn edit<R>(&mut self, tenant: &TenantId, change: impl FnOnce(&mut Line) -> R) -> R {
         let line = self.lines.entry(tenant.clone()).or_default();
-        let before = line.head().map(|given| given.drawn_at);
+        let before = line.head().map(|given| given.published_at);
         let result = change(line);
-        let after = line.head().map(|given| given.drawn_at);
+        let after = line.head().map(|given| given.published_at);
         if !line.in_ring && after.is_some() {
             line.in_ring = true;
             self.ring.push_back(tenant.clone());
@@ -57,15 +62,15 @@ impl Turns {
 
     pub(crate) fn insert(&mut self, arrival: u64, given: BatchTask) {
         let tenant = given.task.tenant.clone();
-        self.edit(&tenant, |line| line.tasks.insert(arrival, given));
+        self.edit(&tenant, |line| line.tasks.insert((due(&given.task), arrival), given));
     }
 
-    pub(crate) fn remove(&mut self, tenant: &TenantId, arrival: u64) -> Option<BatchTask> {
-        self.edit(tenant, |line| line.tasks.remove(&arrival))
+    pub(crate) fn remove(&mut self, tenant: &TenantId, place: (Timestamp, u64)) -> Option<BatchTask> {
+        self.edit(tenant, |line| line.tasks.remove(&place))
     }
 
-    pub(crate) fn find(&self, tenant: &TenantId, arrival: u64) -> Option<&BatchTask> {
-        self.lines.get(tenant)?.tasks.get(&arrival)
+    pub(crate) fn find(&self, tenant: &TenantId, place: (Timestamp, u64)) -> Option<&BatchTask> {
+        self.lines.get(tenant)?.tasks.get(&place)
     }
 
     /// The tenant's line has no turn until all are tried again.
@@ -95,15 +100,29 @@ impl Turns {
         self.heads.len()
     }
 
-    /// The head that was drawn first, and whose it is.
+    /// The head that has waited longest since it entered the queue, and whose it is.
     pub(crate) fn oldest(&self) -> Option<(Timestamp, &TenantId)> {
         self.heads.first().map(|(since, tenant)| (*since, tenant))
     }
 
-    /// Takes the oldest head if it was drawn at or before `until`.
-    pub(crate) fn take_oldest(&mut self, until: Timestamp) -> Option<BatchTask> {
-        let tenant = self.oldest().filter(|(since, _)| *since <= until)?.1.clone();
-        self.edit(&tenant, |line| line.tasks.pop_first()).map(|(_, given)| given)
+    /// When the head that is held here longest was drawn.
+    pub(crate) fn drawn_first(&self) -> Option<Timestamp> {
+        let tenants = self.heads.iter().filter_map(|(_, tenant)| self.lines.get(tenant)?.head());
+        tenants.map(|given| given.drawn_at).min()
+    }
+
+    /// Takes the heads that were drawn at or before `until`, and those behind them that were too.
+    pub(crate) fn take_drawn(&mut self, until: Timestamp) -> Vec<BatchTask> {
+        let tenants: Vec<TenantId> = self.heads.iter().map(|(_, tenant)| tenant.clone()).collect();
+        let mut taken = Vec::new();
+        for tenant in tenants {
+            self.edit(&tenant, |line| {
+                while let Some(head) = line.tasks.first_entry().filter(|head| head.get().drawn_at <= until) {
+                    taken.push(head.remove());
+                }
+            });
+        }
+        taken
     }
 
     /// Brings the tenant whose turn it is to the front.
@@ -151,9 +170,9 @@ impl Turns {
     pub(crate) fn take_first(&mut self, by_age: Option<&TenantId>, seconds: f64) -> Option<(u64, BatchTask)> {
         let tenant = by_age.cloned().or_else(|| self.turn())?;
         self.edit(&tenant, |line| {
-            let taken = line.tasks.pop_first()?;
+            let ((_, arrival), taken) = line.tasks.pop_first()?;
             line.balance_s -= seconds;
-            Some(taken)
+            Some((arrival, taken))
         })
     }
 
@@ -226,7 +245,7 @@ impl Line {
             if self.balance_s <= 0.0 {
                 return After::InDebt;
             }
-            let (arrival, given) = head.remove_entry();
+            let ((_, arrival), given) = head.remove_entry();
             self.balance_s -= seconds;
             taken.push((arrival, given));
         }
@@ -294,11 +313,23 @@ mod tests {
     }
 
     #[test]
+    fn of_one_tenant_the_nearest_deadline_goes_first_and_then_arrival() {
+        let mut turns = turns(1, 4);
+        for (n, deadline) in [(7, 500), (8, 90), (9, 500)] {
+            let mut given = given(n, 0, Class::Normal, NOW);
+            given.task.deadline = Some(Timestamp(deadline));
+            turns.insert(n, given);
+        }
+        let order: Vec<u64> = std::iter::from_fn(|| turns.take_first(None, 0.01)).map(|(n, _)| n).collect();
+        assert_eq!(order, [8, 7, 9, 0, 1, 2, 3]);
+    }
+
+    #[test]
     fn an_empty_line_does_not_pay_a_debt_and_does_not_save() {
         let mut turns = turns(2, 3);
         turns.take_first(None, 10.0);
-        turns.remove(&tenant(0), 2);
-        turns.remove(&tenant(0), 4);
+        turns.remove(&tenant(0), (Timestamp(u64::MAX), 2));
+        turns.remove(&tenant(0), (Timestamp(u64::MAX), 4));
         // The other one is served meanwhile; who owes 10 s does not come back with a full purse.
         turns.take_first(None, 1.0);
         turns.insert(9, given(9, 0, Class::Normal, NOW));

@@ -7,7 +7,10 @@ use crate::lane::{ItemEnd, ItemSay, Lane, LaneReport, Work};
 use crate::stall::Stalls;
 use crate::steps::{Fetch, Look, Steps};
 use crate::timing::Moment;
-use domain::{Batch, BatchEnd, BatchEnded, Bytes, DeviceClass, ENDED_SUBJECT, EventKind, Phase, WorkerId};
+use domain::{
+    Batch, BatchEnd, BatchEnded, Bytes, DeviceClass, ENDED_SUBJECT, EngineVersion, EventKind, JobId, Phase,
+    WorkerId,
+};
 use ports::{PortError, PortResult};
 use stage::Input;
 use std::collections::BTreeSet;
@@ -26,6 +29,19 @@ pub(crate) struct BatchRun {
     pub(crate) stalls: Arc<Mutex<Stalls>>,
     /// The runner's peak, once the lane has reported.
     pub(crate) peak: watch::Sender<Option<Bytes>>,
+    /// What the planner is told of the computing.
+    pub(crate) measured: Mutex<Measured>,
+}
+
+/// What a batch's items say of its computing, for the planner to learn from.
+#[derive(Default)]
+pub(crate) struct Measured {
+    /// Items that came to an end in the runner.
+    items: u32,
+    engine: EngineVersion,
+    precision: String,
+    /// Jobs whose items ran out of the whole reservation alone.
+    ran_out: Vec<JobId>,
 }
 
 /// What S2 and S3 find of a task.
@@ -85,8 +101,9 @@ pub(crate) async fn run(run: Arc<BatchRun>, seat: Seat, release: impl FnOnce(Lan
     let was_stopped = report.is_none();
     let report = report.unwrap_or_default();
     run.peak.send_replace(Some(report.peak));
+    // The lane first: who hears of the end may ask for it at once.
+    release(lane, report.clone());
     tell_end(&run, &report, was_stopped, began).await;
-    release(lane, report);
     finish::leave(&run, left).await;
     while finishing.join_next().await.is_some() {}
 }
@@ -206,10 +223,18 @@ async fn take(
         ItemSay::Spent(spent) => {
             item.clock.marks.computed_at = run.steps.ports.clock.now();
             item.clock.add(&spent);
+            if !spent.engine.name.is_empty() {
+                let mut measured = run.measured.lock().expect("plain words");
+                measured.items += 1;
+                (measured.engine, measured.precision) = (spent.engine.clone(), spent.precision.clone());
+            }
             item.spent = spent;
         }
         ItemSay::Ended(end) => {
             if let Some(item) = slot.take() {
+                if matches!(end, ItemEnd::OutOfMemory) {
+                    run.measured.lock().expect("plain words").ran_out.push(job);
+                }
                 if matches!(end, ItemEnd::Files { .. }) {
                     let computed = item.spent.phases.of(Phase::Compute);
                     run.stalls.lock().expect("plain spans").see(stage, computed);
@@ -229,19 +254,20 @@ async fn tell_end(run: &BatchRun, report: &LaneReport, was_stopped: bool, began:
         LaneReport { deaths: 1.., .. } => BatchEnd::RunnerLost,
         _ => BatchEnd::Done,
     };
+    let measured = std::mem::take(&mut *run.measured.lock().expect("plain words"));
     let ended = BatchEnded {
         batch: run.batch.id,
         worker: run.worker.clone(),
         device_class: run.device_class.clone(),
         stage: run.batch.stage,
         end,
-        items: run.batch.tasks.len() as u32,
+        items: measured.items,
         peak_bytes: report.peak,
         reserved_bytes: run.batch.bytes,
-        compute_ms: began.elapsed().as_millis() as u64,
-        ran_out: Vec::new(),
-        engine: domain::EngineVersion::default(),
-        precision: String::new(),
+        compute_ms: began.elapsed().saturating_sub(report.load).as_millis() as u64,
+        ran_out: measured.ran_out,
+        engine: measured.engine,
+        precision: measured.precision,
         load_ms: report.load.as_millis() as u64,
     };
     crate::telemetry::count_batch(&ended);

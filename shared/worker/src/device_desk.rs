@@ -350,6 +350,7 @@ mod tests {
             recipe: Recipe::default(),
             size_bytes: Bytes::ZERO,
             accepted_at: Timestamp(0),
+            deadline: None,
         };
         let (ack_token, at) = (AckToken(format!("token-{id}")), Timestamp(0));
         let tasks = vec![BatchTask { task, ack_token, delivery: 1, published_at: at, drawn_at: at }];

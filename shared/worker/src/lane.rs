@@ -76,7 +76,7 @@ pub struct LaneReport {
     pub peak: Bytes,
     /// The runner's size before its last batch; zero when it did not come to an end.
     pub warm: Bytes,
-    /// Out-of-memory deaths: the number of unfinished items at the first.
+    /// Out-of-memory deaths: the number of items that were with the runner at the first, finished or not.
     pub out_of_memory_at: Option<u32>,
     /// Other deaths.
     pub deaths: u32,
@@ -238,7 +238,7 @@ async fn judge(stop: Stop, items: &mut Items<'_>, work: &Work, report: &mut Lane
         }
         Stop::OutOfMemory => {
             let left = items.left();
-            report.out_of_memory_at.get_or_insert(left as u32);
+            report.out_of_memory_at.get_or_insert(items.group().len() as u32);
             report.peak = report.peak.max(work.reservation);
             if items.is_alone() {
                 items.end(items.first(), ItemEnd::OutOfMemory).await;

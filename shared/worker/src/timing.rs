@@ -82,6 +82,7 @@ mod tests {
             recipe: Recipe::default(),
             size_bytes: Bytes::ZERO,
             accepted_at: Timestamp(0),
+            deadline: None,
         };
         let (published_at, drawn_at) = (Timestamp(1_000), Timestamp(1_030));
         BatchTask { task, ack_token: AckToken("token".to_owned()), delivery: 1, published_at, drawn_at }

@@ -176,6 +176,7 @@ impl Worker {
             accepted: Moment { at: self.ports.clock.now(), instant: Instant::now() },
             stalls: self.stalls.clone(),
             peak: watch::channel(None).0,
+            measured: std::sync::Mutex::default(),
             batch,
         });
         let release = move |lane, report| {

@@ -73,6 +73,7 @@ async fn publish_alone(queue: &dyn Queue, count: usize) -> Result<Vec<Duration>>
             recipe: Recipe::default(),
             size_bytes: domain::Bytes::kib(100),
             accepted_at: SystemClock.now(),
+            deadline: None,
         };
         let body = serde_json::to_vec(&task)?.into();
         let began = Instant::now();

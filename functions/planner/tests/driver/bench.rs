@@ -123,6 +123,7 @@ impl Bench {
             recipe: Recipe::default(),
             size_bytes: Bytes::kib(100),
             accepted_at: self.ports.clock.now(),
+            deadline: None,
         };
         let body = serde_json::to_vec(&task).expect("a task").into();
         self.ports.queue.put_if_absent(&task_subject(&task), body).await.expect("room");

@@ -46,6 +46,7 @@ impl Job {
             recipe: Recipe { engine: Engine::Inflate, quality: self.quality, ..Recipe::default() },
             size_bytes: Bytes::kib(500),
             accepted_at: Timestamp(0),
+            deadline: None,
         }
     }
 }

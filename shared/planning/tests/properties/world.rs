@@ -270,7 +270,7 @@ impl World {
                 self.leave(&given, Left::Rejected);
                 self.rejected.insert((given.task.stage, given.task.job), reason);
             }
-            Decision::Learned(..) | Decision::Desire { .. } => {}
+            Decision::Learned(..) | Decision::Strained(..) | Decision::Desire { .. } => {}
         }
     }
 

@@ -75,7 +75,9 @@ async fn what_lacks_memory_alone_says_so_in_its_marker_and_goes_back() {
     let world = World::new().await;
     let task = world.upload("lack").await;
     let batch = world.run(world.draw_again(&[task.clone()]).await).await;
-    assert_eq!(world.ended(batch).await.end, BatchEnd::OutOfMemory { at_items: 1 });
+    let ended = world.ended(batch).await;
+    assert_eq!(ended.end, BatchEnd::OutOfMemory { at_items: 1 });
+    assert_eq!((ended.ran_out.len(), ended.items), (1, 0), "the planner learns whose item it was");
     assert_eq!(world.timing(task.job).await.end, TaskEnd::OutOfMemory);
     let marker = world.text(&world.artifacts(&task).await[0]).await;
     assert!(marker.contains("with 256.0 MiB reserved"), "{marker}");
