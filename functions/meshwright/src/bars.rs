@@ -150,7 +150,8 @@ mod tests {
 
     #[test]
     fn a_job_without_a_name_is_told_by_its_id_and_key() {
-        let kind = EventKind::Accepted { bucket: "uploads".to_owned(), key: "a.png".to_owned() };
+        let kind =
+            EventKind::Accepted { bucket: "uploads".to_owned(), key: "a.png".to_owned(), upload: None };
         let event = Event { job: JobId([1; 16]), life: Life(0), at: Timestamp(1), kind };
         let line = Bars::lines(false).line(&event);
         assert_eq!(line, Some(format!("{}: accepted a.png", event.job)));

@@ -395,7 +395,8 @@ mod tests {
     #[test]
     fn a_gateway_listens_outside_only_with_a_token_that_nobody_guesses() {
         let check = |token: Option<&str>, address: &str, expect: Option<&str>| {
-            let config = GatewayConfig { token: token.map(|token| Secret(token.to_owned())) };
+            let config =
+                GatewayConfig { token: token.map(|token| Secret(token.to_owned())), ..Default::default() };
             let found = config.may_listen(address.parse().expect("an address"));
             match (found, expect) {
                 (Ok(()), None) => {}

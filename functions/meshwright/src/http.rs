@@ -237,7 +237,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_broken_stream_goes_on_where_it_broke() {
-        let accepted = EventKind::Accepted { bucket: "b".to_owned(), key: "k".to_owned() };
+        let accepted = EventKind::Accepted { bucket: "b".to_owned(), key: "k".to_owned(), upload: None };
         let bodies = vec![sse(7, accepted), String::new(), sse(9, EventKind::Finished)];
         let (client, gateway) = gateway(bodies).await;
         let mut heard = Vec::new();

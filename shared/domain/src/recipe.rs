@@ -288,7 +288,10 @@ fn word<T: Copy>(name: &str, value: &str, known: &[(T, &str)]) -> Result<T, BadR
 }
 
 fn senseless_size() -> BadRecipe {
-    BadRecipe("size-mm has no meaning without stl, ply or 3mf; leave it out, or add one of them to formats".to_owned())
+    BadRecipe(
+        "size-mm has no meaning without stl, ply or 3mf; leave it out, or add one of them to formats"
+            .to_owned(),
+    )
 }
 
 /// The same value with all objects' fields in the order of their names.

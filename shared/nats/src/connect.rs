@@ -239,6 +239,7 @@ mod tests {
             client_cert_file: None,
             client_key_file: None,
             times: Times::PRODUCTION,
+            replicas: 1,
         };
         let check = async |config: Config, sentence: &str| {
             let refused = connect(config).await.err().map(|error| error.to_string()).unwrap_or_default();

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! stage       from its task's publication to the next one's, the last to the outcome
-//! queued      published -> accepted        fetch    accepted -> fetched       load   fetched -> started
+//! queued      published -> drawn           planned  drawn -> accepted       fetch  accepted -> fetched
+//! load        fetched -> started           (runner and turn)
 //! compute     started -> computed          store    computed -> stored        commit stored -> stage's end
 //! intake      accepted by ingest -> first task published: before the first stage
 //! ```
@@ -121,8 +122,11 @@ pub fn rebuild(
 fn of_stage(walk: &mut Walk, begin: Timestamp, manifest: &Manifest, until: Timestamp) -> StageProfile {
     let begins_us = since(begin, walk.at);
     let marks = &manifest.marks;
+    // An older worker did not say when the planner had drawn it.
+    let drawn_at = if marks.drawn_at == Timestamp::default() { marks.accepted_at } else { marks.drawn_at };
     let ends = [
-        ("queued", marks.accepted_at),
+        ("queued", drawn_at),
+        ("planned", marks.accepted_at),
         ("fetch", marks.fetched_at),
         ("load", marks.started_at),
         ("compute", marks.computed_at),

@@ -71,7 +71,8 @@ async fn a_folder_of_pictures_becomes_a_folder_of_models_through_kill_9_and_a_se
     printed(&mut child).await.expect("its lines");
     child.signal(Signal::INT).expect("ctrl-C");
     assert!(child.wait(WITHIN).await.expect("an end").success());
-    let before: Vec<_> = glbs(&out).iter().map(|path| path.metadata().and_then(|m| m.modified()).ok()).collect();
+    let before: Vec<_> =
+        glbs(&out).iter().map(|path| path.metadata().and_then(|m| m.modified()).ok()).collect();
     child.restart().expect("a third start");
     let said = printed(&mut child).await.expect("its lines");
     let page = value(&said, "Page and HTTP API").expect("a page").to_owned();
@@ -82,7 +83,8 @@ async fn a_folder_of_pictures_becomes_a_folder_of_models_through_kill_9_and_a_se
     let jobs = jobs.await.expect("thirteen jobs");
     let ended = |what: &str| jobs.iter().filter(|job| job["state"] == what).count();
     assert_eq!((ended("done"), ended("rejected")), (12, 1), "{jobs:?}");
-    let after: Vec<_> = glbs(&out).iter().map(|path| path.metadata().and_then(|m| m.modified()).ok()).collect();
+    let after: Vec<_> =
+        glbs(&out).iter().map(|path| path.metadata().and_then(|m| m.modified()).ok()).collect();
     assert_eq!(before, after);
 }
 

@@ -203,7 +203,9 @@ async fn requests_at_once_get_their_own_answers(on: Subject<'_>) {
 
 async fn the_first_answer_counts(on: Subject<'_>) {
     let (one, two) = (listen(on.wire, "conform.first").await, listen(on.wire, "conform.first").await);
-    let both = async { drop(join(echo(on.wire, one, "one"), echo(on.wire, two, "two")).await) };
+    let both = async {
+        join(echo(on.wire, one, "one"), echo(on.wire, two, "two")).await;
+    };
     let asking = async {
         for n in 0..10 {
             let answer = ask(on.elsewhere, "conform.first", n.to_string(), PATIENCE).await;

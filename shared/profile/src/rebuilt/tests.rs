@@ -40,6 +40,7 @@ fn manifest(stage: Stage, marks: [u64; 6]) -> Manifest {
         marks: Marks {
             clock: "worker-a".to_owned(),
             published_at,
+            drawn_at: accepted_at,
             accepted_at,
             fetched_at,
             started_at,
