@@ -40,8 +40,8 @@ impl Tokens {
         Tokens { queue, times, held: BTreeMap::new(), newest: BTreeMap::new() }
     }
 
-    /// Begins to hold a fresh delivery. An older one of the same task is not ours any more: extending it would
-    /// extend the newer one, whoever has that by then.
+    /// Begins to hold a fresh delivery. An older one of the same task is not ours any more: extending it
+    /// would extend the newer one, whoever has that by then.
     pub(crate) fn hold(&mut self, given: &BatchTask) {
         let (stage, job) = (given.task.stage, given.task.job);
         let older = self.newest.insert((stage, job), given.ack_token.clone());

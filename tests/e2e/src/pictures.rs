@@ -1,4 +1,5 @@
-//! Pictures for tests: small and unusual ones that become models, and broken ones that must become rejections.
+//! Pictures for tests: small and unusual ones that become models, and broken ones that must become
+//! rejections.
 
 use image::{DynamicImage, ImageFormat, Rgba, RgbaImage};
 use std::io::Cursor;

@@ -227,8 +227,8 @@ fn noise(picture: &[u8]) -> f64 {
     (hasher.finish() % 2001) as f64 / 1000.0 - 1.0
 }
 
-/// Uploads whose preprocessing holds 48 MiB, and by this share of it more or less. They are of one size class, so
-/// that they share a footprint.
+/// Uploads whose preprocessing holds 48 MiB, and by this share of it more or less. They are of one size
+/// class, so that they share a footprint.
 async fn weighing(cluster: &Cluster, share: (f64, f64), count: usize) -> Result<Wanted> {
     let size = picture(0).len().ilog2();
     let fits = |picture: &[u8]| (share.0..share.1).contains(&noise(picture)) && picture.len().ilog2() == size;

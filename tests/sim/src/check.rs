@@ -57,9 +57,9 @@ where
     Visit { states: checker.unique_state_count(), depth: checker.max_depth(), violated }
 }
 
-/// From how many states no end can be reached although nothing more goes wrong and nobody wishes anything; and
-/// of how many. An end is a state in which nothing happens by itself and a sweep would change nothing; that every
-/// upload has its outcome there is a property of its own.
+/// From how many states no end can be reached although nothing more goes wrong and nobody wishes anything;
+/// and of how many. An end is a state in which nothing happens by itself and a sweep would change nothing;
+/// that every upload has its outcome there is a property of its own.
 pub fn stuck(world: &World) -> (usize, usize) {
     let mut known: HashMap<u64, usize> = HashMap::new();
     let (mut backwards, mut good): (Vec<Vec<usize>>, Vec<bool>) = (Vec::new(), Vec::new());

@@ -1,5 +1,5 @@
-//! The friendly copies of one key whose upload is replaced meanwhile, as `publish.rs` makes them: two versions,
-//! two files each, workers that die anywhere, the queue lost, somebody who cancels.
+//! The friendly copies of one key whose upload is replaced meanwhile, as `publish.rs` makes them: two
+//! versions, two files each, workers that die anywhere, the queue lost, somebody who cancels.
 //!
 //! An object's etag is its content here, as in stores that hash it: two puts of the same version look alike.
 

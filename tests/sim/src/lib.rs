@@ -1,8 +1,8 @@
-//! The protocol as models whose every state is visited: `protocol` is the way of an upload to its one outcome,
-//! `copies` the friendly copies of a key that is overwritten meanwhile, `check` walks through them.
+//! The protocol as models whose every state is visited: `protocol` is the way of an upload to its one
+//! outcome, `copies` the friendly copies of a key that is overwritten meanwhile, `check` walks through them.
 //!
-//! No code of the system runs here: the steps are those of crates ingest, worker and ports, retold. The README
-//! says which is which.
+//! No code of the system runs here: the steps are those of crates ingest, worker and ports, retold. The
+//! README says which is which.
 #![forbid(unsafe_code)]
 
 pub mod check;

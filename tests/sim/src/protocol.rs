@@ -1,9 +1,9 @@
 //! One job's whole way through a world that forgets, repeats and dies: who may do what, when, and what must
 //! hold in every state that they can bring about.
 //!
-//! `world` says how large and how hostile a world is, `state` what it consists of; `bucket` and `queue` are the
-//! two services; `ingest`, `worker`, `sweep`, `collector` and `people` the actors; `model` puts them together,
-//! `properties` judges.
+//! `world` says how large and how hostile a world is, `state` what it consists of; `bucket` and `queue` are
+//! the two services; `ingest`, `worker`, `sweep`, `collector` and `people` the actors; `model` puts them
+//! together, `properties` judges.
 
 pub mod bucket;
 pub mod collector;

@@ -1,5 +1,5 @@
-//! The state bucket: what it holds of one job, and the few ways to change it. A conditional create is one step
-//! here (assumption A1 of the protocol); everything that an actor does between two requests is another.
+//! The state bucket: what it holds of one job, and the few ways to change it. A conditional create is one
+//! step here (assumption A1 of the protocol); everything that an actor does between two requests is another.
 
 use super::{ATTEMPTS_MAX, LIVES, STAGES};
 

@@ -1,5 +1,5 @@
-//! The collector (step G), as `collect.rs` and `collect_plan.rs` take it: fix the ages by a LIST of `a/`, then
-//! LIST `m/`, then delete what the two say together.
+//! The collector (step G), as `collect.rs` and `collect_plan.rs` take it: fix the ages by a LIST of `a/`,
+//! then LIST `m/`, then delete what the two say together.
 
 use super::bucket::{JobState, Manifest};
 use super::state::{Expiry, Job, State};

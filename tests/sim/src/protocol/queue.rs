@@ -1,7 +1,7 @@
 //! The two work queues, as far as one job sees them: events of its upload, and at most one task per stage.
 //!
-//! Any message that is there may be delivered at any time and any number of times: an ack wait that passes needs
-//! no action of its own.
+//! Any message that is there may be delivered at any time and any number of times: an ack wait that passes
+//! needs no action of its own.
 
 use super::STAGES;
 

@@ -1,5 +1,5 @@
-//! The sweep (step R), as `sweep.rs` and `sweep_plan.rs` take it: LIST `j/`, then the uploads, then `m/`, then
-//! act on what was seen, however old that is by then.
+//! The sweep (step R), as `sweep.rs` and `sweep_plan.rs` take it: LIST `j/`, then the uploads, then `m/`,
+//! then act on what was seen, however old that is by then.
 
 use super::bucket::JobState;
 use super::ingest::Accept;
