@@ -51,6 +51,8 @@ where
         ) => PortError::Unavailable(text),
         (Some(401 | 403), _) => PortError::Denied(text),
         (Some(404), _) => PortError::Missing(text),
+        // Nothing was sent, and nothing would be: the caller asked for what cannot be said.
+        (None, _) if matches!(error, SdkError::ConstructionFailure(_)) => PortError::Invalid(text),
         (Some(408 | 409 | 429 | 500..), _) | (None, _) => PortError::Unavailable(text),
         (Some(_), _) => PortError::Invalid(text),
     }
