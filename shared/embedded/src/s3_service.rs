@@ -155,6 +155,14 @@ fn query(
     ListQuery { prefix: prefix.unwrap_or_default(), delimiter, after, max }
 }
 
+/// There are no versions here: the only one is called `null`.
+fn no_version(id: Option<&str>) -> S3Result<()> {
+    match id {
+        None | Some("" | "null") => Ok(()),
+        Some(_) => Err(s3_error!(NoSuchVersion)),
+    }
+}
+
 /// The answers of conditions on a read.
 fn check_read(
     object: &Description,
@@ -284,6 +292,7 @@ impl S3 for Service {
         request: S3Request<HeadObjectInput>,
     ) -> S3Result<S3Response<HeadObjectOutput>> {
         let input = request.input;
+        no_version(input.version_id.as_deref())?;
         let object = self.bucket(&input.bucket)?.describe(&input.key).ok_or_else(|| s3_error!(NoSuchKey))?;
         check_read(&object, input.if_match.as_ref(), input.if_none_match.as_ref())?;
         Ok(S3Response::new(HeadObjectOutput {
@@ -299,6 +308,7 @@ impl S3 for Service {
 
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let input = request.input;
+        no_version(input.version_id.as_deref())?;
         let found = self.bucket(&input.bucket)?.read(&input.key).await.map_err(internal)?;
         let (file, object) = found.ok_or_else(|| s3_error!(NoSuchKey))?;
         check_read(&object, input.if_match.as_ref(), input.if_none_match.as_ref())?;
