@@ -48,7 +48,7 @@ fn help_says_what_it_said() {
         let heading = format!("$ meshwright {}\n", arguments.join(" "));
         found.push_str(&format!("{heading}{}\n", said(&output).0));
     }
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/help.txt");
+    let golden = Path::new("tests/golden/help.txt");
     let expect = std::fs::read_to_string(&golden).unwrap_or_default();
     if found != expect {
         let written = Path::new(env!("CARGO_TARGET_TMPDIR")).join("help.txt");

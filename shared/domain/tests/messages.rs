@@ -15,7 +15,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 fn place(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/messages").join(name)
+    PathBuf::from("tests/golden/messages").join(name)
 }
 
 fn golden(name: &str) -> String {

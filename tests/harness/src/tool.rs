@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
@@ -19,7 +19,7 @@ pub fn tool(name: &str) -> Result<PathBuf> {
     if let Some(program) = found.get(name) {
         return Ok(program.clone());
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infra/tools.py");
+    let script = script()?;
     let asked = Command::new("python3")
         .arg(script)
         .args(["path", name])
@@ -31,4 +31,12 @@ pub fn tool(name: &str) -> Result<PathBuf> {
     let program = PathBuf::from(String::from_utf8(asked.stdout).context("read the path of the tool")?.trim());
     found.insert(name.to_owned(), program.clone());
     Ok(program)
+}
+
+/// The script of the checkout that this runs in. Not of the one that it was built in: a target folder may
+/// serve several.
+fn script() -> Result<PathBuf> {
+    let here = std::env::current_dir().context("read the current folder")?;
+    let script = here.ancestors().map(|folder| folder.join("infra/tools.py")).find(|file| file.is_file());
+    script.with_context(|| format!("{} lies in no checkout: no infra/tools.py is above it", here.display()))
 }

@@ -8,12 +8,17 @@ mod source;
 pub use manifest::{Manifest, crates};
 pub use source::{Source, sources};
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// The repository's root.
+/// The root of the repository that this runs in. Not of the one that it was built in: a target folder may serve
+/// several checkouts.
+///
+/// # Panics
+/// It does not run in a checkout.
 pub fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().nth(2).expect("this crate lies two folders below the root").to_owned()
+    let here = std::env::current_dir().expect("a current folder");
+    let root = here.ancestors().find(|folder| folder.join("rust-toolchain.toml").is_file());
+    root.expect("tests run in their crate's folder").to_owned()
 }
 
 /// A place where a rule is broken, and what to do.

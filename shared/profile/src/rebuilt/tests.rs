@@ -40,7 +40,7 @@ fn manifest(stage: Stage, marks: [u64; 6]) -> Manifest {
         marks: Marks {
             clock: "worker-a".to_owned(),
             published_at,
-            drawn_at: accepted_at,
+            drawn_at: Timestamp(accepted_at.0.saturating_sub(5).max(published_at.0)),
             accepted_at,
             fetched_at,
             started_at,
@@ -83,8 +83,15 @@ fn a_finished_job_is_told_from_its_record_manifests_and_outcome_alone() {
     assert_eq!(brief, expect);
     assert_eq!((profile.wall_us, profile.unaccounted_us, profile.complete), (1_500_000, 10_000, true));
     let parts: Vec<_> = profile.stages[2].parts.iter().map(|of| (of.name.as_str(), of.us / 1_000)).collect();
-    let expect =
-        [("queued", 200), ("fetch", 10), ("load", 0), ("compute", 300), ("store", 10), ("commit", 10)];
+    let expect = [
+        ("queued", 195),
+        ("planned", 5),
+        ("fetch", 10),
+        ("load", 0),
+        ("compute", 300),
+        ("store", 10),
+        ("commit", 10),
+    ];
     assert_eq!(parts, expect);
     assert_eq!(profile.metadata["engine.shape"], "plain 1");
     assert_eq!(
