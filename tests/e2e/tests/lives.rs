@@ -166,14 +166,14 @@ async fn a_runner_that_dies_in_a_batch_costs_one_item_an_attempt_and_its_neighbo
     let (size, runner) = in_a_batch_of(&cluster, 4).await.expect("a large batch");
     harness::kill(runner, Signal::KILL).expect("a runner");
     let ended = batch_ended(&mut ends, |ended| ended.end == BatchEnd::RunnerLost).await.expect("an end");
-    assert!(ended.items as usize == size && size >= 4, "{ended:?} of {size}");
+    // All but the one that it died in; all if it died between two items.
+    assert!(size >= 4 && (size - 1..=size).contains(&(ended.items as usize)), "{ended:?} of {size}");
     outcomes(&cluster, &wanted, WITHIN).await.expect("outcomes");
     let listed = ports::list_all(&*cluster.ports.store, &cluster.site.state, "a/").await.expect("a LIST");
     let marked = listed.iter().filter_map(|object| match parse_state_key(&object.key) {
         Some(StateKey::AttemptMarker(job, Stage::Preprocess, _)) => Some(job),
         _ => None,
     });
-    // None at all if it died between two items.
     let marked: BTreeSet<JobId> = marked.collect();
     assert!(marked.len() <= 1, "more than the item that was computed ran again: {marked:?}");
     check(&cluster, &wanted, WITHIN).await.expect("the oracle");
@@ -227,13 +227,13 @@ fn noise(picture: &[u8]) -> f64 {
     (hasher.finish() % 2001) as f64 / 1000.0 - 1.0
 }
 
-/// Uploads whose preprocessing holds 48 MiB, and by this share of it more or less. They are of one size
-/// class, so that they share a footprint.
+/// Uploads whose preprocessing holds 96 MiB (the least reservation fits one but not two), and by this share
+/// of it more or less. They are of one size class, so that they share a footprint.
 async fn weighing(cluster: &Cluster, share: (f64, f64), count: usize) -> Result<Wanted> {
     let size = picture(0).len().ilog2();
     let fits = |picture: &[u8]| (share.0..share.1).contains(&noise(picture)) && picture.len().ilog2() == size;
     let pictures: Vec<u32> = (1000..).filter(|n| fits(&picture(*n))).take(count).collect();
-    let load = "per-item=48MiB,noise-percent=100,start-ms=300";
+    let load = "per-item=96MiB,noise-percent=100,start-ms=300";
     let jobs = loaded(cluster, &pictures, Stage::Preprocess, load).await?;
     Ok(jobs.into_iter().map(|job| (job, Expect::Done)).collect())
 }

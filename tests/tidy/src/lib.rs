@@ -10,8 +10,8 @@ pub use source::{Source, sources};
 
 use std::path::PathBuf;
 
-/// The root of the repository that this runs in. Not of the one that it was built in: a target folder may serve
-/// several checkouts.
+/// The root of the repository that this runs in. Not of the one that it was built in: a target folder may
+/// serve several checkouts.
 ///
 /// # Panics
 /// It does not run in a checkout.
