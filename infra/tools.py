@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Installs the pinned tools that demo and tests need, each once, into a folder that survives between runs.
 
-    infra/tools.py install [NAME...]   install what is missing (what tests need, if none is named); silent when up to date
+    infra/tools.py install [NAME...]   install what is missing (all but those on request, if none is named); silent when up to date
     infra/tools.py path NAME           print where the tool is, installing it first if it is missing
     infra/tools.py list                name, version and state of each
     infra/tools.py clean               remove the installed tools, and nothing else
@@ -162,6 +162,7 @@ TOOLS = {
         "79794aee085cbbe64bfd0dee9e703aaff9802e5d1e9a31491e8f50f3cbc24253",
     ),
     # Without the service discoveries of clouds, which are most of their code: files and HTTP are enough.
+    # Three minutes from nothing for both, and one test needs them: built when it asks.
     "prometheus": Go(
         "github.com/prometheus/prometheus/cmd/prometheus",
         "v0.316.0",
