@@ -239,6 +239,14 @@ async fn every_rule_and_panel_has_data_from_a_real_run_and_the_right_alerts_fire
     promtool(&["check", "config"], &[config]).await.expect("a good configuration");
     let prometheus = Prometheus::start(&folder, cluster.http()).await.expect("Prometheus");
 
+    // What happened before the first scrape is no news to it.
+    let count = cluster.processes.len() + 2;
+    until("a scrape of every target", WITHIN, async || {
+        Ok(prometheus.shows(&format!("count(up == 1) == {count}")).await?.then_some(()))
+    })
+    .await
+    .expect("targets that answer");
+
     // A client that follows, for as long as its answer is held.
     let url = cluster.gateway_url().expect("an address");
     let _following = reqwest::get(format!("{url}/api/events")).await.expect("a stream of events");
