@@ -112,8 +112,10 @@ impl Prometheus {
             .arg("--web.listen-address=127.0.0.1:0")
             .folder(folder);
         let mut child = Child::spawn(spec)?;
-        let ready = |line: &str| line.contains("Listening on");
-        let line = child.wait_for_line("its address", READY_WITHIN, ready).await?;
+        let listening = |line: &str| line.contains("Listening on");
+        let line = child.wait_for_line("its address", READY_WITHIN, listening).await?;
+        let ready = |line: &str| line.contains("Server is ready to receive web requests");
+        child.wait_for_line("readiness", READY_WITHIN, ready).await?;
         let address = line.split("address=").nth(1).and_then(|rest| rest.split(' ').next());
         let url = format!("http://{}", address.with_context(|| format!("no address in {line:?}"))?);
         Ok(Prometheus { _child: child, url, http })
