@@ -1,14 +1,16 @@
 //! One follower for all clients: hears the events, folds them, and hands them on to whoever listens. Beside
-//! it, the dead letters, and the looks at the bucket that find what no event told.
+//! it, the timings, the dead letters, and the looks at the bucket that find what no event told.
 
 use crate::Gateway;
 use crate::index::{Index, Known};
 use crate::states::States;
+use crate::timings;
 use domain::{
-    DEAD, DeadLetter, EVENTS, Event, JOBS_PREFIX, JobId, MANIFESTS_PREFIX, StateKey, StreamSpec,
+    DEAD, DeadLetter, EVENTS, Event, JOBS_PREFIX, JobId, MANIFESTS_PREFIX, StateKey, StreamSpec, TIMINGS,
     parse_state_key,
 };
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use ports::{Logged, PortResult};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -38,19 +40,45 @@ pub(crate) enum Told {
     Anew,
 }
 
-/// What is known, and who hears what is new.
-pub(crate) struct Hub {
-    index: RwLock<Index>,
-    live: broadcast::Sender<Told>,
-    heard_to: watch::Sender<u64>,
+/// How far a log was heard.
+#[derive(Default)]
+pub(crate) struct HeardTo {
+    place: watch::Sender<u64>,
     /// What was waited for in vain is not waited for again.
     given_up: AtomicU64,
 }
 
+impl HeardTo {
+    pub(crate) fn get(&self) -> u64 {
+        *self.place.borrow()
+    }
+
+    pub(crate) fn set(&self, sequence: u64) {
+        self.place.send_replace(sequence);
+    }
+
+    /// Waits until the log is heard up to a place, or seems to have nothing there.
+    pub(crate) async fn catch_up(&self, sequence: u64) {
+        if sequence <= self.given_up.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut place = self.place.subscribe();
+        if timeout(CATCH_UP_MAX, place.wait_for(|place| *place >= sequence)).await.is_err() {
+            self.given_up.store(sequence, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What is known, and who hears what is new.
+pub(crate) struct Hub {
+    index: RwLock<Index>,
+    live: broadcast::Sender<Told>,
+    heard_to: HeardTo,
+}
+
 impl Default for Hub {
     fn default() -> Hub {
-        let (live, heard_to) = (broadcast::Sender::new(LAG_MAX), watch::Sender::new(0));
-        Hub { index: RwLock::default(), live, heard_to, given_up: AtomicU64::new(0) }
+        Hub { index: RwLock::default(), live: broadcast::Sender::new(LAG_MAX), heard_to: HeardTo::default() }
     }
 }
 
@@ -72,13 +100,7 @@ impl Hub {
 
     /// Waits until the log is heard up to a place, or seems to have nothing there.
     pub(crate) async fn catch_up(&self, sequence: u64) {
-        if sequence <= self.given_up.load(Ordering::Relaxed) {
-            return;
-        }
-        let mut heard_to = self.heard_to.subscribe();
-        if timeout(CATCH_UP_MAX, heard_to.wait_for(|heard_to| *heard_to >= sequence)).await.is_err() {
-            self.given_up.store(sequence, Ordering::Relaxed);
-        }
+        self.heard_to.catch_up(sequence).await;
     }
 
     /// From now on, everything that is new; and the place of the newest that is not (of a job, or of all).
@@ -106,36 +128,57 @@ impl Hub {
             index.hear(logged.sequence, &event);
             let _ = self.live.send(Told::Event(logged.sequence, Arc::new(event)));
         }
-        self.heard_to.send_replace(logged.sequence);
+        self.heard_to.set(logged.sequence);
     }
 }
 
 /// Follows everything until the gateway ends.
 pub(crate) async fn follow(gateway: Arc<Gateway>) {
-    let hear_events = each(&gateway, (&EVENTS, "event.>"), |logged| gateway.hub.hear(&logged));
-    let hear_letters = each(&gateway, (&DEAD, "dead.>"), |logged| {
+    let hear_events = each(&gateway, (&EVENTS, "event.>"), None, |logged| gateway.hub.hear(&logged));
+    let newest = Some(timings::TIMINGS_MAX as u64);
+    let hear_timings = each(&gateway, (&TIMINGS, "timing.>"), newest, |logged| gateway.timings.hear(&logged));
+    let hear_letters = each(&gateway, (&DEAD, "dead.>"), None, |logged| {
         if let Ok(letter) = serde_json::from_slice::<DeadLetter>(&logged.payload) {
             gateway.hub.write().hear_letter(&letter);
         }
     });
-    tokio::join!(hear_events, hear_letters, look(&gateway));
+    tokio::join!(hear_events, hear_letters, hear_timings, look(&gateway));
 }
 
-/// Everything in a log from its beginning, then live. The log itself goes on where it broke.
-async fn each(gateway: &Gateway, (log, filter): (&StreamSpec, &str), mut take: impl FnMut(Logged)) {
-    let mut messages = loop {
-        match gateway.ports.wire.follow(log, filter, 0).await {
-            Ok(messages) => break messages,
-            Err(error) => tracing::warn!(log = log.name, %error, "follow a log"),
+/// Everything in a log from its beginning, or its newest messages, then live. The log itself goes on where it
+/// broke.
+async fn each(
+    gateway: &Gateway,
+    log: (&StreamSpec, &str),
+    newest: Option<u64>,
+    mut take: impl FnMut(Logged),
+) {
+    let (name, mut messages) = loop {
+        match open(gateway, log, newest).await {
+            Ok(messages) => break (log.0.name, messages),
+            Err(error) => tracing::warn!(log = log.0.name, %error, "follow a log"),
         }
         sleep(OPEN_AGAIN).await;
     };
     while let Some(logged) = messages.next().await {
         match logged {
             Ok(logged) => take(logged),
-            Err(error) => tracing::debug!(log = log.name, %error, "follow a log"),
+            Err(error) => tracing::debug!(log = name, %error, "follow a log"),
         }
     }
+}
+
+async fn open(
+    gateway: &Gateway,
+    (log, filter): (&StreamSpec, &str),
+    newest: Option<u64>,
+) -> PortResult<BoxStream<'static, PortResult<Logged>>> {
+    let wire = &gateway.ports.wire;
+    let from = match newest {
+        Some(newest) => wire.last_sequence(log).await?.saturating_sub(newest),
+        None => 0,
+    };
+    wire.follow(log, filter, from).await
 }
 
 /// Looks at the bucket again and again; by the sweep's rule, so that a large one is not looked at all the

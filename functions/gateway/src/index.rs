@@ -88,6 +88,8 @@ pub(crate) struct Known {
     pub(crate) committed: BTreeSet<Stage>,
     /// Stage, fraction and phase of what runs.
     pub(crate) running: Option<(Stage, f32, String)>,
+    /// When that began to be computed, as far as events tell.
+    pub(crate) started_at: Timestamp,
     pub(crate) end: Option<End>,
     /// The bucket says that there is an outcome; which one is read when somebody asks.
     pub(crate) has_outcome: bool,
@@ -121,6 +123,13 @@ impl Known {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.end.is_some() || self.has_outcome
+    }
+
+    /// Where it is: the stage that runs, or the first that is not done; none when all are.
+    pub(crate) fn stage(&self) -> Option<Stage> {
+        let running = self.running.as_ref().map(|(stage, ..)| *stage);
+        let lacking = |stage: &Stage| !self.committed.contains(stage);
+        running.filter(lacking).or_else(|| Stage::ALL.into_iter().find(lacking))
     }
 
     /// How much of its way it has gone, 0 to 1.
@@ -200,8 +209,14 @@ impl Index {
             }
             // The log is read from its beginning: an old life's end is none.
             _ if event.life.0 < known.life => {}
-            EventKind::Started { stage } => known.running = Some((*stage, 0.0, "started".to_owned())),
+            EventKind::Started { stage } => {
+                known.running = Some((*stage, 0.0, "started".to_owned()));
+                known.started_at = event.at;
+            }
             EventKind::Progress { stage, fraction, phase } => {
+                if known.running.as_ref().is_none_or(|(running, ..)| running != stage) {
+                    known.started_at = event.at;
+                }
                 known.running = Some((*stage, *fraction, phase.clone()));
             }
             _ => known.end = End::told(event),
@@ -304,12 +319,6 @@ impl Index {
         found.sort_unstable_by(|a, b| b.cmp(a));
         let row = |(_, job): Place| Some((job, self.jobs.get(&job)?.clone()));
         (found.into_iter().filter_map(row).collect(), more)
-    }
-
-    /// Jobs that have not ended and were accepted before this one.
-    pub(crate) fn ahead(&self, job: JobId, seen_at: Timestamp) -> usize {
-        let before = |(of, known): &(&JobId, &Known)| (known.seen_at, **of) < (seen_at, job);
-        self.jobs.iter().filter(before).filter(|(_, known)| !known.has_ended()).count()
     }
 
     /// The median time until a job is done, as recent ones went. None for one that has ended.
@@ -429,7 +438,6 @@ mod tests {
         let rows = index.page(None, None, 3).0;
         let newest: Vec<JobId> = rows.into_iter().map(|(job, _)| job).collect();
         assert_eq!(newest, [job(199), job(197), job(195)]);
-        assert_eq!(index.ahead(job(5), Timestamp(1_005)), 2);
     }
 
     #[test]

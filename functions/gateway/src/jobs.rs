@@ -1,6 +1,7 @@
 //! Jobs, listed and shown: what the bucket says, with the moment that the events tell.
 
 use crate::Gateway;
+use crate::eta::{Outlook, Told};
 use crate::index::{End, Known, Shown};
 use crate::listing::{page, readable};
 use crate::problem::Problem;
@@ -13,6 +14,7 @@ use domain::{
 use futures::future::try_join_all;
 use ports::lives::find_record;
 use ports::{JobState, PortResult, list_all};
+use profile::Eta;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -126,6 +128,12 @@ pub(crate) struct Line {
     /// When its record was written; the list's order.
     seen_at_ms: Timestamp,
     stages: Vec<StageLine>,
+    /// Its place among the jobs that have not ended, in the order of acceptance, from 1; none once it has
+    /// ended.
+    queue_position: Option<usize>,
+    /// When it will be done, as measured tasks went; none once it has ended, and while a stage that it lacks
+    /// was never measured.
+    eta: Option<Eta>,
     /// Something of it in the bucket is not of this program.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     unreadable: bool,
@@ -197,7 +205,8 @@ pub(crate) struct Job {
     decided_at_ms: Option<Timestamp>,
     /// Jobs that were accepted before it and have not ended; none once it has.
     jobs_ahead: Option<usize>,
-    /// Median time until it is done, as recent jobs went; none while that is not known.
+    /// Median time until it is done: that of `eta`, or, before any task was measured, as recent jobs went;
+    /// none while neither is known.
     eta_p50_ms: Option<u64>,
     timings: Vec<StageTiming>,
     /// Its files that are still there.
@@ -212,11 +221,16 @@ pub(crate) async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<List>, Problem> {
     let page = page(&gateway, query.cursor.as_deref(), query.state, query.limit).await?;
-    let jobs = page.rows.iter().filter_map(|(job, known)| line(*job, known)).collect();
-    Ok(Json(List { jobs, next: page.next }))
+    let is_open = page.rows.iter().any(|(_, known)| !known.has_ended());
+    let outlook = if is_open { Some(Outlook::of(&gateway).await) } else { None };
+    let row = |(job, known): &(JobId, Known)| {
+        let told = outlook.as_ref().map(|outlook| outlook.job(*job, known, &[]));
+        line(*job, known, told.unwrap_or_default())
+    };
+    Ok(Json(List { jobs: page.rows.iter().filter_map(row).collect(), next: page.next }))
 }
 
-fn line(job: JobId, known: &Known) -> Option<Line> {
+fn line(job: JobId, known: &Known, told: Told) -> Option<Line> {
     let one = |stage: Stage| {
         let (state, fraction) = match &known.running {
             _ if known.committed.contains(&stage) => (StageState::Done, 1.0),
@@ -235,8 +249,36 @@ fn line(job: JobId, known: &Known) -> Option<Line> {
         fraction: known.fraction(),
         seen_at_ms: known.seen_at,
         stages: Stage::ALL.map(one).into(),
+        queue_position: told.queue_position,
+        eta: told.eta,
         unreadable: known.unreadable,
     })
+}
+
+/// What the bucket says of a job.
+pub(crate) struct Looked {
+    pub(crate) record: JobRecord,
+    pub(crate) state: JobState,
+    pub(crate) manifests: Vec<Manifest>,
+    pub(crate) outcome: Option<Outcome>,
+    /// Whether the outcome, if there is one, is of this program.
+    is_readable: bool,
+}
+
+impl Looked {
+    /// Reads it.
+    pub(crate) async fn at(gateway: &Gateway, job: JobId) -> Result<Looked, Problem> {
+        let record = record(gateway, job).await?;
+        let state = gateway.ledger.state(job).await?;
+        let (outcome, is_readable) = match state.has_outcome {
+            true => readable(gateway.ledger.outcome(job, state.life).await)?,
+            false => (None, true),
+        };
+        let manifests = state.committed.iter().map(|stage| gateway.ledger.manifest(job, *stage));
+        let manifests = try_join_all(manifests.map(async |read| readable(read.await))).await?;
+        let manifests = manifests.into_iter().filter_map(|(manifest, _)| manifest).collect();
+        Ok(Looked { record, state, manifests, outcome, is_readable })
+    }
 }
 
 /// `GET /api/jobs/{id}`: what the bucket says, with the moment that the events tell.
@@ -245,28 +287,20 @@ pub(crate) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<Job>, Problem> {
     let job = job_id(&id)?;
-    let record = record(&gateway, job).await?;
-    let state = gateway.ledger.state(job).await?;
-    let (outcome, is_readable) = match state.has_outcome {
-        true => readable(gateway.ledger.outcome(job, state.life).await)?,
-        false => (None, true),
-    };
-    let manifests = state.committed.iter().map(|stage| gateway.ledger.manifest(job, *stage));
-    let manifests = try_join_all(manifests.map(async |read| readable(read.await))).await?;
-    let manifests: Vec<Manifest> = manifests.into_iter().filter_map(|(manifest, _)| manifest).collect();
+    let Looked { record, state, manifests, outcome, is_readable } = Looked::at(&gateway, job).await?;
     let mut known = moment(&gateway, job, &state, outcome.as_ref());
     known.unreadable |= !is_readable;
     known.key = Some(record.upload.key.clone());
     if known.seen_at == Timestamp(0) {
         known.seen_at = record.accepted_at;
     }
-    let (jobs_ahead, left) = {
-        let (index, now) = (gateway.hub.read(), gateway.ports.clock.now());
-        let ahead = (!known.has_ended()).then(|| index.ahead(job, known.seen_at));
-        (ahead, index.left(&known, now))
-    };
+    let told = Outlook::of(&gateway).await.job(job, &known, &manifests);
+    let jobs_ahead = told.queue_position.map(|position| position - 1);
+    let by_pace = gateway.hub.read().left(&known, gateway.ports.clock.now());
+    let eta_p50_ms = told.eta.as_ref().map(|eta| eta.p50_ms);
+    let eta_p50_ms = eta_p50_ms.or(by_pace.map(|left| left.as_millis() as u64));
     let artifacts = files(&gateway, job, &manifests, known.has_ended()).await?;
-    let line = line(job, &known).ok_or_else(|| Problem::unavailable("the job is ending; ask again"))?;
+    let line = line(job, &known, told).ok_or_else(|| Problem::unavailable("the job is ending; ask again"))?;
     let decided_at_ms = outcome.as_ref().map(|outcome| outcome.decided_at);
     let published = match outcome.map(|outcome| outcome.ending) {
         Some(Ending::Done { files, .. }) => files,
@@ -283,7 +317,7 @@ pub(crate) async fn show(
         accepted_at_ms: record.accepted_at,
         decided_at_ms,
         jobs_ahead,
-        eta_p50_ms: left.map(|left| left.as_millis() as u64),
+        eta_p50_ms,
         timings: manifests.iter().map(StageTiming::of).collect(),
         artifacts,
         published,

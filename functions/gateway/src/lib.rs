@@ -1,16 +1,19 @@
 //! HTTP: jobs, progress, artifacts, metrics, one page.
 //!
 //! `server` takes connections and `access` judges calls; `follow` hears the events, `index` folds them and
-//! the bucket's names into what is known of all jobs; `create` (with `intake`), `jobs`, `artifacts`,
-//! `actions`, `stream` and `system` answer the routes; `problem` says what is wrong as RFC 9457 JSON. Status
-//! comes from the bucket and the events alone: any number of gateways give the same answers, and one that
-//! restarts knows all again.
+//! the bucket's names into what is known of all jobs; `timings` keeps and analyses what tasks took, `eta`
+//! says what is left of a job; `create` (with `intake`), `jobs`, `artifacts`, `actions`, `stream`,
+//! `performance`, `devices` and `system` answer the routes; `problem` says what is wrong as RFC 9457 JSON.
+//! Status comes from the bucket and the events alone: any number of gateways give the same answers, and one
+//! that restarts knows all again.
 #![forbid(unsafe_code)]
 
 mod access;
 mod actions;
 mod artifacts;
 mod create;
+mod devices;
+mod eta;
 mod follow;
 mod index;
 mod intake;
@@ -20,13 +23,17 @@ mod listing;
 mod openapi;
 mod pace;
 mod page;
+mod performance;
 mod problem;
 mod routes;
+#[cfg(test)]
+mod samples;
 mod server;
 mod states;
 mod stream;
 mod system;
 mod telemetry;
+mod timings;
 
 pub use access::Token;
 pub use limits::Limits;
@@ -68,6 +75,10 @@ pub(crate) struct Gateway {
     pub(crate) settings: Settings,
     /// What is known of all jobs, and who hears what is new.
     pub(crate) hub: follow::Hub,
+    /// How long tasks took of late.
+    pub(crate) timings: timings::Timings,
+    /// The board of devices as it was a moment ago.
+    pub(crate) devices: devices::LastRead,
     /// Bodies that are read now.
     pub(crate) bodies: Semaphore,
     /// Clients that follow events now.
@@ -96,6 +107,8 @@ pub async fn serve(
         ledger,
         settings,
         hub: follow::Hub::default(),
+        timings: timings::Timings::default(),
+        devices: devices::LastRead::default(),
         bodies: Semaphore::new(limits.bodies),
         followers: Arc::new(Semaphore::new(limits.followers)),
         walks: Semaphore::new(jobs::WALKS_MAX),

@@ -1,9 +1,11 @@
 //! The API in OpenAPI 3.1. Shapes of answers and messages come from the types themselves.
 
-use crate::{Gateway, actions, create, jobs, system};
+use crate::timings::WINDOW_MAX;
+use crate::{Gateway, actions, create, devices, jobs, performance, system};
 use axum::Json;
 use axum::extract::State;
 use domain::{Event, Recipe};
+use profile::{PipelineProfile, Report};
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -195,6 +197,34 @@ fn of_jobs() -> Value {
     })
 }
 
+fn of_performance() -> Value {
+    let seconds = json!({"type": "integer", "minimum": 1, "maximum": WINDOW_MAX.as_secs(), "default": 3600});
+    let words = || {
+        vec![
+            parameter("window_s", "query", seconds.clone(), "how far back, in seconds"),
+            parameter("stage", "query", schema("Stage"), "of this stage alone"),
+        ]
+    };
+    let ask = |summary, shape| {
+        let operation = Operation::closed(summary, "200", answer("as timings of late say", shape));
+        operation.with(words()).or("422", "an option that there is not, or a value that makes no sense")
+    };
+    let percent = json!({"type": "number", "minimum": 0, "maximum": 100, "default": 20});
+    let what = "stages with at least this share of the time, in percent";
+    let bottlenecks = ask("Stages that take much of the time, what bounds the throughput", "Bottlenecks")
+        .with(vec![parameter("threshold_percent", "query", percent, what)]);
+    let devices = Operation::closed("Memory, lanes and batches", "200", answer("the devices", "DeviceList"));
+    let profile = answer("where its time went", "PipelineProfile");
+    let profile = Operation::of_job("Where the time of a job went", "200", profile);
+    json!({
+        "/api/jobs/{id}/profile": {"get": profile.json()},
+        "/api/performance/summary": {"get": ask("Where the time goes", "Report").json()},
+        "/api/performance/bottlenecks": {"get": bottlenecks.json()},
+        "/api/performance/recommendations": {"get": ask("What to try", "Recommendations").json()},
+        "/api/devices": {"get": devices.json()},
+    })
+}
+
 /// All paths.
 pub(crate) fn paths() -> Value {
     let letters =
@@ -213,6 +243,9 @@ pub(crate) fn paths() -> Value {
     let any = json!({"type": "object"});
     let document = Operation::open("This document", content("OpenAPI 3.1", "application/json", any));
     let mut paths = of_jobs();
+    for (path, operations) in of_performance().as_object().into_iter().flatten() {
+        paths[path] = operations.clone();
+    }
     for (path, method, operation) in [
         ("/api/events", "get", follow.json()),
         ("/api/dead-letters", "get", letters.json()),
@@ -241,6 +274,11 @@ fn schemas() -> Value {
     generator.subschema_for::<actions::Granted>();
     generator.subschema_for::<actions::Letters>();
     generator.subschema_for::<actions::SweepGoesOn>();
+    generator.subschema_for::<Report>();
+    generator.subschema_for::<PipelineProfile>();
+    generator.subschema_for::<performance::Bottlenecks>();
+    generator.subschema_for::<performance::Recommendations>();
+    generator.subschema_for::<devices::List>();
     generator.subschema_for::<system::Version>();
     generator.subschema_for::<system::Capabilities>();
     let mut schemas = json!(generator.take_definitions(true));

@@ -34,6 +34,10 @@ impl Problem {
         Problem::new("bad-request", StatusCode::BAD_REQUEST, detail)
     }
 
+    pub(crate) fn bad_query(detail: impl Into<String>) -> Problem {
+        Problem::new("bad-query", StatusCode::UNPROCESSABLE_ENTITY, detail)
+    }
+
     pub(crate) fn bad_recipe(detail: impl Into<String>) -> Problem {
         Problem::new("bad-recipe", StatusCode::UNPROCESSABLE_ENTITY, detail)
     }

@@ -5,6 +5,7 @@ use domain::{Event, EventKind, JobId, Stage};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::time::Duration;
 
 /// How progress is shown.
 pub(crate) struct Bars {
@@ -93,8 +94,13 @@ impl Bars {
         })
     }
 
-    /// Draws, with the time that is left on this many lanes.
-    pub(crate) fn draw(&self, progress: &Progress, lanes: usize) {
+    /// Whether anybody sees what is drawn.
+    pub(crate) fn are_drawn(&self) -> bool {
+        self.told == Told::Drawn
+    }
+
+    /// Draws, with the time that is left as a gateway told it, or else on this many lanes.
+    pub(crate) fn draw(&self, progress: &Progress, lanes: usize, told: Option<Left>) {
         for (stage, bar) in &self.bars {
             let (done, all) = progress.of_stage(*stage);
             bar.set_length(all.max(1));
@@ -103,7 +109,10 @@ impl Bars {
             bar.set_message(format!("{finished}/{}", all / 1000));
         }
         let open = progress.jobs().values().filter(|line| line.end.is_none()).count();
-        self.eta.set_message(left_text(open, &progress.eta(lanes)));
+        self.eta.set_message(match told {
+            Some(left) if open > 0 => told_text(open, left),
+            _ => left_text(open, &progress.eta(lanes)),
+        });
     }
 
     /// Leaves the last picture standing.
@@ -113,6 +122,22 @@ impl Bars {
         }
         self.eta.finish_and_clear();
     }
+}
+
+/// How long the rest takes, as a gateway tells it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// As likely less as more.
+    pub(crate) p50: Duration,
+    /// Nine times of ten less.
+    pub(crate) p90: Duration,
+}
+
+/// What is left as a gateway tells it, for a person.
+fn told_text(open: usize, left: Left) -> String {
+    let jobs = if open == 1 { "1 job".to_owned() } else { format!("{open} jobs") };
+    let (p50, p90) = (left.p50.as_secs_f64(), left.p90.as_secs_f64());
+    format!("{p50:.1} s for {jobs}, 9 times of 10 below {p90:.1} s")
 }
 
 /// What is left, for a person.
@@ -142,10 +167,12 @@ mod tests {
 
     #[test]
     fn what_no_measurement_supports_is_marked() {
-        let left = std::time::Duration::from_millis(2500);
+        let left = Duration::from_millis(2500);
         assert_eq!(left_text(2, &Eta { left, measured: false }), "about 2.5 s for 2 jobs");
         assert_eq!(left_text(1, &Eta { left, measured: true }), "2.5 s for 1 job");
         assert_eq!(left_text(0, &Eta { left, measured: true }), "nothing");
+        let told = Left { p50: left, p90: Duration::from_secs(4) };
+        assert_eq!(told_text(2, told), "2.5 s for 2 jobs, 9 times of 10 below 4.0 s");
     }
 
     #[test]

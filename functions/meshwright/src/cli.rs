@@ -34,6 +34,12 @@ pub(crate) enum Command {
     Submit(SubmitArgs),
     /// Follow jobs as they go.
     Watch(WatchArgs),
+    /// Which stage limits the throughput, and what more of what would bring.
+    Bottleneck(BottleneckArgs),
+    /// Where the time of a job, or of all jobs of late, went.
+    Profile(ProfileArgs),
+    /// Devices, queue and batches: live on a terminal, once elsewhere.
+    Top(ServerArgs),
     /// Look for uploads that no event announced and jobs that nothing would finish.
     Sweep(ServerArgs),
     /// End a job.
@@ -174,6 +180,27 @@ pub(crate) struct WatchArgs {
     /// Which jobs; all when none is named.
     #[arg(value_name = "JOB")]
     pub(crate) jobs: Vec<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BottleneckArgs {
+    /// How far back to look, as 30m or 1h; at most 1d.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = crate::performance::window)]
+    pub(crate) window: u64,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProfileArgs {
+    /// The job; all of the window when none is named.
+    #[arg(value_name = "JOB", conflicts_with = "window")]
+    pub(crate) job: Option<String>,
+    /// How far back to look, as 30m or 1h; at most 1d.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = crate::performance::window)]
+    pub(crate) window: u64,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }

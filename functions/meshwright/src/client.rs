@@ -1,7 +1,7 @@
 //! The client commands: they speak HTTP to a gateway, so the same words work against `up` and against a
 //! cluster, and need no credentials of broker or store.
 
-use crate::bars::{Bars, end_text};
+use crate::bars::{Bars, Left, end_text};
 use crate::cli::{DeadLetterCommand, JobArgs, ServerArgs, SubmitArgs, WatchArgs};
 use crate::http::{ANSWER_MAX, Client, Heard, Since};
 use crate::progress::Progress;
@@ -10,13 +10,17 @@ use domain::{Event, JobId};
 use futures::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 /// Jobs that are followed at once; the others wait and are replayed when their turn comes.
 const FOLLOWED_MAX: usize = 64;
+/// How often a gateway is asked how long jobs that are drawn take, about how many, and how long that may take.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+const ASKED_MAX: usize = 32;
+const ASK_MAX: Duration = Duration::from_secs(2);
 /// The gateway itself waits two minutes for a sweep.
 const SWEEP_MAX: Duration = Duration::from_secs(130);
 
@@ -105,22 +109,34 @@ pub(crate) async fn watch(args: WatchArgs, json: bool) -> Outcome<()> {
 async fn watch_jobs(client: &Client, names: BTreeMap<JobId, String>, json: bool) -> Outcome<()> {
     let progress = RefCell::new(Progress::of(names.keys().copied()));
     let bars = Bars::new(names.clone(), json);
-    bars.draw(&progress.borrow(), 1);
-    let (progress_of, bars_of) = (&progress, &bars);
+    let told = Cell::new(None);
+    bars.draw(&progress.borrow(), 1, None);
+    let (progress_of, bars_of, told_of) = (&progress, &bars, &told);
     let each = futures::stream::iter(names.keys().copied()).map(|job| async move {
         let hear = |event: Event| {
             let mut progress = progress_of.borrow_mut();
             if progress.hear(&event) {
                 bars_of.tell(&event);
-                bars_of.draw(&progress, 1);
+                bars_of.draw(&progress, 1, told_of.get());
             }
             if progress.has_ended(job) { Heard::All } else { Heard::Part }
         };
         client.follow(&format!("/api/jobs/{job}/events"), Since::Beginning, hear).await
     });
     let mut followed = each.buffer_unordered(FOLLOWED_MAX);
-    while let Some(ended) = followed.next().await {
-        ended?;
+    let mut ask = tokio::time::interval(ASK_EVERY);
+    loop {
+        tokio::select! {
+            ended = followed.next() => match ended {
+                Some(ended) => ended?,
+                None => break,
+            },
+            _ = ask.tick(), if bars.are_drawn() => {
+                let open = progress.borrow().open();
+                told.set(left(client, &open).await);
+                bars.draw(&progress.borrow(), 1, told.get());
+            }
+        }
     }
     drop(followed);
     let progress = progress.into_inner();
@@ -135,6 +151,21 @@ async fn watch_jobs(client: &Client, names: BTreeMap<JobId, String>, json: bool)
         }
     }
     if bad == 0 { Ok(()) } else { Err(Refusal::Input(format!("{bad} of {} jobs are not done", names.len()))) }
+}
+
+/// How long these jobs take, all of them: as long as the last one, as the gateway sees it. None while it
+/// cannot tell, or there are too many to ask about.
+async fn left(client: &Client, open: &[JobId]) -> Option<Left> {
+    if open.len() > ASKED_MAX {
+        return None;
+    }
+    let ask = open.iter().map(|job| async move {
+        let shown = client.json(Method::GET, &format!("/api/jobs/{job}"), ASK_MAX).await.ok()?;
+        let ms = |name: &str| shown["eta"][name].as_u64().map(Duration::from_millis);
+        Some(Left { p50: ms("p50_ms")?, p90: ms("p90_ms")? })
+    });
+    let all = futures::future::join_all(ask).await.into_iter().collect::<Option<Vec<Left>>>()?;
+    all.into_iter().reduce(|a, b| Left { p50: a.p50.max(b.p50), p90: a.p90.max(b.p90) })
 }
 
 /// `sweep`
@@ -199,12 +230,12 @@ fn letter_line(letter: &Value) -> String {
     format!("{job}  {stage}  {} attempts  {}", letter["attempts"], text(&letter["error"]))
 }
 
-fn job_id(text: &str) -> Outcome<JobId> {
+pub(crate) fn job_id(text: &str) -> Outcome<JobId> {
     text.parse().map_err(|_| Refusal::Input(format!("{text:?} is no job; a job is 32 hex digits")))
 }
 
 /// An answer as one line of JSON, or as a line for a person.
-fn print_answer(answer: &Value, as_json: bool, line: impl FnOnce() -> String) {
+pub(crate) fn print_answer(answer: &Value, as_json: bool, line: impl FnOnce() -> String) {
     if as_json {
         println!("{answer}");
     } else {

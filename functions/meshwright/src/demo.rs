@@ -130,7 +130,7 @@ impl Show {
         let bars = Bars::new(names.clone(), self.json);
         let mut redraw = tokio::time::interval(REDRAW);
         while !progress.is_over() {
-            bars.draw(&progress, self.lanes);
+            bars.draw(&progress, self.lanes, None);
             tokio::select! {
                 Some(logged) = events.next() => {
                     let Ok(logged) = logged else { continue };
@@ -145,7 +145,7 @@ impl Show {
                 _ = redraw.tick() => {}
             }
         }
-        bars.draw(&progress, self.lanes);
+        bars.draw(&progress, self.lanes, None);
         bars.finish();
     }
 

@@ -1,6 +1,7 @@
 //! The binary: parses, dispatches, turns a refusal into one sentence and an exit code. Everything else has a
 //! room of its own: `cli` what can be typed, `config` what is configured, `distributed` and `service` the two
-//! ways to get ports, `pipeline` what runs on them, `client` the commands that speak `http`.
+//! ways to get ports, `pipeline` what runs on them, `client`, `performance` and `top` the commands that speak
+//! `http`.
 #![forbid(unsafe_code)]
 
 mod bars;
@@ -15,6 +16,7 @@ mod folder;
 mod health;
 mod http;
 mod metrics_text;
+mod performance;
 mod pipeline;
 mod progress;
 mod refusal;
@@ -24,6 +26,7 @@ mod service;
 mod stages;
 mod synthetic;
 mod taken;
+mod top;
 mod up;
 
 use clap::{CommandFactory, Parser};
@@ -70,6 +73,10 @@ async fn dispatch(command: Command, json: bool) -> Outcome<()> {
         Command::Demo(args) => demo::demo(args, json, shutdown).await,
         Command::Up(args) => stopped_is_fine(up::up(args, json, shutdown).await),
         Command::Run(args) => stopped_is_fine(run::run(args, json, shutdown).await),
+        Command::Top(args) => tokio::select! {
+            ended = top::top(args, json) => ended,
+            () = shutdown.cancelled() => Ok(()),
+        },
         command => tokio::select! {
             ended = ask(command, json) => ended,
             // Nothing here needs to be finished.
@@ -91,11 +98,13 @@ async fn ask(command: Command, json: bool) -> Outcome<()> {
     match command {
         Command::Submit(args) => client::submit(args, json).await,
         Command::Watch(args) => client::watch(args, json).await,
+        Command::Bottleneck(args) => performance::bottleneck(args, json).await,
+        Command::Profile(args) => performance::profile(args, json).await,
         Command::Sweep(args) => client::sweep(args, json).await,
         Command::Cancel(args) => client::cancel(args, json).await,
         Command::DeadLetter(command) => client::dead_letter(command, json).await,
         Command::Doctor(args) => doctor::doctor(args, json).await,
-        Command::Demo(_) | Command::Up(_) | Command::Run(_) => Ok(()),
+        Command::Demo(_) | Command::Up(_) | Command::Run(_) | Command::Top(_) => Ok(()),
         Command::Completions { .. } | Command::Runner { .. } => Ok(()),
     }
 }

@@ -101,6 +101,12 @@ impl Progress {
         &self.jobs
     }
 
+    /// Jobs that have not ended.
+    pub(crate) fn open(&self) -> Vec<JobId> {
+        let open = self.jobs.iter().filter(|(_, line)| line.end.is_none());
+        open.map(|(job, _)| *job).collect()
+    }
+
     /// Whether every job has ended.
     pub(crate) fn is_over(&self) -> bool {
         self.jobs.values().all(|line| line.end.is_some())

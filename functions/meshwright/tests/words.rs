@@ -20,13 +20,16 @@ fn said(output: &Output) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
-const COMMANDS: [&[&str]; 14] = [
+const COMMANDS: [&[&str]; 17] = [
     &[],
     &["demo"],
     &["up"],
     &["run"],
     &["submit"],
     &["watch"],
+    &["bottleneck"],
+    &["profile"],
+    &["top"],
     &["sweep"],
     &["cancel"],
     &["dead-letter"],
@@ -77,7 +80,11 @@ fn every_shell_completes_every_command() {
 fn nobody_there_is_said_to_people_and_to_scripts() {
     let away = "http://127.0.0.1:1";
     let job = "0123456789abcdef0123456789abcdef";
-    let commands: [&[&str]; 7] = [
+    let commands: [&[&str]; 11] = [
+        &["bottleneck"],
+        &["profile"],
+        &["profile", job],
+        &["top"],
         &["sweep"],
         &["cancel", job],
         &["watch"],
@@ -106,6 +113,20 @@ fn what_is_no_job_is_refused_without_asking_anybody() {
     let output = meshwright(&["cancel", "chair.png", "--server", "http://127.0.0.1:1"]);
     assert_eq!(output.status.code(), Some(65));
     assert!(said(&output).1.contains("a job is 32 hex digits"));
+}
+
+#[test]
+fn a_window_that_makes_no_sense_is_refused_without_asking_anybody() {
+    let job = "0123456789abcdef0123456789abcdef";
+    for wrong in [
+        &["bottleneck", "--window", "2d"][..],
+        &["profile", "--window", "x"],
+        &["profile", job, "--window", "1h"],
+    ] {
+        let output = meshwright(wrong);
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+        assert!(said(&output).1.contains("--window"), "{:?}", said(&output));
+    }
 }
 
 #[test]

@@ -81,6 +81,17 @@ pub struct Breakdown {
     pub ends: Vec<(Stage, TaskEnd, u64)>,
 }
 
+impl Breakdown {
+    /// Keeps one stage's rows.
+    pub(crate) fn retain(&mut self, stage: Stage) {
+        self.rows.retain(|row| row.stage == stage);
+        self.ends.retain(|(of, ..)| *of == stage);
+        let sum = |of: fn(&BreakdownRow) -> u64| self.rows.iter().map(of).fold(0u64, u64::saturating_add);
+        (self.tasks, self.wall_us) = (sum(|row| row.tasks), sum(|row| row.wall_us));
+        self.unaccounted_percent = percent(sum(|row| row.unaccounted_us), self.wall_us);
+    }
+}
+
 /// The sums behind a row.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Row {

@@ -216,6 +216,15 @@ impl Capacity {
         (rate > 0.0).then(|| Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX))
     }
 
+    /// How long a batch of so many items holds its lane, its inputs and its runner included. None where no
+    /// batch of that size, nor a smaller and a larger one, was measured.
+    pub fn batch_time(&self, stage: Stage, class: &DeviceClass, items: u32) -> Option<Duration> {
+        let unit = self.units.get(&(stage, class.clone()))?;
+        let (total, compute) = (unit.speed.total(), unit.speed.batch_seconds(items)?);
+        let lead = (total.fetch_us.saturating_add(total.load_us)) as f64 / 1e6 / total.batches.max(1) as f64;
+        Duration::try_from_secs_f64(lead + compute).ok()
+    }
+
     /// Items per batch under load, the most of any kind of device; one if nothing is known.
     fn batch(&self, stage: Stage) -> u32 {
         let of_stage = self.units.iter().filter(|((of, _), _)| *of == stage);

@@ -8,7 +8,7 @@ use crate::predict::Declared;
 use crate::severity::{Bottleneck, THRESHOLD_PERCENT};
 use crate::trend::Trend;
 use crate::{Setup, Window};
-use domain::Timestamp;
+use domain::{Stage, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -49,6 +49,21 @@ impl Report {
         }
     }
 
+    /// The same, of one stage alone; shares and the limit itself stay those of all stages.
+    pub fn at(mut self, stage: Stage) -> Report {
+        self.stages.retain(stage);
+        self.breakdown.retain(stage);
+        self.bottlenecks.retain(|of| of.stage == stage.as_str());
+        self.trends.retain(|of| of.stage == stage);
+        self.recommendations.retain(|of| of.stage == stage.as_str());
+        if let Some(limit) = &mut self.limit {
+            limit.stages.retain(|of| of.stage == stage);
+            limit.unknown.retain(|of| *of == stage);
+            limit.predictions.retain(|of| of.change.stage() == stage);
+        }
+        self
+    }
+
     /// As text.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("plain data with text keys is JSON")
@@ -59,7 +74,7 @@ impl Report {
 mod tests {
     use super::*;
     use crate::samples::{timing, window};
-    use domain::{Phase, Stage};
+    use domain::Phase;
 
     #[test]
     fn a_report_is_json_of_all_parts() {
@@ -74,6 +89,23 @@ mod tests {
         let told: Vec<_> = phases.iter().filter_map(|row| row["phase"].as_str()).collect();
         assert_eq!(told, Phase::ALL.map(Phase::as_str));
         assert_eq!(json["breakdown"]["rows"][0]["batch_items"], 1);
+    }
+
+    #[test]
+    fn of_one_stage_only_what_it_did_is_left_and_the_limit_stays_that_of_all() {
+        let timings = [timing(0, Stage::Shape, 900), timing(1, Stage::Texture, 300)];
+        let window = window(&timings);
+        let all = Report::of(&window, &Setup::seen(&window), &Declared::default());
+        let texture = all.clone().at(Stage::Texture);
+        assert_eq!(
+            (texture.stages.tasks, texture.stages.wall_us, texture.stages.rows.len()),
+            (1, 300_000, 1)
+        );
+        assert_eq!(texture.bottlenecks, all.bottlenecks[1..]);
+        let (limit, of_all) = (texture.limit.expect("a limit"), all.limit.expect("a limit"));
+        assert_eq!((limit.stage, limit.jobs_per_hour), (Stage::Shape, of_all.jobs_per_hour));
+        assert_eq!((limit.stages.len(), of_all.stages.len()), (1, 2));
+        assert!(limit.predictions.iter().all(|of| of.change.stage() == Stage::Texture));
     }
 
     #[test]

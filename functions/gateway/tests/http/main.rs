@@ -9,5 +9,6 @@ mod events;
 mod jobs;
 mod openapi;
 mod outages;
+mod performance;
 mod system;
 mod world;

@@ -51,6 +51,11 @@ async fn without_the_token_nothing_is_told_or_done() {
         (Method::GET, "/api/dead-letters".to_owned()),
         (Method::POST, "/api/dead-letters/x/redrive".to_owned()),
         (Method::POST, "/api/sweep".to_owned()),
+        (Method::GET, format!("{job}/profile")),
+        (Method::GET, "/api/performance/summary".to_owned()),
+        (Method::GET, "/api/performance/bottlenecks".to_owned()),
+        (Method::GET, "/api/performance/recommendations".to_owned()),
+        (Method::GET, "/api/devices".to_owned()),
         (Method::GET, "/metrics".to_owned()),
     ];
     let almost = format!("Bearer {}", &TOKEN[1..]);

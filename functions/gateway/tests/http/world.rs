@@ -241,7 +241,8 @@ impl World {
     }
 }
 
-fn now() -> Timestamp {
+/// By the clock of everybody here.
+pub fn now() -> Timestamp {
     ports::Clock::now(&SystemClock)
 }
 

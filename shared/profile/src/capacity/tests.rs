@@ -236,3 +236,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_batch_holds_its_lane_as_long_as_measured_ones_did_and_nothing_is_said_outside_them() {
+    let sizes = [(2u32, 400u64), (4, 600)];
+    let tasks = sizes.iter().flat_map(|(items, ms)| {
+        (0..5).flat_map(move |n| batch(u64::from(*items) << 20 | n, Stage::Shape, *items, *ms))
+    });
+    let tasks: Vec<Timing> = tasks.collect();
+    let capacity = Capacity::new(&window(&tasks), &own([1; 4]));
+    let ms = |stage, class: &DeviceClass, items| {
+        capacity.batch_time(stage, class, items).map(|time| time.as_millis())
+    };
+    assert_eq!([2, 3, 4].map(|items| ms(Stage::Shape, &gpu(), items)), [Some(400), Some(500), Some(600)]);
+    assert_eq!((ms(Stage::Shape, &gpu(), 1), ms(Stage::Shape, &gpu(), 5)), (None, None));
+    assert_eq!(ms(Stage::Texture, &gpu(), 2), None);
+    assert_eq!(ms(Stage::Shape, &DeviceClass("host".to_owned()), 2), None);
+}
