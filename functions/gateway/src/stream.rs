@@ -48,7 +48,9 @@ impl Place {
     }
 
     fn of(headers: &HeaderMap) -> Option<Place> {
-        headers.get("last-event-id")?.to_str().ok().and_then(Place::parse)
+        let said = headers.get("last-event-id")?.to_str().ok().and_then(Place::parse);
+        // A place that is none of ours lies behind every event: the client is told to load again.
+        Some(said.unwrap_or(Place { sequence: u64::MAX, ended: None }))
     }
 }
 

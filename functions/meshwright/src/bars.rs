@@ -67,12 +67,12 @@ impl Bars {
             (Told::Drawn, _) => {}
             (Told::Json, _) => {
                 if let Ok(line) = serde_json::to_string(event) {
-                    println!("{line}");
+                    say!("{line}");
                 }
             }
             (_, None) => {}
-            (Told::Aside, Some(line)) => eprintln!("{line}"),
-            (Told::Result, Some(line)) => println!("{line}"),
+            (Told::Aside, Some(line)) => note!("{line}"),
+            (Told::Result, Some(line)) => say!("{line}"),
         }
     }
 

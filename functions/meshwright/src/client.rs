@@ -41,9 +41,9 @@ pub(crate) async fn submit(args: SubmitArgs, json: bool) -> Outcome<()> {
         match send_file(&client, file, &name, &query).await {
             Ok((id, answer)) => {
                 if json {
-                    println!("{answer}");
+                    say!("{answer}");
                 } else {
-                    println!("{id}  {name}");
+                    say!("{id}  {name}");
                 }
                 names.insert(id, name);
             }
@@ -81,9 +81,9 @@ async fn send_file(
 
 fn tell_refused(file: &Path, why: &str, as_json: bool) {
     if as_json {
-        eprintln!("{}", json!({"file": file.display().to_string(), "error": why}));
+        note!("{}", json!({"file": file.display().to_string(), "error": why}));
     } else {
-        eprintln!("{}: {why}", file.display());
+        note!("{}: {why}", file.display());
     }
 }
 
@@ -100,7 +100,9 @@ pub(crate) async fn watch(args: WatchArgs, json: bool) -> Outcome<()> {
     }
     let mut names = BTreeMap::new();
     for job in &args.jobs {
-        names.insert(job_id(job)?, job.clone());
+        let id = job_id(job)?;
+        let shown = client.json(Method::GET, &format!("/api/jobs/{id}"), ANSWER_MAX).await?;
+        names.insert(id, shown["key"].as_str().map_or_else(|| job.clone(), str::to_owned));
     }
     watch_jobs(&client, names, json).await
 }
@@ -147,7 +149,7 @@ async fn watch_jobs(client: &Client, names: BTreeMap<JobId, String>, json: bool)
         let text = line.end.as_ref().map_or_else(|| "not finished".to_owned(), end_text);
         bad += u32::from(text != "done");
         if !json {
-            println!("{job}  {name}: {text}");
+            say!("{job}  {name}: {text}");
         }
     }
     if bad == 0 { Ok(()) } else { Err(Refusal::Input(format!("{bad} of {} jobs are not done", names.len()))) }
@@ -237,8 +239,8 @@ pub(crate) fn job_id(text: &str) -> Outcome<JobId> {
 /// An answer as one line of JSON, or as a line for a person.
 pub(crate) fn print_answer(answer: &Value, as_json: bool, line: impl FnOnce() -> String) {
     if as_json {
-        println!("{answer}");
+        say!("{answer}");
     } else {
-        println!("{}", line());
+        say!("{}", line());
     }
 }

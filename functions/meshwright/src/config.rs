@@ -258,9 +258,13 @@ impl GatewayConfig {
 impl IngestConfig {
     /// The most bytes that are kept.
     pub(crate) fn keep(&self) -> Outcome<Option<Bytes>> {
+        if self.keep_days == Some(0) {
+            let text = "keep_days is 0, which removes each model when it is made; use 1 or more";
+            return Err(Refusal::Config(text.to_owned()));
+        }
         let Some(text) = &self.keep else { return Ok(None) };
         let bad = || Refusal::Config(format!("keep is {text:?}; use a size, as 50GB"));
-        Bytes::parse(text).map(Some).ok_or_else(bad)
+        Bytes::parse(text).filter(|keep| *keep > Bytes::ZERO).map(Some).ok_or_else(bad)
     }
 }
 
@@ -369,7 +373,10 @@ mod tests {
         check(KEYS, Ok(()));
         check("", Err("AWS_ACCESS_KEY_ID"));
         check("nonsense = 1", Err("line 1: unknown field"));
-        check(&format!("{KEYS}[ingest]\nkeep = 'much'\n"), Err("use a size, as 50GB"));
+        for keep in ["much", "0"] {
+            check(&format!("{KEYS}[ingest]\nkeep = '{keep}'\n"), Err("use a size, as 50GB"));
+        }
+        check(&format!("{KEYS}[ingest]\nkeep_days = 0\n"), Err("keep_days is 0"));
         let site = |bucket: &str, tenant: &str| {
             let inputs = format!("[[site.inputs]]\nbucket = '{bucket}'\ntenant = '{tenant}'\n");
             format!("{KEYS}[site]\nstore = 'minio'\nstate = 's'\nmodels = 'm'\n{inputs}")

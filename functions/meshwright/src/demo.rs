@@ -44,7 +44,7 @@ pub(crate) async fn demo(args: DemoArgs, json: bool, shutdown: CancellationToken
     let options = ServiceOptions { data: data.clone(), s3: any, listen: args.listen, keep };
     let began = Instant::now();
     let service = Service::start(options, shutdown.clone()).await?;
-    eprintln!("S3 endpoint {}   page {}", service.endpoint, service.page);
+    note!("S3 endpoint {}   page {}", service.endpoint, service.page);
     let page = service.page.clone();
     let (ports, site) = (service.ports.clone(), service.config.site.clone());
     let lanes = service.config.worker.lanes(None);
@@ -117,7 +117,7 @@ impl Show {
             };
             match uploaded {
                 Ok(job) => drop(names.insert(job, name)),
-                Err(Refusal::Input(why)) => eprintln!("{name}: left out: {why}"),
+                Err(Refusal::Input(why)) => note!("{name}: left out: {why}"),
                 Err(away) => return Err(away),
             }
         }
@@ -152,14 +152,14 @@ impl Show {
     fn tell_end(&self, models: &Path, page: &str, stays: bool) {
         let first = self.first_model.map(|first| first.as_secs_f64());
         if self.json {
-            println!("{}", json!({"page": page, "folder": models, "first_model_s": first}));
+            say!("{}", json!({"page": page, "folder": models, "first_model_s": first}));
             return;
         }
         if let Some(first) = first {
-            println!("First model after {first:.1} s.");
+            say!("First model after {first:.1} s.");
         }
-        println!("The files are in {}", models.display());
-        println!("The page is at {page}{}", if stays { "" } else { " (with --stay it goes on)" });
+        say!("The files are in {}", models.display());
+        say!("The page is at {page}{}", if stays { "" } else { " (with --stay it goes on)" });
     }
 }
 

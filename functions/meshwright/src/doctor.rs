@@ -59,9 +59,9 @@ fn print(finding: &Finding, as_json: bool) {
         Err(error) => ("FAIL", error.to_string()),
     };
     if as_json {
-        println!("{}", json!({"check": what, "ok": result.is_ok(), "text": text}));
+        say!("{}", json!({"check": what, "ok": result.is_ok(), "text": text}));
     } else {
-        println!("{mark}  {what}: {text}");
+        say!("{mark}  {what}: {text}");
     }
 }
 

@@ -60,6 +60,10 @@ impl Client {
             }
         };
         let base = args.server.trim_end_matches('/').to_owned();
+        let url = reqwest::Url::parse(&base).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        if url.is_none() {
+            return Err(Refusal::Config(format!("server is {base:?}; use a URL, as http://127.0.0.1:8787")));
+        }
         let http = reqwest::Client::builder().connect_timeout(Duration::from_secs(5)).build();
         let http = http.map_err(|e| Refusal::Io(format!("make an HTTP client: {e}")))?;
         Ok(Client { http, base, token })
@@ -85,8 +89,9 @@ impl Client {
         }
         let status = response.status();
         let problem: Value = response.json().await.unwrap_or_default();
-        let part = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
-        let text = format!("{status}: {} {}", part("title"), part("detail"));
+        // A problem's detail is a whole sentence; what is no problem document came from somebody in between.
+        let detail = problem["detail"].as_str().map(str::to_owned);
+        let text = detail.unwrap_or_else(|| format!("{} answers {status}", self.base));
         Err(if status.is_server_error() { Refusal::Unavailable(text) } else { Refusal::Input(text) })
     }
 

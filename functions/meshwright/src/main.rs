@@ -3,6 +3,10 @@
 //! ways to get ports, `pipeline` what runs on them, `client`, `performance` and `top` the commands that speak
 //! `http`.
 #![forbid(unsafe_code)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+#[macro_use]
+mod say;
 
 mod bars;
 mod check_embedded;
@@ -45,7 +49,9 @@ fn main() -> ExitCode {
                 .map_err(|error| Refusal::Io(format!("the worker is gone: {error}")))
         }
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "meshwright", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "meshwright", &mut script);
+            say::bytes(&script);
             Ok(())
         }
         command => {

@@ -34,9 +34,9 @@ impl Refusal {
     /// Tells it on standard error, for a person or for a program.
     pub(crate) fn tell(&self, as_json: bool) {
         if as_json {
-            eprintln!("{}", json!({"error": self.to_string(), "exit_code": self.exit_code()}));
+            note!("{}", json!({"error": self.to_string(), "exit_code": self.exit_code()}));
         } else {
-            eprintln!("meshwright: {self}");
+            note!("meshwright: {self}");
         }
     }
 }

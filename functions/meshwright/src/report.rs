@@ -102,7 +102,7 @@ async fn copy_files(
 pub(crate) fn print(rows: &[Row], json: bool) {
     if json {
         for row in rows {
-            println!("{}", row.json());
+            say!("{}", row.json());
         }
         return;
     }
@@ -121,5 +121,5 @@ pub(crate) fn print(rows: &[Row], json: bool) {
         cells.push(row.files.join(" "));
         table.add_row(cells);
     }
-    println!("{table}");
+    say!("{table}");
 }

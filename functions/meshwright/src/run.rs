@@ -47,7 +47,7 @@ pub(crate) async fn run(args: RunArgs, json: bool, shutdown: CancellationToken) 
         };
         ready[what] = format!("http://{address}").into();
         if !json {
-            println!("{what} on http://{address}");
+            say!("{what} on http://{address}");
         }
     }
     if has(Function::Ingest) {
@@ -60,9 +60,9 @@ pub(crate) async fn run(args: RunArgs, json: bool, shutdown: CancellationToken) 
         pipeline.worker(&ports, &config, &stages, (&name, device))?;
     }
     if json {
-        println!("{ready}");
+        say!("{ready}");
     } else {
-        println!("ready");
+        say!("ready");
     }
     pipeline.wait().await
 }

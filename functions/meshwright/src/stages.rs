@@ -33,7 +33,7 @@ fn preprocess(options: &StageOptions) -> Preprocess {
     match std::fs::read(path) {
         Ok(model) => Preprocess::with_matting(model),
         Err(error) => {
-            eprintln!("runner: read {}: {error}; pictures need a plain background", path.display());
+            note!("runner: read {}: {error}; pictures need a plain background", path.display());
             Preprocess::default()
         }
     }

@@ -25,17 +25,17 @@ pub(crate) async fn top(args: ServerArgs, as_json: bool) -> Outcome<()> {
     let client = Client::new(&args)?;
     let is_live = !as_json && std::io::stdout().is_terminal();
     if is_live {
-        print!("{CLEAR}");
+        say!("{CLEAR}");
     }
     loop {
         let moment = Moment::read(&client).await?;
         if as_json {
-            println!("{}", moment.json());
+            say!("{}", moment.json());
         } else if is_live {
-            println!("{HOME_AND_CLEAR}{}", moment.text(now_ms()));
+            say!("{HOME_AND_CLEAR}{}", moment.text(now_ms()));
             let _ = std::io::stdout().flush();
         } else {
-            println!("{}", moment.text(now_ms()));
+            say!("{}", moment.text(now_ms()));
         }
         if !is_live {
             return Ok(());

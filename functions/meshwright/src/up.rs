@@ -66,25 +66,25 @@ fn print_address(service: &Service, data: &Path, json: bool) {
     let submit = [format!("meshwright submit --server {page} --watch chair.png")];
     if json {
         let lines = json!({"aws": aws, "mc": mc, "submit": submit});
-        println!(
+        say!(
             "{}",
             json!({"s3": endpoint, "page": page, "access_key": access, "secret_key": secret, "lines": lines})
         );
         return;
     }
-    println!("Page and HTTP API   {page}");
-    println!("S3 endpoint         {endpoint}");
-    println!("Keys                {}", data.join("credentials.json").display());
-    println!();
-    println!("Put a picture in (any of these), find the model in bucket \"models\":");
+    say!("Page and HTTP API   {page}");
+    say!("S3 endpoint         {endpoint}");
+    say!("Keys                {}", data.join("credentials.json").display());
+    say!("");
+    say!("Put a picture in (any of these), find the model in bucket \"models\":");
     for lines in [&aws[..], &mc[..], &submit[..]] {
-        println!();
+        say!("");
         for line in lines {
-            println!("  {line}");
+            say!("  {line}");
         }
     }
-    println!();
-    println!("Ctrl-C stops it; nothing is lost, the next `meshwright up` goes on.");
+    say!("");
+    say!("Ctrl-C stops it; nothing is lost, the next `meshwright up` goes on.");
 }
 
 /// The watched folder.

@@ -145,6 +145,23 @@ fn folders_that_feed_on_each_other_are_refused_before_anything_starts() {
     assert!(!Path::new(&data).exists());
 }
 
+/// What a person types before `| head`, and into a file on a full disk.
+#[test]
+fn nobody_to_read_it_is_a_quiet_end_and_a_full_disk_is_told() {
+    for arguments in [&["completions", "bash"][..], &["doctor", "--json"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meshwright"));
+        let output = command.args(arguments).stdout(writer).output().expect("the program starts");
+        assert_eq!((output.status.code(), said(&output).1), (Some(0), String::new()), "{arguments:?}");
+    }
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device that is full");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meshwright"));
+    let output = command.args(["completions", "bash"]).stdout(full).output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(74));
+    assert!(said(&output).1.contains("write the result: No space left"), "{:?}", said(&output));
+}
+
 #[test]
 fn an_open_gateway_wants_a_token() {
     let root = tempfile::tempdir().expect("a temporary folder");
