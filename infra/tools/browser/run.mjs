@@ -1,11 +1,10 @@
 // Gives the default function of a script a browser: `browser SCRIPT [WORD...]`. The program and the libraries that a
 // bare machine lacks are unpacked beside this file once, and nothing is fetched.
 import { createRequire } from 'node:module';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { brotliDecompressSync } from 'node:zlib';
-import { writeFileSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
 import { chromium } from 'playwright-core';
 
@@ -39,6 +38,10 @@ const [script, ...words] = process.argv.slice(2);
 const profile = mkdtempSync(join(process.env.TMPDIR ?? '/tmp', 'meshwright-browser-'));
 mkdirSync(join(profile, 'cache'));
 const libraries = [join(unpacked, 'lib'), unpacked, process.env.LD_LIBRARY_PATH].filter(Boolean).join(':');
+// Its own letters: a machine may have none, and pages look the same on all.
+const fonts = join(profile, 'fonts.conf');
+const folders = `<dir>${join(unpacked, 'fonts')}</dir><cachedir>${join(profile, 'cache')}</cachedir>`;
+writeFileSync(fonts, `<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>${folders}</fontconfig>`);
 const browser = await chromium.launch({
   executablePath: join(unpacked, 'chromium'),
   args: [
@@ -46,7 +49,9 @@ const browser = await chromium.launch({
     '--no-sandbox', '--no-zygote', '--headless=shell', '--disable-dev-shm-usage',
     '--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader', '--ignore-gpu-blocklist',
   ],
-  env: { ...process.env, LD_LIBRARY_PATH: libraries, XDG_CACHE_HOME: join(profile, 'cache'), HOME: profile },
+  env: {
+    ...process.env, LD_LIBRARY_PATH: libraries, FONTCONFIG_FILE: fonts, XDG_CACHE_HOME: join(profile, 'cache'), HOME: profile,
+  },
 });
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 try {

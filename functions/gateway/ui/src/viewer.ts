@@ -78,7 +78,7 @@ export async function view(canvas: HTMLCanvasElement, data: ArrayBuffer): Promis
   };
   const reset = () => {
     controls.target.copy(ball.center);
-    camera.position.copy(ball.center).add(new Vector3(0.55, 0.3, 1).setLength(ball.radius * 3.7));
+    camera.position.copy(ball.center).add(new Vector3(0.55, 0.3, 1).setLength(ball.radius * 3.1));
     controls.update();
     draw();
   };

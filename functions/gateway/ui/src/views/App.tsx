@@ -1,5 +1,6 @@
 // The frame: bar, tabs, the view of the moment, and what works everywhere (drop, paste, keys).
 import { useEffect, useRef, useState } from 'preact/hooks';
+import licences from '../licences.txt?url';
 import { forgetToken, keepToken, token } from '../api';
 import { follow, link } from '../jobs';
 import { go, route } from '../route';
@@ -85,7 +86,8 @@ function Help({ close }: { close: () => void }) {
     <dialog ref={dialog} class="help" aria-labelledby="help-title" onClose={close}>
       <h2 id="help-title">Keys</h2>
       <dl>{keys.map(([key, what]) => <div key={key}><dt><kbd>{key}</kbd></dt><dd>{what}</dd></div>)}</dl>
-      <form method="dialog"><button class="button" type="submit">Close</button></form>
+      <form method="dialog"><button class="button" type="submit">Close</button>
+        <a class="quiet" href={licences}>Licences</a></form>
     </dialog>
   );
 }

@@ -14,16 +14,18 @@ const at = (time: number, now: number) => ((time - (now - KEPT_MS)) / KEPT_MS) *
 const percent = (share: number) => `${share * 100}%`;
 
 function Memory({ one, now }: { one: Seen; now: number }) {
-  const width = (EVERY_MS / KEPT_MS) * 100;
   return (
     <svg class="memory" viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">
-      {one.samples.map((sample) => {
+      {one.samples.map((sample, n) => {
         const { used, reserved } = shares(sample);
-        const x = at(sample.at, now) - width;
+        // From the sample before it, unless nobody looked for a while.
+        const since = Math.max(one.samples[n - 1]?.at ?? 0, sample.at - 3 * EVERY_MS);
+        const x = at(since, now);
+        const width = at(sample.at, now) - x + 0.05;
         return (
           <g key={sample.at}>
-            <rect class="used" x={x} width={width * 1.04} y={100 - used * 100} height={used * 100} />
-            <rect class="reserved" x={x} width={width * 1.04} y={100 - (used + reserved) * 100} height={reserved * 100} />
+            <rect class="used" x={x} width={width} y={100 - used * 100} height={used * 100} />
+            <rect class="reserved" x={x} width={width} y={100 - (used + reserved) * 100} height={reserved * 100} />
           </g>
         );
       })}

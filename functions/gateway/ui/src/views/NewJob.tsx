@@ -20,6 +20,9 @@ function Told() {
   );
 }
 
+/** On a phone the jobs come first. */
+const isWide = matchMedia('(min-width: 641px)').matches;
+
 export function NewJob() {
   const can = useStore(able);
   const now = useStore(wanted);
@@ -52,7 +55,9 @@ export function NewJob() {
         {can.matting ? '' : '; transparent or before a plain background'}
       </p>
       <Told />
-      <div class="recipe">
+      <details class="recipe" open={isWide}>
+        <summary>Recipe</summary>
+        <div>
         {options.engine.length > 1 && (
           <label class="field"><span>Engine</span>
             <select value={now.engine} onChange={(event) => set({ engine: value(event) })}>
@@ -84,8 +89,9 @@ export function NewJob() {
             </label>
           ))}
         </fieldset>
-      </div>
-      {nonsense && <p class="bad small" role="alert">{nonsense}</p>}
+        </div>
+        {nonsense && <p class="bad small" role="alert">{nonsense}</p>}
+      </details>
     </section>
   );
 }

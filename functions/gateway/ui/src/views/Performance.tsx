@@ -53,7 +53,7 @@ function Shares({ found }: { found: Bottlenecks }) {
       <ol class="findings">
         {found.bottlenecks.map((one) => (
           <li key={one.stage}><span class={`chip ${one.severity}`}>{one.severity}</span>
-            <p><b>{one.stage}</b> {one.evidence}</p></li>
+            <p>{one.evidence}</p></li>
         ))}
       </ol>
     </section>
