@@ -136,8 +136,9 @@ async function refusesInWords(page, address) {
   await page.locator('.link.live').waitFor();
   await drop(page, 'notes.txt', 'text/plain', Buffer.from('not a picture'));
   await page.locator('.told .failed', { hasText: 'text/plain' }).waitFor();
-  await drop(page, 'broken.png', 'image/png', Buffer.from('not a picture'));
-  const row = page.locator('.row.rejected', { hasText: 'broken.png' });
+  const name = `broken ${Date.now()}.png`;
+  await drop(page, name, 'image/png', Buffer.from('not a picture'));
+  const row = page.locator('.row.rejected', { hasText: name });
   await row.waitFor();
   assert.match(await row.textContent(), /no picture/);
 }

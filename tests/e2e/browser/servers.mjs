@@ -40,22 +40,24 @@ export async function manyJobs(browser, address) {
   await page.evaluate(() => window.scrollTo(0, document.documentElement.scrollHeight));
   await page.locator('.row', { hasText: /^1\.png/ }).waitFor();
   // Anywhere in the list, what a frame costs does not grow with it.
-  const slowest = await page.evaluate(async () => {
+  const jumps = await page.evaluate(async () => {
     const frame = () => new Promise((resolve) => { requestAnimationFrame(resolve); });
     const height = document.documentElement.scrollHeight;
-    let most = 0;
+    const took = [];
     for (let n = 0; n < 60; n += 1) {
       window.scrollTo(0, (height * ((n * 37) % 60)) / 60);
       const before = performance.now();
       await frame();
       await frame();
-      most = Math.max(most, performance.now() - before);
+      took.push(performance.now() - before);
     }
-    return most;
+    return took.sort((a, b) => a - b);
   });
-  assert.ok(slowest < 500, `a jump took ${slowest} ms`);
+  // The middle one: the machine does other things too.
+  const [middle, slowest] = [jumps[30], jumps.at(-1)];
+  assert.ok(middle < 200, `a jump took ${middle} ms, the slowest ${slowest} ms`);
   assert.deepEqual(faults, []);
-  console.log(JSON.stringify({ jobs: MANY, rows_in_document_max: ROWS_MAX, slowest_jump_ms: Math.round(slowest) }));
+  console.log(JSON.stringify({ jobs: MANY, jump_ms_p50: Math.round(middle), jump_ms_max: Math.round(slowest) }));
   await context.close();
 }
 

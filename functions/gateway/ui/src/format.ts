@@ -23,6 +23,12 @@ export function duration(ms: number): string {
   return `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} min`;
 }
 
+/** A guess of what is left: no finer than it deserves. */
+export function left(ms: number): string {
+  const seconds = Math.max(1, Math.round(ms / 1000));
+  return `${seconds < 60 ? `${seconds} s` : duration(seconds * 1000)} left`;
+}
+
 /** How long ago that was; the clock of a server may be ahead of ours. */
 export function ago(at: number, now: number): string {
   const seconds = Math.max(0, Math.round((now - at) / 1000));

@@ -1,7 +1,7 @@
 // What the dashboard computes, without a browser.
 import { describe, expect, it } from 'vitest';
 import { begin, fold, hasEnded } from './fold';
-import { ago, bytes, duration, nameOf, rate } from './format';
+import { ago, bytes, duration, left, nameOf, rate } from './format';
 import { KEPT_MS, type Seen, remember, shares } from './history';
 import { hasSize, query, unfit, usual, wrong } from './recipe';
 import type { Capabilities, Device, JobEvent, PipelineProfile } from './shapes';
@@ -26,6 +26,7 @@ describe('format', () => {
   it('a server whose clock is ahead says just now', () => {
     expect(ago(5_000, 0)).toBe('just now');
     expect(ago(0, 61_000)).toBe('1 min ago');
+    expect([left(400), left(57_200), left(90_000)]).toEqual(['1 s left', '57 s left', '1 min 30 s left']);
     expect(rate(1234.5)).toBe('1,235');
     expect([nameOf('web/x/größe.png', 'i'), nameOf(null, '0123456789abcdef')]).toEqual(['größe.png', '0123456789ab']);
   });

@@ -77,10 +77,10 @@ function Help({ close }: { close: () => void }) {
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => dialog.current?.showModal(), []);
   const keys: [string, string][] = [
-    ['1 – 4', 'jobs, devices, performance, dead letters'], ['↑ ↓  or  j k', 'move in the list'],
+    ['1 – 4', 'jobs, devices, performance, dead letters'], ['j k  or arrows', 'move in the list'],
     ['Enter', 'open the job'], ['Esc', 'back to the list'], ['u', 'choose pictures'],
     ['Ctrl V', 'paste a picture'], ['t', 'dark, light, as the system'],
-    ['← → ↑ ↓  + −', 'turn and zoom the model, once it has the focus'], ['?', 'this list'],
+    ['arrows, + −', 'turn and zoom the model, once it has the focus'], ['?', 'this list'],
   ];
   return (
     <dialog ref={dialog} class="help" aria-labelledby="help-title" onClose={close}>
@@ -102,7 +102,7 @@ function Locked() {
     follow();
   };
   return (
-    <main class="locked">
+    <main class="gate">
       <form class="panel" aria-labelledby="locked-title" onSubmit={enter}>
         <h1 id="locked-title">This server wants its token</h1>
         {was && <p class="bad" role="alert">The token is not the right one.</p>}

@@ -53,7 +53,7 @@ function Blocks({ one, now }: { one: Seen; now: number }) {
 function Running({ device, now }: { device: Device; now: number }) {
   if (device.running.length === 0) return <p class="quiet small">Nothing runs.</p>;
   return (
-    <ul class="running">
+    <ul class="batches">
       {device.running.map((batch) => (
         <li key={batch.id}>
           <i class={`stage-${batch.stage}`} />

@@ -1,12 +1,13 @@
 // The list of jobs; of ten thousand, those rows are in the document that are seen.
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { isBad } from '../fold';
-import { ago, duration, nameOf } from '../format';
+import { ago, left, nameOf } from '../format';
 import { fill, jobs, link, more } from '../jobs';
 import { go } from '../route';
 import type { JobLine, State } from '../shapes';
 import { useStore } from '../store';
 import { type Range, visible } from '../virtual';
+import { Icon } from './Icon';
 import { NewJob } from './NewJob';
 import { Picture } from './Picture';
 import { Stages } from './Stages';
@@ -28,12 +29,12 @@ function said(job: JobLine): string {
 
 function Row({ job, top, isHere, n, of }: { job: JobLine; top: number; isHere: boolean; n: number; of: number }) {
   const name = nameOf(job.key, job.id);
-  const eta = job.eta && ['queued', 'running'].includes(job.state) ? `about ${duration(job.eta.p50_ms)} left` : null;
+  const eta = job.eta && ['queued', 'running'].includes(job.state) ? left(job.eta.p50_ms) : null;
   return (
     <li class={`row ${job.state}${isHere ? ' here' : ''}`} style={{ top: `${top}px` }} aria-setsize={of} aria-posinset={n + 1}>
       <a href={`#/jobs/${job.id}`} data-n={n} data-job={job.id}>
         <span class="thumb">
-          {job.state === 'done' && <Picture url={`/api/jobs/${job.id}/artifacts/preview.png`} alt="" />}
+          {job.state === 'done' ? <Picture url={`/api/jobs/${job.id}/artifacts/preview.png`} alt="" /> : <Icon name="logo" />}
         </span>
         <span class="who"><b title={job.key ?? job.id}>{name}</b><span class="quiet">{said(job) || job.id.slice(0, 8)}</span></span>
         <Stages job={job} />
