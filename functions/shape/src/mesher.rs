@@ -21,6 +21,14 @@ const ERROR_MAX: f32 = 0.002;
 /// Share of a form's longer side within which a mesh's box counts as the form's own.
 const BOX_TOLERANCE: f32 = 0.005;
 
+/// The closed mesh of a surface as it is, dense; empty if nothing is inside.
+pub fn surface(surface: &Surface) -> Mesh {
+    match surface {
+        Surface::Layered(layered) => sheet::zip(layered),
+        Surface::Field(field) => field::surface(field),
+    }
+}
+
 /// The mesh of a form and what is known of it.
 ///
 /// # Errors
@@ -29,11 +37,7 @@ pub fn model(form: &Form, quality: Quality, cx: &Context<'_>) -> Result<(Mesh, M
     let wanted = quality.triangles_max();
     let mut full = {
         let _span = cx.span("surface");
-        let full = match &form.surface {
-            Surface::Layered(layered) => sheet::zip(layered),
-            Surface::Field(field) => field::surface(field),
-        };
-        drop_small(&full, CRUMB_SHARE)
+        drop_small(&surface(&form.surface), CRUMB_SHARE)
     };
     if full.triangles.is_empty() {
         return Err(rejected(
