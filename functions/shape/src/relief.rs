@@ -93,8 +93,8 @@ impl Plate {
         let mm_per_px = (side_mm - 2.0 * frame_mm) / side_px;
         if mm_per_px * side_px < 0.5 * side_mm {
             return Err(StageError::Rejected(format!(
-                "a frame of {frame_mm} mm leaves too little of a plate of {side_mm} mm; use a smaller frame-mm \
-                 or a larger plate"
+                "a frame of {frame_mm} mm leaves too little of a plate of {side_mm} mm; use a smaller \
+                 frame-mm or a larger plate"
             )));
         }
         let frame_px = frame_mm / mm_per_px;

@@ -7,11 +7,12 @@
 
 mod compare;
 #[path = "../../src/figure.rs"]
-#[allow(dead_code)] // The format of figures is the bench's; its spans are not needed here.
+#[allow(dead_code)] // The format of figures is the bench's; not all of it is needed here.
 mod figure;
 mod objects;
 mod page;
 mod solids;
+mod stages;
 mod views;
 
 use anyhow::{Context, Result};
@@ -19,7 +20,7 @@ use clap::Parser;
 use compare::Scores;
 use domain::{Engine, Recipe};
 use figure::{Bar, Report};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Measures the quality of shapes; writes figures/quality.json and figures/quality/index.html.
 #[derive(Debug, Parser)]
@@ -31,6 +32,10 @@ struct Cli {
     /// Options of the recipe besides, as `thickness-percent=80`.
     #[arg(long = "option", short)]
     options: Vec<String>,
+    /// Measures what the stages and formats cost instead, for a cut-out (PNG), or for an object of ours
+    /// where the file is `-`.
+    #[arg(long)]
+    cutout: Option<PathBuf>,
     /// Where pictures and figures go; `figures` in the target folder unless said.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -45,6 +50,14 @@ fn main() -> Result<()> {
     std::fs::create_dir_all(folder.join("quality")).context("make the folder of pictures")?;
     let pairs = cli.options.iter().map(|option| option.split_once('=').unwrap_or((option, "")));
     let pairs: Vec<(&str, &str)> = pairs.collect();
+    if let Some(cutout) = &cli.cutout {
+        let mut report = Report::new("stages");
+        let recipe = Recipe::default().with_options(pairs.iter().copied())?;
+        stages::measure(&mut report, read(cutout)?, &recipe, &folder.join("quality/files"))?;
+        report.write(&folder)?;
+        println!("{}", figure::table(&[report]));
+        return Ok(());
+    }
     let mut report = Report::new("quality");
     let mut rows = Vec::new();
     // A relief does not claim to know the object.
@@ -74,6 +87,16 @@ fn main() -> Result<()> {
     println!("{}", figure::table(&[report]));
     println!("written to {}", folder.display());
     Ok(())
+}
+
+/// A cut-out of a file, or of the first object that has a hole.
+fn read(file: &Path) -> Result<Vec<u8>> {
+    if file != Path::new("-") {
+        return std::fs::read(file).with_context(|| format!("read {}", file.display()));
+    }
+    let mug = objects::ALL.iter().find(|object| object.name == "mug").context("there is a mug")?;
+    let seen = views::seen(&mug.mesh(), views::TURNS[1]);
+    mesh::provenance::write_cutout(&seen.cutout, &vec![]).map_err(anyhow::Error::msg)
 }
 
 /// The means over all objects and views.
