@@ -1,14 +1,16 @@
 //! Stage 4: textured mesh -> deliverable files.
 //!
-//! `textured.glb` in; `model.glb`, `.stl`, `.ply`, `.obj.zip`, `.3mf`, `.usdz` and `turntable.webp` as the
-//! recipe wants, and `preview.png`, out. Nothing is written of a mesh that is not closed: the surface is
+//! `textured.glb` in; `model.glb`, `.packed.glb`, `.lod50.glb`, `.stl`, `.ply`, `.obj.zip`, `.3mf`, `.usdz`,
+//! `turntable.webp` and `.gif` as the recipe wants, and `preview.png`, out. Nothing is written of a mesh that is not closed: the surface is
 //! welded and checked first.
 #![forbid(unsafe_code)]
 
 mod animation;
 mod archive;
+mod lod;
 mod model;
 mod obj;
+mod packed;
 mod place;
 mod ply;
 mod preview;
@@ -18,7 +20,8 @@ mod usdz;
 
 use domain::{EngineVersion, Format, Recipe};
 use mesh::check::check;
-use mesh::{glb, provenance};
+use mesh::weld::weld;
+use mesh::{Mesh, glb, provenance};
 use model::Model;
 use serde_json::{Value, json};
 use stage::{Context, File, Input, Output, StageError, StageFunction};
@@ -29,7 +32,7 @@ pub struct Export;
 
 impl StageFunction for Export {
     fn engine(&self, _recipe: &Recipe) -> EngineVersion {
-        EngineVersion { name: "files".to_owned(), version: "2".to_owned() }
+        EngineVersion { name: "files".to_owned(), version: "3".to_owned() }
     }
 
     fn memory_hint(&self, recipe: &Recipe) -> f64 {
@@ -47,31 +50,57 @@ impl StageFunction for Export {
             check(&model.solid).map_err(|fault| failed("the mesh is not sound", fault))?;
             model
         };
-        let print = place::for_printing(&model.solid, input.recipe.size_mm as f32);
+        let print = place::for_printing(&model.solid, &input.recipe);
         let mut files = Vec::new();
         for (done, format) in (0_u8..).zip(&input.recipe.formats) {
             let (name, content_type, span) = about(*format);
-            cx.progress(0.1 + 0.1 * f32::from(done), span);
+            cx.progress(0.1 + 0.07 * f32::from(done), span);
             let _span = cx.span(span);
-            let bytes = match format {
-                Format::Glb => glb::write(&model.textured, &extras(input, &model)?)
-                    .map_err(|e| failed("write GLB", e))?,
-                Format::Stl => stl::write(&print),
-                Format::Ply => ply::write(&print, &model.colours()),
-                Format::Obj => obj::write(&model).map_err(|e| failed("write OBJ", e))?,
-                Format::ThreeMf => {
-                    threemf::write(&print, &model.colours()).map_err(|e| failed("write 3MF", e))?
-                }
-                Format::Usdz => usdz::write(&model).map_err(|e| failed("write USDZ", e))?,
-                Format::Turntable => preview::turntable(&model)?,
-            };
-            files.push(file(name, content_type, bytes));
+            if *format == Format::Lod {
+                files.extend(levels(input, &model)?);
+                continue;
+            }
+            files.push(file(name, content_type, written(*format, input, &model, &print)?));
         }
         cx.progress(0.9, "preview");
         let _span = cx.span("preview");
         files.push(file("preview.png", "image/png", preview::png(&model)?));
         Ok(files)
     }
+}
+
+fn written(format: Format, input: &Input, model: &Model, print: &Mesh) -> Result<Vec<u8>, StageError> {
+    match format {
+        Format::Glb => {
+            glb::write(&model.textured, &extras(input, model)?).map_err(|e| failed("write GLB", e))
+        }
+        Format::Packed => {
+            packed::write(model, &extras(input, model)?).map_err(|e| failed("write packed GLB", e))
+        }
+        Format::Stl => Ok(stl::write(print)),
+        Format::Ply => Ok(ply::write(print, &model.colours())),
+        Format::Obj => obj::write(model).map_err(|e| failed("write OBJ", e)),
+        Format::ThreeMf => threemf::write(print, &model.colours()).map_err(|e| failed("write 3MF", e)),
+        Format::Usdz => usdz::write(model).map_err(|e| failed("write USDZ", e)),
+        Format::Turntable => preview::turntable(model),
+        Format::Gif => preview::turntable_gif(model),
+        Format::Lod => Err(StageError::Failed("levels of detail are several files".to_owned())),
+    }
+}
+
+/// The model with half, a quarter and a tenth of its triangles, as GLB.
+fn levels(input: &Input, model: &Model) -> Result<Vec<File>, StageError> {
+    let mut files = Vec::new();
+    for percent in [50, 25, 10] {
+        let level = lod::reduced(model, model.solid.triangles.len() * percent / 100);
+        check(&weld(&level.mesh)).map_err(|fault| failed("a level of detail is not sound", fault))?;
+        let mut extras = extras(input, model)?;
+        extras["level_of_detail_percent"] = json!(percent);
+        extras["triangles"] = json!(level.mesh.triangles.len());
+        let bytes = glb::write(&level, &extras).map_err(|e| failed("write a level of detail", e))?;
+        files.push(file(&format!("model.lod{percent}.glb"), "model/gltf-binary", bytes));
+    }
+    Ok(files)
 }
 
 fn failed(what: &str, error: impl std::fmt::Display) -> StageError {
@@ -92,6 +121,9 @@ fn about(format: Format) -> (&'static str, &'static str, &'static str) {
         Format::ThreeMf => ("model.3mf", "model/3mf", "3mf"),
         Format::Usdz => ("model.usdz", "model/vnd.usdz+zip", "usdz"),
         Format::Turntable => ("turntable.webp", "image/webp", "turntable"),
+        Format::Gif => ("turntable.gif", "image/gif", "gif"),
+        Format::Packed => ("model.packed.glb", "model/gltf-binary", "packed"),
+        Format::Lod => ("model.lod*.glb", "model/gltf-binary", "lod"),
     }
 }
 
@@ -124,7 +156,7 @@ fn licence(steps: &provenance::Steps) -> String {
 mod tests {
     use super::*;
     use domain::Stage;
-    use mesh::{Mesh, TexturedMesh};
+    use mesh::TexturedMesh;
     use stage::Silent;
 
     /// A wedge that looks different from every side: long in x, less in y, least in z, with one corner pulled
@@ -190,6 +222,35 @@ mod tests {
         let mut mesh = asymmetric();
         mesh.triangles.pop();
         assert!(matches!(run(mesh, Recipe::default()), Err(StageError::Failed(_))));
+    }
+
+    #[test]
+    fn a_width_is_that_of_x_and_a_size_that_of_the_longest_axis() {
+        let width = |options: &[(&str, &str)]| {
+            let all = [("engine", "relief"), ("formats", "stl")].into_iter().chain(options.iter().copied());
+            let recipe = Recipe::default().with_options(all).expect("good options");
+            let mut tall = asymmetric();
+            tall.positions.iter_mut().for_each(|p| *p = [-p[1], p[0], p[2]]);
+            let files = run(tall, recipe).expect("a sound mesh");
+            let x: Vec<f32> = stl::tests::vertices(&files[0].bytes).iter().map(|v| v[0]).collect();
+            x.iter().copied().fold(f32::MIN, f32::max) - x.iter().copied().fold(f32::MAX, f32::min)
+        };
+        assert!((width(&[("width-mm", "45")]) - 45.0).abs() < 1e-3);
+        assert!((width(&[("size-mm", "140")]) - 90.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn a_gif_turns_as_the_webp_does() {
+        use image::AnimationDecoder;
+        let recipe = Recipe::default().with_options([("formats", "gif")]).expect("a good option");
+        let files = run(asymmetric(), recipe).expect("a sound mesh");
+        let decoder = image::codecs::gif::GifDecoder::new(std::io::Cursor::new(&files[0].bytes));
+        let frames = decoder.expect("a GIF").into_frames().collect_frames().expect("frames");
+        assert_eq!(frames.len(), 36);
+        for frame in frames {
+            let clear = frame.buffer().pixels().filter(|pixel| pixel[3] == 0).count();
+            assert!((20_000..63_000).contains(&clear), "{clear} clear pixels");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Until here a mesh keeps the cut-out's frame, so that texturing finds its pixels. Where smoothing or
 //! decimation took something off, the box is no longer exactly that of the cut-out.
 
+use domain::Recipe;
 use mesh::Mesh;
 
 /// Centres and scales. A mesh without extent is only centred.
@@ -15,11 +16,14 @@ pub(crate) fn to_one_metre(mesh: &mut Mesh) {
     mesh.positions.iter_mut().for_each(|p| *p = [0, 1, 2].map(|k| (p[k] - centre[k]) * scale));
 }
 
-/// The mesh for a printer: its longest axis becomes `size_mm`.
-pub(crate) fn for_printing(mesh: &Mesh, size_mm: f32) -> Mesh {
+/// The mesh for a printer: its longest axis, or its width where the recipe says one, gets the recipe's size.
+pub(crate) fn for_printing(mesh: &Mesh, recipe: &Recipe) -> Mesh {
     let [low, high] = mesh.bounds();
-    let longest = [0, 1, 2].map(|k| high[k] - low[k]).into_iter().fold(f32::MIN_POSITIVE, f32::max);
-    let scale = size_mm / longest;
+    let extent = [0, 1, 2].map(|k| (high[k] - low[k]).max(f32::MIN_POSITIVE));
+    let scale = match recipe.details.width_um {
+        Some(um) => um as f32 / 1000.0 / extent[0],
+        None => recipe.size_mm as f32 / extent.into_iter().fold(0.0, f32::max),
+    };
     let centre = [0, 1, 2].map(|k| (low[k] + high[k]) / 2.0);
     // glTF: x right, y up, z to the front. Printers: x right, y away, z up.
     let place =

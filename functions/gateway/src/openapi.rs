@@ -123,8 +123,8 @@ fn create_job() -> Value {
     let what = "the same key, picture and recipe again are the same job";
     let once = parameter("Idempotency-Key", "header", json!({"type": "string", "maxLength": 255}), what);
     let option = |name: &str| parameter(name, "query", text(), "an option of the recipe; see capabilities");
-    let mut parameters: Vec<Value> =
-        ["engine", "quality", "formats", "size-mm", "texture-px"].map(option).into();
+    let names = ["engine", "quality", "formats", "size-mm", "texture-px"];
+    let mut parameters: Vec<Value> = names.into_iter().chain(domain::Details::NAMES).map(option).collect();
     parameters.push(parameter("name", "query", text(), "the last part of the upload's key"));
     parameters.push(parameter("bucket", "query", text(), "an input bucket; the first unless said"));
     parameters.push(once);

@@ -1,28 +1,47 @@
 //! Stage 2: cut-out -> watertight mesh.
 //!
-//! `cutout.png` in, `mesh.glb` out: centred, Y up, front +Z, longest axis one metre, at most as many
-//! triangles as the quality preset allows. The flow: `outline` -> `poisson` -> `sheet`, put together in
-//! `inflate`.
+//! `cutout.png` in, `mesh.glb` out: Y up, front +Z, in the cut-out's frame, at most as many triangles as the
+//! quality preset allows. An `engine` (`inflate`, `relief`) says where the surface is, as layered depth or as
+//! a signed `field`; the `mesher` makes the mesh, the same way for all.
 #![forbid(unsafe_code)]
 
+pub mod engine;
+pub mod mesher;
+
+mod field;
 mod inflate;
 mod outline;
 mod poisson;
+mod relief;
 mod sheet;
 
+pub use field::Field;
+pub use outline::Outline;
+pub use sheet::{Layered, Rim};
+
 use domain::{Engine, EngineVersion, Recipe};
+use engine::ShapeEngine;
 use mesh::{Cutout, CutoutFault, TexturedMesh, provenance};
 use stage::{Context, File, Input, Output, StageError, StageFunction};
+
+/// Fewer opaque pixels than a square of this side is no object.
+const OBJECT_SIDE_PX_MIN: f32 = 8.0;
 
 /// The stage function shape.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Shape;
 
+fn engine_of(recipe: &Recipe) -> &'static dyn ShapeEngine {
+    match recipe.engine {
+        Engine::Inflate => &inflate::Inflate,
+        Engine::Relief => &relief::Relief,
+    }
+}
+
 impl StageFunction for Shape {
     fn engine(&self, recipe: &Recipe) -> EngineVersion {
-        match recipe.engine {
-            Engine::Inflate => EngineVersion { name: "inflate".to_owned(), version: "2".to_owned() },
-        }
+        let version = engine_of(recipe).version().to_owned();
+        EngineVersion { name: recipe.engine.as_str().to_owned(), version }
     }
 
     fn memory_hint(&self, _recipe: &Recipe) -> f64 {
@@ -36,9 +55,12 @@ impl StageFunction for Shape {
             Cutout::read(input.file("cutout.png")?).map_err(refusal)?
         };
         cx.progress(0.1, "inflate");
-        let (mesh, facts) = match input.recipe.engine {
-            Engine::Inflate => inflate::inflate(&cutout, input.recipe.quality, cx)?,
+        worthwhile(&cutout)?;
+        let form = {
+            let _span = cx.span("inflate");
+            engine_of(&input.recipe).form(&cutout, &input.recipe, cx)?
         };
+        let (mesh, facts) = mesher::model(&form, input.recipe.quality, cx)?;
         cx.progress(0.95, "encode");
         let _span = cx.span("encode");
         let engine = self.engine(&input.recipe);
@@ -54,6 +76,16 @@ impl StageFunction for Shape {
             .map_err(|error| StageError::Failed(format!("encode the mesh: {error}")))?;
         Ok(vec![File { name: "mesh.glb".to_owned(), content_type: "model/gltf-binary".to_owned(), bytes }])
     }
+}
+
+/// Refuses what shows hardly anything.
+fn worthwhile(cutout: &Cutout) -> Result<(), StageError> {
+    let area: f32 = cutout.image.pixels().map(|pixel| f32::from(pixel[3]) / 255.0).sum();
+    if area < OBJECT_SIDE_PX_MIN * OBJECT_SIDE_PX_MIN {
+        let sentence = "the object covers only a few pixels; use a picture in which it is larger";
+        return Err(StageError::Rejected(sentence.to_owned()));
+    }
+    Ok(())
 }
 
 fn refusal(fault: CutoutFault) -> StageError {

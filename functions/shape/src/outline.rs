@@ -1,7 +1,7 @@
 //! First step of inflation: the cut-out's alpha on a grid of a chosen pitch, signed, so that the silhouette
 //! is where it crosses zero, between grid points too.
 
-use image::RgbaImage;
+use image::{Rgba, RgbaImage};
 
 /// Grid points kept free on each side, so that nothing touches the grid's border.
 const MARGIN: usize = 2;
@@ -10,7 +10,8 @@ const MARGIN: usize = 2;
 /// What is thinner than about 1.5 pixels goes.
 const FILTER_RADIUS_PX: f32 = 2.0;
 
-/// Coverage minus one half at the points of a square grid.
+/// Coverage minus one half at the points of a square grid. The grid's outermost points are outside.
+#[derive(Clone, Debug)]
 pub struct Outline {
     /// Points per row.
     pub width: usize,
@@ -26,38 +27,72 @@ pub struct Outline {
 
 impl Outline {
     /// Samples a box of the picture (left, top, right, bottom in pixels). Outside the picture is transparent.
-    pub fn sample(image: &RgbaImage, [left, top, right, bottom]: [f32; 4], pitch_px: f32) -> Outline {
+    pub(crate) fn sample(image: &RgbaImage, [left, top, right, bottom]: [f32; 4], pitch_px: f32) -> Outline {
         let origin_px = [left, top].map(|edge| edge - MARGIN as f32 * pitch_px);
         let points = |from: f32, to: f32| ((to - from) / pitch_px).ceil() as usize + 2 * MARGIN + 1;
         let (width, height) = (points(left, right), points(top, bottom));
+        let grid = Outline { width, height, values: Vec::new(), pitch_px, origin_px };
+        grid.silhouette(image)
+    }
+
+    /// The silhouette of a picture on this grid.
+    pub(crate) fn silhouette(&self, image: &RgbaImage) -> Outline {
+        let coverage = self.filtered(image, |pixel| f32::from(pixel[3]) / 255.0);
+        Outline { values: coverage.into_iter().map(|share| share - 0.5).collect(), ..*self }
+    }
+
+    /// A value of the picture's pixels at each grid point, softened; zero outside the picture.
+    pub(crate) fn filtered(&self, image: &RgbaImage, value: impl Fn(&Rgba<u8>) -> f32) -> Vec<f32> {
+        let (width, height, pitch_px) = (self.width, self.height, self.pitch_px);
         let (columns, rows) = (image.width() as usize, image.height() as usize);
-        let horizontal = tents(origin_px[0], pitch_px, width, columns);
-        let vertical = tents(origin_px[1], pitch_px, height, rows);
+        let horizontal = tents(self.origin_px[0], pitch_px, width, columns);
+        let vertical = tents(self.origin_px[1], pitch_px, height, rows);
         let mut narrow = vec![0.0_f32; width * rows];
         for (y, row) in narrow.chunks_mut(width).enumerate() {
-            for (value, tent) in row.iter_mut().zip(&horizontal) {
-                let alpha = |x: usize| f32::from(image.get_pixel(x as u32, y as u32)[3]) / 255.0;
-                *value = tent.weights.iter().zip(tent.first..).map(|(weight, x)| weight * alpha(x)).sum();
+            for (sum, tent) in row.iter_mut().zip(&horizontal) {
+                let at = |x: usize| value(image.get_pixel(x as u32, y as u32));
+                *sum = tent.weights.iter().zip(tent.first..).map(|(weight, x)| weight * at(x)).sum();
             }
         }
-        let mut values = vec![-0.5_f32; width * height];
+        let mut values = vec![0.0_f32; width * height];
         for (row, tent) in values.chunks_mut(width).zip(&vertical) {
             for (weight, y) in tent.weights.iter().zip(tent.first..) {
                 let source = &narrow[y * width..(y + 1) * width];
-                row.iter_mut().zip(source).for_each(|(value, alpha)| *value += weight * alpha);
+                row.iter_mut().zip(source).for_each(|(sum, value)| *sum += weight * value);
             }
         }
-        Outline { width, height, values, pitch_px, origin_px }
+        values
+    }
+
+    /// The outline of a whole box of the picture, at a pitch that fits its width.
+    pub(crate) fn rectangle([left, top, right, bottom]: [f32; 4], pitch_px: f32) -> Outline {
+        let pitch_px = (right - left) / ((right - left) / pitch_px).round().max(4.0);
+        // Grid lines half a pitch off the left and the upper side.
+        let origin_px = [left, top].map(|edge| edge - (MARGIN as f32 - 0.5) * pitch_px);
+        let points = |from: f32, to: f32| ((to - from) / pitch_px).ceil() as usize + 2 * MARGIN;
+        let (width, height) = (points(left, right), points(top, bottom));
+        let value = |at: usize| {
+            let [x, y] = [0, 1].map(|k| origin_px[k] + [at % width, at / width][k] as f32 * pitch_px);
+            let inwards = (x - left).min(right - x).min(y - top).min(bottom - y);
+            (inwards / pitch_px).clamp(-0.5, 0.5)
+        };
+        Outline { width, height, values: (0..width * height).map(value).collect(), pitch_px, origin_px }
+    }
+
+    /// Where a grid point is in the picture.
+    pub(crate) fn place_px(&self, at: usize) -> [f32; 2] {
+        let grid = [at % self.width, at / self.width];
+        [0, 1].map(|k| self.origin_px[k] + grid[k] as f32 * self.pitch_px)
     }
 
     /// Whether a grid point is inside.
-    pub fn inside(&self, at: usize) -> bool {
+    pub(crate) fn inside(&self, at: usize) -> bool {
         self.values[at] > 0.0
     }
 
     /// Share of the way from an inside point to an outside point at which the silhouette lies. Kept off the
     /// ends, so that no triangle gets a side of length zero: an error of at most a tenth of the pitch.
-    pub fn cut(&self, inside: usize, outside: usize) -> f32 {
+    pub(crate) fn cut(&self, inside: usize, outside: usize) -> f32 {
         let (high, low) = (self.values[inside], self.values[outside]);
         (high / (high - low)).clamp(0.1, 0.9)
     }
@@ -87,7 +122,6 @@ fn tents(origin_px: f32, pitch_px: f32, count: usize, pixels: usize) -> Vec<Tent
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::Rgba;
 
     #[test]
     fn a_straight_edge_is_found_between_the_grid_points() {

@@ -21,10 +21,15 @@ fn picture(inside: impl Fn(f32, f32) -> bool) -> RgbaImage {
 }
 
 fn shaped(picture: &RgbaImage, quality: Quality) -> Result<Mesh, StageError> {
+    shaped_with(picture, &[("quality", quality.as_str())])
+}
+
+fn shaped_with(picture: &RgbaImage, options: &[(&str, &str)]) -> Result<Mesh, StageError> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     picture.write_to(&mut bytes, image::ImageFormat::Png).expect("encode the test's picture");
     let file = File { name: "cutout.png".into(), content_type: String::new(), bytes: bytes.into_inner() };
-    let input = Input { recipe: Recipe { quality, ..Recipe::default() }, files: vec![file] };
+    let recipe = Recipe::default().with_options(options.iter().copied()).expect("good options");
+    let input = Input { recipe, files: vec![file] };
     let files = Shape.run(&input, &Context::new(&Silent, 0))?;
     assert_eq!(files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(), ["mesh.glb"]);
     Ok(mesh::glb::read(&files[0].bytes).expect("read back what was written").mesh)
@@ -89,9 +94,38 @@ fn holes_stay_holes_and_parts_stay_parts() {
     assert_eq!(crumb.components, 1);
 }
 
+/// A cup: a body with a handle on its right.
+fn cup(x: f32, y: f32) -> bool {
+    let body = (120.0..320.0).contains(&x) && (90.0..430.0).contains(&y);
+    let handle = disc(x, y, [320.0, 240.0], 90.0) && !disc(x, y, [320.0, 240.0], 58.0) && x > 300.0;
+    body || handle
+}
+
+#[test]
+fn a_cups_handle_is_a_handle_at_every_quality_thickness_and_back() {
+    for quality in [Quality::Draft, Quality::Standard, Quality::Fine] {
+        let facts = sound(&shaped(&picture(cup), quality).expect("a cup"), quality);
+        assert_eq!((facts.components, handles(&facts)), (1, 1), "{quality:?}");
+    }
+    let wished = |options: &[(&str, &str)]| {
+        let mesh = shaped_with(&picture(cup), options).expect("a cup");
+        let facts = sound(&mesh, Quality::Standard);
+        assert_eq!((facts.components, handles(&facts)), (1, 1), "{options:?}");
+        facts
+    };
+    let depth = |facts: &MeshFacts| facts.bounds[1][2] - facts.bounds[0][2];
+    let (whole, thin) = (wished(&[]), wished(&[("thickness-percent", "50")]));
+    assert!((depth(&thin) / depth(&whole) - 0.5).abs() < 0.02, "{thin:?} {whole:?}");
+    let flat = wished(&[("symmetric", "no")]);
+    assert!((depth(&flat) / depth(&whole) - 0.5).abs() < 0.02, "{flat:?} {whole:?}");
+    assert!(flat.bounds[0][2].abs() < 2e-3, "the back is flat: {flat:?}");
+    assert!((flat.volume / whole.volume - 0.5).abs() < 0.02, "{flat:?} {whole:?}");
+}
+
 #[test]
 fn combs_and_checkerboards_are_manifold_too() {
     let comb = accepted(|x, y| y < 100.0 || (y < 480.0 && x % 24.0 < 11.0));
+    assert_eq!(comb.components, 1);
     assert_eq!(handles(&comb), 0);
     let mesh =
         shaped(&picture(|x, y| ((x / 64.0) as u32 + (y / 64.0) as u32).is_multiple_of(2)), Quality::Draft);
@@ -119,6 +153,8 @@ fn what_cannot_become_a_mesh_is_rejected_with_what_to_do() {
     refused(|_, _| false, "nothing in the picture");
     refused(|x, y| x < 1.0 && y < 1.0, "a few pixels");
     refused(|x, y| x % 16.0 < 3.0 && y % 16.0 < 3.0, "specks");
+    // Three pixels wide from top to bottom would do; one is thinner than any grid.
+    refused(|x, _| (x - 256.5).abs() < 0.6, "thin");
     let file = File { name: "cutout.png".into(), content_type: String::new(), bytes: b"no picture".to_vec() };
     let input = Input { recipe: Recipe::default(), files: vec![file] };
     assert!(matches!(Shape.run(&input, &Context::new(&Silent, 0)), Err(StageError::Failed(_))));

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod budget;
+mod details;
 mod event;
 mod ids;
 mod job;
@@ -24,6 +25,7 @@ mod units;
 mod unknown;
 
 pub use budget::*;
+pub use details::*;
 pub use event::*;
 pub use ids::*;
 pub use job::*;

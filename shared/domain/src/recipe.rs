@@ -2,7 +2,7 @@
 //! parsed strictly: a senseless option is refused, never ignored. Records and messages are not: what a newer
 //! version put into them is carried along.
 
-use crate::{Synthetic, Unknown};
+use crate::{Details, Synthetic, Unknown};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,16 +21,19 @@ pub enum Engine {
     /// Poisson inflation of the silhouette, symmetric back.
     #[default]
     Inflate,
+    /// A plate whose height follows the picture, for printing; also as lithophane.
+    Relief,
 }
 
 impl Engine {
     /// All there are.
-    pub const ALL: [Engine; 1] = [Engine::Inflate];
+    pub const ALL: [Engine; 2] = [Engine::Inflate, Engine::Relief];
 
     /// As in options.
     pub const fn as_str(self) -> &'static str {
         match self {
             Engine::Inflate => "inflate",
+            Engine::Relief => "relief",
         }
     }
 }
@@ -92,11 +95,17 @@ pub enum Format {
     Usdz,
     /// `turntable.webp`: a turn of the model in 36 frames.
     Turntable,
+    /// `turntable.gif`: the same turn, for where WebP is not taken.
+    Gif,
+    /// `model.packed.glb`: quantised, the texture as WebP.
+    Packed,
+    /// `model.lod50.glb`, `model.lod25.glb`, `model.lod10.glb`: half, a quarter, a tenth of the triangles.
+    Lod,
 }
 
 impl Format {
     /// All there are.
-    pub const ALL: [Format; 7] = [
+    pub const ALL: [Format; 10] = [
         Format::Glb,
         Format::Stl,
         Format::Ply,
@@ -104,6 +113,9 @@ impl Format {
         Format::ThreeMf,
         Format::Usdz,
         Format::Turntable,
+        Format::Gif,
+        Format::Packed,
+        Format::Lod,
     ];
 
     /// As in options.
@@ -116,6 +128,9 @@ impl Format {
             Format::ThreeMf => "3mf",
             Format::Usdz => "usdz",
             Format::Turntable => "turntable",
+            Format::Gif => "gif",
+            Format::Packed => "packed",
+            Format::Lod => "lod",
         }
     }
 
@@ -153,6 +168,9 @@ pub struct Recipe {
     /// A load for tests, on sites that permit it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub synthetic: Option<Synthetic>,
+    /// What few ask for.
+    #[serde(flatten)]
+    pub details: Details,
     /// Fields of a newer version.
     #[serde(flatten)]
     #[schemars(skip)]
@@ -168,6 +186,7 @@ impl Default for Recipe {
             size_mm: SIZE_MM_DEFAULT,
             texture_px: 1024,
             synthetic: None,
+            details: Details::default(),
             unknown: Unknown::default(),
         }
     }
@@ -250,6 +269,10 @@ impl Recipe {
         if !self.has_size() && self.size_mm != SIZE_MM_DEFAULT {
             return Err(senseless_size());
         }
+        self.details.check(self.engine)?;
+        if self.details.width_um.is_some() && self.size_mm != SIZE_MM_DEFAULT {
+            return Err(BadRecipe("width-mm and size-mm say the same; use one of them".to_owned()));
+        }
         Ok(self)
     }
 
@@ -273,13 +296,17 @@ impl Recipe {
             "size-mm" => self.size_mm = number(name, value)?,
             "texture-px" => self.texture_px = number(name, value)?,
             "synthetic" => self.synthetic = Some(Synthetic::parse(value)?),
-            other => return Err(unknown_option(other)),
+            other => {
+                if !self.details.set(other, value)? {
+                    return Err(unknown_option(other));
+                }
+            }
         }
         Ok(())
     }
 }
 
-fn word<T: Copy>(name: &str, value: &str, known: &[(T, &str)]) -> Result<T, BadRecipe> {
+pub(crate) fn word<T: Copy>(name: &str, value: &str, known: &[(T, &str)]) -> Result<T, BadRecipe> {
     let found = known.iter().find(|(_, word)| value.eq_ignore_ascii_case(word));
     found.map(|(one, _)| *one).ok_or_else(|| {
         let known: Vec<&str> = known.iter().map(|(_, word)| *word).collect();
@@ -307,10 +334,13 @@ fn sorted(value: Value) -> Value {
 }
 
 fn unknown_option(name: &str) -> BadRecipe {
-    BadRecipe(format!("unknown option {name:?}; known are engine, quality, formats, size-mm, texture-px"))
+    let details = Details::NAMES.join(", ");
+    BadRecipe(format!(
+        "unknown option {name:?}; known are engine, quality, formats, size-mm, texture-px, {details}"
+    ))
 }
 
-fn number(name: &str, value: &str) -> Result<u32, BadRecipe> {
+pub(crate) fn number(name: &str, value: &str) -> Result<u32, BadRecipe> {
     value.parse().map_err(|_| BadRecipe(format!("{name} is {value:?}; use a whole number")))
 }
 

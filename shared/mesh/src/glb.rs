@@ -160,7 +160,11 @@ pub fn write(model: &TexturedMesh, extras: &Value) -> Result<Vec<u8>, GlbError> 
     assemble(&document, &parts.bin)
 }
 
-fn assemble(document: &Value, bin: &[u8]) -> Result<Vec<u8>, GlbError> {
+/// A document and its binary chunk as one file.
+///
+/// # Errors
+/// [`GlbError::Unwritable`]: it is larger than 4 GiB.
+pub fn assemble(document: &Value, bin: &[u8]) -> Result<Vec<u8>, GlbError> {
     let unwritable = |why: String| GlbError::Unwritable(why);
     let mut text = serde_json::to_vec(document).map_err(|error| unwritable(error.to_string()))?;
     text.resize(text.len().next_multiple_of(4), b' ');

@@ -1,6 +1,6 @@
 //! What shares a footprint, and the prior of what nobody has measured.
 
-use domain::{Bytes, DeviceClass, Engine, Quality, Recipe, Stage, Synthetic, Task};
+use domain::{Bytes, DeviceClass, Quality, Recipe, Stage, Synthetic, Task};
 use serde::{Deserialize, Serialize};
 
 /// Least reservation: a runner's stacks, buffers and decoder tables before the first item.
@@ -49,7 +49,7 @@ pub(crate) fn shape_name(task: &Task) -> String {
     };
     let real = match (task.stage, task.recipe.engine) {
         (Stage::Preprocess, _) => format!("b{size}"),
-        (Stage::Shape, Engine::Inflate) => format!("inflate-{quality}"),
+        (Stage::Shape, engine) => format!("{}-{quality}", engine.as_str()),
         (Stage::Texture | Stage::Export, _) => format!("{quality}-{size}"),
     };
     match load {

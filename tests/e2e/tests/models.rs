@@ -135,10 +135,10 @@ import io, pathlib, struct, sys, zipfile
 import numpy, trimesh
 from PIL import Image
 folder = pathlib.Path(sys.argv[1]) / "all"
-def solid(name, mesh, up, size, floor):
+def solid(name, mesh, up, size, floor, slack=1e-3):
     mesh.merge_vertices(merge_tex=True, merge_norm=True)
     assert mesh.is_watertight and mesh.is_winding_consistent and mesh.volume > 0, name
-    assert abs(max(mesh.extents) / size - 1) < 1e-3, (name, mesh.extents)
+    assert abs(max(mesh.extents) / size - 1) < slack, (name, mesh.extents)
     if floor:
         assert abs(mesh.bounds[0][up]) < 1e-3 * size, (name, mesh.bounds)
     # The fin: what is highest is on the left, and about the middle of the depth.
@@ -193,7 +193,17 @@ with zipfile.ZipFile(io.BytesIO(usdz)) as archive:
     points = numpy.array([[float(x) for x in point.split(",")] for point in points])
     faces = numpy.array([int(index) for index in indices]).reshape(-1, 3)
     counts["usdz"] = solid("usdz", trimesh.Trimesh(points, faces), 1, 1, False)
+packed = trimesh.load(folder / "model.packed.glb", force="mesh")
+assert packed.visual.material.baseColorTexture.size == (1024, 1024)
+counts["packed"] = solid("packed", packed, 1, 1, False)
 assert len(set(counts.values())) == 1, counts
+for percent in (50, 25, 10):
+    level = trimesh.load(folder / f"model.lod{percent}.glb", force="mesh")
+    assert level.visual.material.baseColorTexture.size == (1024, 1024)
+    faces = solid(f"lod{percent}", level, 1, 1, False, 1e-2)
+    assert 0.9 * percent < 100 * faces / counts["glb"] <= percent, (percent, faces, counts)
+gif = Image.open(folder / "turntable.gif")
+assert gif.n_frames == 36 and gif.size == (256, 256), (gif.n_frames, gif.size)
 turn = Image.open(folder / "turntable.webp")
 assert turn.n_frames == 36 and turn.size == (256, 256), (turn.n_frames, turn.size)
 seen = []
@@ -209,10 +219,40 @@ assert edge == 0, "the turn is cut off"
 #[test]
 fn every_format_is_the_same_model_for_other_peoples_tools() {
     let scratch = Scratch::new("formats").expect("a folder");
-    let options =
-        [("formats", "glb stl ply obj 3mf usdz turntable"), ("size-mm", "80"), ("quality", "draft")];
+    let all = "glb stl ply obj 3mf usdz turntable gif packed lod";
+    let options = [("formats", all), ("size-mm", "80"), ("quality", "draft")];
     let files = model(encoded(&thing(512).into(), ImageFormat::Png), &options);
     kept(&files, scratch.path(), "all");
-    validated(&scratch.path().join("all/model.glb"));
+    for name in ["model", "model.packed", "model.lod50", "model.lod25", "model.lod10"] {
+        validated(&scratch.path().join(format!("all/{name}.glb")));
+    }
     python(FORMATS, scratch.path());
+}
+
+const PLATE: &str = r#"
+import pathlib, sys, trimesh
+for case, size in (("raised", (60, 60, 9)), ("lithophane", (90, 90, 3))):
+    plate = trimesh.load(pathlib.Path(sys.argv[1]) / case / "model.stl")
+    assert plate.is_watertight and plate.is_winding_consistent and plate.volume > 0, case
+    # As it is printed: the picture upright, its depth away from the viewer.
+    found = (plate.extents[0], plate.extents[2], plate.extents[1])
+    assert all(abs(a - b) < 0.15 for a, b in zip(found, size)), (case, found)
+    assert plate.euler_number == 2, (case, plate.euler_number)
+"#;
+
+#[test]
+fn reliefs_and_lithophanes_have_the_millimetres_that_were_asked_for() {
+    let scratch = Scratch::new("plates").expect("a folder");
+    let raised = [("depth-mm", "6"), ("base-mm", "3"), ("frame-mm", "2"), ("width-mm", "60")];
+    let lithophane = [("curve", "lithophane"), ("depth-mm", "2.2"), ("base-mm", "0.8"), ("size-mm", "90")];
+    // A square subject makes a square plate: the thing on a ground of its own.
+    let upload = encoded(&photograph(512), ImageFormat::Png);
+    for (case, own) in [("raised", &raised), ("lithophane", &lithophane)] {
+        let all = [("engine", "relief"), ("mask", "whole"), ("formats", "glb stl")];
+        let options: Vec<(&str, &str)> = all.into_iter().chain(own.iter().copied()).collect();
+        let files = model(upload.clone(), &options);
+        kept(&files, scratch.path(), case);
+        validated(&scratch.path().join(case).join("model.glb"));
+    }
+    python(PLATE, scratch.path());
 }

@@ -60,7 +60,11 @@ async fn what_cannot_become_a_model_is_rejected_with_a_record_and_queues_nothing
     let cases = [
         (world.upload("empty.png", b"", &[]).await, "the file is empty"),
         (world.upload("large.png", &[0; 101], &[]).await, "the file has 101 bytes; at most 100 are taken"),
-        (wrong, "recipe: formats is \"doc\"; use one of glb, stl, ply, obj, 3mf, usdz, turntable"),
+        (
+            wrong,
+            "recipe: formats is \"doc\"; use one of glb, stl, ply, obj, 3mf, usdz, turntable, gif, packed, \
+             lod",
+        ),
     ];
     for (upload, expect) in cases {
         assert_eq!(acceptor.event(&object_event(&upload), false).await, Ok(Accepted::Rejected));
