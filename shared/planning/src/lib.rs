@@ -9,6 +9,10 @@
 #![forbid(unsafe_code)]
 
 mod answers;
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod calibration;
 mod core;
 mod curve;
 mod cut;
@@ -16,6 +20,7 @@ mod device;
 mod engines;
 mod event;
 mod footprint;
+mod kept;
 mod key;
 mod live;
 mod pace;
