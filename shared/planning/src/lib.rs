@@ -4,7 +4,7 @@
 //! `event` is the conversation as data. `core` holds the state and goes through the phases, `answers` takes
 //! in what workers say, `share` and `turns` say whose turn it is, `cut` how large a batch is and where it
 //! goes, `device` what a device can give, `live` what runs, `window` how much is drawn, `footprint` what a
-//! batch needs. `optimizer` and `advice` what a person asks of one device.
+//! batch needs. `explain` says why a task waits, `optimizer` and `advice` what a person asks of one device.
 //! The same events give the same decisions, byte for byte. The properties it keeps are lettered
 //! in the README.
 #![forbid(unsafe_code)]
@@ -21,6 +21,7 @@ mod cut;
 mod device;
 mod engines;
 mod event;
+mod explain;
 mod footprint;
 mod kept;
 mod key;
@@ -38,6 +39,7 @@ mod window;
 pub use crate::core::Planner;
 pub use advice::{OptimizerReport, Recommendation, SizeOfKind};
 pub use event::{Decision, Event, Limits};
+pub use explain::{Explanation, Whereabouts};
 pub use footprint::Footprint;
 pub use key::{FootprintKey, prior, seed_formula};
 pub use optimizer::{
