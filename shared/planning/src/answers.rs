@@ -5,7 +5,7 @@ use crate::device::Standing;
 use crate::event::Decision;
 use crate::window::StageFacts;
 use domain::{
-    BatchEnd, BatchEnded, BatchId, BatchTask, JobId, Offer, Reading, RefusedReason, Stage, Timestamp,
+    BatchEnd, BatchEnded, BatchId, BatchTask, Bytes, JobId, Offer, Reading, RefusedReason, Stage, Timestamp,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -92,6 +92,10 @@ impl Planner {
     fn learn(&mut self, now: Timestamp, ended: &BatchEnded) {
         let Some(live) = self.live.get(ended.batch) else { return };
         let Some(first) = live.batch.tasks.first() else { return };
+        // A word that cannot be true is taken for as much of it as can be.
+        let most = live.batch.tasks.len() as u32;
+        let total = self.offers.get(&live.worker).map(|standing| standing.offer.reading.total_bytes);
+        let peak_can_be = total.is_none_or(|total| total == Bytes::ZERO || ended.peak_bytes <= total);
         let (stage, batch_of_one) = (live.batch.stage, live.batch.tasks.len() == 1);
         self.engines.hear(&first.task, ended);
         let key = self.engines.key(&first.task, &live.worker, &live.device_class);
@@ -101,15 +105,17 @@ impl Planner {
         let footprint = self.footprints.entry(key.clone()).or_default();
         match ended.end {
             // Nothing was computed: nothing was measured.
-            BatchEnd::Done if ended.items == 0 => return,
+            BatchEnd::Done if ended.items == 0 || !peak_can_be => return,
             BatchEnd::Done => {
                 if ended.load_ms > 0 {
                     footprint.loaded(Duration::from_millis(ended.load_ms));
                 }
-                footprint.observe(ended.items, ended.peak_bytes, Duration::from_millis(ended.compute_ms));
+                let time = Duration::from_millis(ended.compute_ms);
+                footprint.observe(ended.items.min(most), ended.peak_bytes, time);
                 done.extend(live.batch.tasks.iter().map(|given| (stage, given.task.job)));
             }
             BatchEnd::OutOfMemory { at_items } => {
+                let at_items = at_items.clamp(1, most);
                 if alone.is_empty() && batch_of_one {
                     alone.push(first.task.job);
                 }

@@ -51,7 +51,7 @@ pub struct Planner {
     pub(crate) facts: BTreeMap<Stage, StageFacts>,
     /// How much each of these tasks ran out of, alone.
     pub(crate) strained: BTreeMap<(Stage, JobId), Bytes>,
-    backlogs: Backlogs,
+    pub(crate) backlogs: Backlogs,
     desired: BTreeMap<Stage, u32>,
     pub(crate) decisions: VecDeque<Decision>,
 }
@@ -231,7 +231,12 @@ impl Planner {
         self.offers.values().any(|standing| standing.hosts(stage) && standing.lanes_free() > 0)
     }
 
-    fn ask<'a>(&'a self, now: Timestamp, given: &'a BatchTask, passed: Option<Timestamp>) -> Ask<'a> {
+    pub(crate) fn ask<'a>(
+        &'a self,
+        now: Timestamp,
+        given: &'a BatchTask,
+        passed: Option<Timestamp>,
+    ) -> Ask<'a> {
         Ask {
             given,
             now,

@@ -1,5 +1,12 @@
 //! Straight lines through what was measured, such that a few strange measurements do not move them.
 
+/// The error bound in standard deviations: of normal errors 1 in 2,000 is above.
+const DEVIATIONS: f64 = 3.3;
+/// Least error bound, however well measurements agree.
+const ERROR_MIN: f64 = 0.05;
+/// With fewer measurements than these the largest counts, whatever it is; from then on one may be strange.
+const MANY: usize = 16;
+
 /// What was measured at one batch size: the median of so many.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Point {
@@ -67,6 +74,36 @@ pub(crate) fn quantile(mut values: Vec<f64>, at: f64) -> f64 {
     let place = (values.len() as f64 * at).ceil() as usize;
     let place = place.clamp(1, values.len().max(1)) - 1;
     values.get(place).copied().unwrap_or(0.0)
+}
+
+/// By which share a peak may be above its line: as far as the measurements scatter, and more while they are
+/// few. One of many may be strange.
+pub(crate) fn error_bound(mut above: Vec<f64>) -> f64 {
+    let count = above.len();
+    let centre = median(above.iter().map(|error| (*error, 1)).collect());
+    let off = above.iter().map(|error| ((error - centre).abs(), 1)).collect();
+    // 1.4826 makes a standard deviation of the median deviation of normal errors.
+    let scatter = DEVIATIONS * 1.4826 * median(off);
+    above.sort_by(f64::total_cmp);
+    let strange = usize::from(count >= MANY);
+    let largest = count.checked_sub(1 + strange).and_then(|place| above.get(place)).copied().unwrap_or(0.0);
+    (centre.max(0.0) + scatter).max(largest).max(few(count)).max(ERROR_MIN)
+}
+
+/// What so few measurements say at best of the error of the next.
+fn few(count: usize) -> f64 {
+    0.5 / (count.max(1) as f64).sqrt()
+}
+
+/// By which share the next peak is above its line at most, in this share of cases. Of `n` measurements and
+/// one more each is as likely the largest, hence the place `(n + 1) x share`. Fewer than [`MANY`] cannot tell
+/// a share: then it is no less than what so few leave open.
+pub(crate) fn share_bound(mut above: Vec<f64>, share: f64) -> f64 {
+    above.sort_by(f64::total_cmp);
+    let count = above.len();
+    let place = ((count + 1) as f64 * share).ceil().clamp(1.0, count.max(1) as f64) as usize - 1;
+    let bound = above.get(place).copied().unwrap_or(0.0);
+    if count < MANY { bound.max(few(count)) } else { bound }
 }
 
 #[cfg(test)]

@@ -236,6 +236,18 @@ impl Ask<'_> {
         })
     }
 
+    /// What one item needs where it needs the least, the most that any device of its stage can give now, and
+    /// the most that any could if nothing of ours ran there.
+    pub(crate) fn short_of(&self, offers: &Offers) -> (Bytes, Bytes, Bytes) {
+        let hosts = || offers.values().filter(|place| place.hosts(self.stage()));
+        let prior = prior(self.task());
+        let need = |place: &Standing| self.footprint(place).reservation(1, prior, self.now);
+        // What ran out alone needs more than it had, wherever that was.
+        let least = hosts().map(need).min().unwrap_or_default().max(self.ran_out.unwrap_or_default());
+        let most = |of: fn(&Standing) -> Bytes| hosts().map(of).max().unwrap_or_default();
+        (least, most(Standing::to_give), most(Standing::whole))
+    }
+
     /// Why the task would be late wherever it ran now.
     pub(crate) fn late(&self, offers: &Offers) -> Option<String> {
         let deadline = self.task().deadline?;

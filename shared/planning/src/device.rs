@@ -13,6 +13,11 @@ const CLOCK_SET_BACK: Duration = Duration::from_secs(2);
 /// A worker that refused so often since its last word is asked again only after the next one.
 const REFUSALS_MAX: u32 = 2;
 
+/// A word stands no longer than this, whatever it says: a worker that is gone is not waited for.
+const WORD_STANDS_MAX: Duration = Duration::from_secs(60);
+/// No device has more places.
+const LANES_MAX: u32 = 1024;
+
 /// A worker's standing word.
 pub(crate) struct Standing {
     pub(crate) offer: Offer,
@@ -30,7 +35,7 @@ pub(crate) struct Standing {
 
 impl Standing {
     pub(crate) fn new(now: Timestamp, offer: Offer) -> Standing {
-        let until = now + Duration::from_millis(offer.valid_for_ms);
+        let (until, offer) = (stands_until(now, &offer), believed(offer));
         let (promises, idle_own) = (BTreeMap::new(), idle_own(&offer).unwrap_or_default());
         Standing { offer, until, promises, drift: Bytes::ZERO, read_at: now, refusals: 0, idle_own }
     }
@@ -41,7 +46,8 @@ impl Standing {
         if self.read(now, offer.reading) {
             self.refusals = 0;
         }
-        self.until = now + Duration::from_millis(offer.valid_for_ms);
+        let offer = believed(offer);
+        self.until = stands_until(now, &offer);
         self.idle_own = idle_own(&offer).unwrap_or(self.idle_own);
         self.offer = Offer { reading: self.offer.reading, ..offer };
     }
@@ -126,6 +132,16 @@ impl Standing {
     pub(crate) fn lanes_for(&self, stage: Stage) -> usize {
         if self.hosts(stage) && self.whole() >= RESERVATION_MIN { self.offer.lanes as usize } else { 0 }
     }
+}
+
+fn stands_until(now: Timestamp, offer: &Offer) -> Timestamp {
+    now + Duration::from_millis(offer.valid_for_ms).min(WORD_STANDS_MAX)
+}
+
+/// What of a word can be true.
+fn believed(offer: Offer) -> Offer {
+    let lanes = offer.lanes.min(LANES_MAX);
+    Offer { lanes, lanes_free: offer.lanes_free.min(lanes), ..offer }
 }
 
 /// What a worker holds besides idle runners, told by a word that names no batch.

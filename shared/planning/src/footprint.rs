@@ -5,11 +5,12 @@
 //! nor an old state of a device lasts. Nothing measured: the prior. What ran out of memory is a hard cap for
 //! a while, whatever the line says.
 
-use crate::curve::{Line, Point, median, quantile};
+use crate::curve::{Line, Point, error_bound, median, quantile, share_bound};
+use crate::kept::{Kept, OfSize, Seen};
 use crate::key::RESERVATION_MIN;
 use domain::{Bytes, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What address space needs beyond resident memory (guard pages, alignment, arenas), measured on the four
@@ -19,51 +20,8 @@ const ADDRESS_SPACE: Bytes = Bytes::mib(64);
 const OOM_REMEMBERED: Duration = Duration::from_secs(600);
 /// The smallest batch is taken whose throughput is at least this share of the best one's.
 const GOOD_ENOUGH: f64 = 0.97;
-/// Measurements kept of one size: the latest.
-const SEEN_MAX: usize = 16;
-/// Sizes of which measurements are kept: the latest seen.
-const SIZES_MAX: usize = 16;
-/// The error bound in standard deviations: of normal errors 1 in 2,000 is above.
-const DEVIATIONS: f64 = 3.3;
-/// Least error bound, however well measurements agree.
-const ERROR_MIN: f64 = 0.05;
-/// With fewer measurements than these the largest counts, whatever it is; from then on one may be strange.
-const MANY: usize = 16;
-/// A judgement of a prediction counts half after about 70 more.
-const JUDGED_DECAY: f64 = 0.99;
 /// Largest size up to which it is worked out what a batch is worth.
 const WORTH_MAX: u32 = 1024;
-
-/// A measured batch.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Seen {
-    peak: Bytes,
-    ms: f64,
-}
-
-/// What was measured of one size.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct OfSize {
-    seen: VecDeque<Seen>,
-    /// The number of the last measurement.
-    last: u64,
-}
-
-/// What is kept of a footprint; all else follows from it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Kept {
-    /// Largest batch that ran through.
-    proven: u32,
-    /// Size that ran out of memory, what one item had then, and until when that counts.
-    out_of_memory: Option<(u32, Bytes, Timestamp)>,
-    sizes: BTreeMap<u32, OfSize>,
-    count: u64,
-    /// Predictions that a measurement was held against, and those of them that held; both fade.
-    judged: f64,
-    held: f64,
-    /// Milliseconds that starting a runner took: smoothed.
-    load_ms: f64,
-}
 
 /// What is known of one key.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -84,7 +42,7 @@ pub struct Footprint {
 
 impl From<Kept> for Footprint {
     fn from(kept: Kept) -> Footprint {
-        let mut footprint = Footprint { kept, ..Footprint::default() };
+        let mut footprint = Footprint { kept: kept.possible(), ..Footprint::default() };
         footprint.fit();
         footprint
     }
@@ -97,31 +55,17 @@ impl From<Footprint> for Kept {
 }
 
 impl Footprint {
-    /// A batch of so many items ran through with this peak above the runner's warm size, in this time.
+    /// A batch of so many items ran through with this peak above the runner's warm size, in this time. What
+    /// cannot be (no items, more than 16 TiB, longer than a day) was not measured, and is not learned from.
     pub fn observe(&mut self, items: u32, peak: Bytes, time: Duration) {
-        if items == 0 {
+        let seen = Seen { peak, ms: time.as_secs_f64() * 1000.0 };
+        if items == 0 || !seen.is_possible() {
             return;
         }
-        let kept = &mut self.kept;
-        if kept.proven > 0 {
-            let holds = peak.0 as f64 <= self.peak.at(items) * (1.0 + self.peak_error);
-            kept.judged = kept.judged * JUDGED_DECAY + 1.0;
-            kept.held = kept.held * JUDGED_DECAY + f64::from(u8::from(holds));
+        if self.is_measured() {
+            self.kept.judge(items, peak <= self.peak(items));
         }
-        kept.proven = kept.proven.max(items);
-        // One item alone that ran out was the exception, not the rule.
-        kept.out_of_memory = kept.out_of_memory.filter(|(ran_out, ..)| *ran_out > 1);
-        kept.count += 1;
-        let of_size = kept.sizes.entry(items).or_default();
-        of_size.last = kept.count;
-        of_size.seen.push_back(Seen { peak, ms: time.as_secs_f64() * 1000.0 });
-        if of_size.seen.len() > SEEN_MAX {
-            of_size.seen.pop_front();
-        }
-        if kept.sizes.len() > SIZES_MAX {
-            let oldest = kept.sizes.iter().min_by_key(|(_, of_size)| of_size.last).map(|(items, _)| *items);
-            oldest.and_then(|items| kept.sizes.remove(&items));
-        }
+        self.kept.see(items, seen);
         self.fit();
     }
 
@@ -143,7 +87,7 @@ impl Footprint {
 
     /// How long starting a runner takes; zero while it was never seen.
     pub fn load_time(&self) -> Duration {
-        Duration::from_secs_f64(self.kept.load_ms.max(0.0) / 1000.0)
+        span(self.kept.load_ms)
     }
 
     fn fit(&mut self) {
@@ -158,14 +102,26 @@ impl Footprint {
         self.peak = Line::through(&peaks);
         self.time = Line::through(&times);
         self.times_ms = times.iter().map(|point| (point.items, point.value)).collect();
-        let seen =
-            || self.kept.sizes.iter().flat_map(|(items, of)| of.seen.iter().map(|seen| (*items, *seen)));
-        let above = |is: f64, expected: f64| is / expected.max(f64::MIN_POSITIVE) - 1.0;
-        let peaks = seen().map(|(items, seen)| above(seen.peak.0 as f64, self.peak.at(items).max(1.0)));
-        let late = seen().map(|(items, seen)| above(seen.ms, self.expected_ms(items).max(0.001)));
-        (self.peak_error, self.late) =
-            (error_bound(peaks.collect()), quantile(late.collect(), 0.95).max(0.0));
+        let late = self.kept.all().map(|(items, seen)| seen.ms / self.expected_ms(items).max(0.001) - 1.0);
+        self.late = quantile(late.collect(), 0.95).max(0.0);
+        self.peak_error = error_bound(self.peaks_above());
         self.worth = self.work_out_worth();
+    }
+
+    /// By which share each measured peak was above its line.
+    fn peaks_above(&self) -> Vec<f64> {
+        let above = |(items, seen): (u32, Seen)| seen.peak.0 as f64 / self.peak.at(items).max(1.0) - 1.0;
+        self.kept.all().map(above).collect()
+    }
+
+    /// How many times farther than the largest measured size this is; at least once. An error of the line
+    /// where it was measured is that many times larger there.
+    fn reach(&self, items: u32) -> f64 {
+        (f64::from(items) / f64::from(self.kept.largest().max(1))).max(1.0)
+    }
+
+    fn peak_with(&self, items: u32, error: f64) -> Bytes {
+        Bytes((self.peak.at(items) * (1.0 + error * self.reach(items))).ceil().max(0.0) as u64)
     }
 
     /// The smallest size up to each whose throughput is good enough.
@@ -208,9 +164,16 @@ impl Footprint {
         self.kept.proven > 0
     }
 
-    /// What a batch of so many items takes at its peak, with the error bound.
+    /// What a batch of so many items takes at its peak, with the error bound: above the largest measured size
+    /// the bound grows with the distance.
     pub fn peak(&self, items: u32) -> Bytes {
-        Bytes((self.peak.at(items) * (1.0 + self.peak_error)).ceil().max(0.0) as u64)
+        self.peak_with(items, self.peak_error)
+    }
+
+    /// What this share (0 to 1) of such batches stays below at their peak, as far as was measured: of few
+    /// measurements, or beyond the largest of them, more than that share.
+    pub fn peak_within(&self, items: u32, share: f64) -> Bytes {
+        self.peak_with(items, share_bound(self.peaks_above(), share))
     }
 
     /// What to reserve for `items`.
@@ -276,7 +239,23 @@ impl Footprint {
     /// The share of measurements that were not above what had been predicted for them before they were
     /// learned from, the latest most; one half while nothing was predicted.
     pub fn confidence(&self) -> f64 {
-        (self.kept.held + 1.0) / (self.kept.judged + 2.0)
+        self.kept.within.share()
+    }
+
+    /// The same of batches of this size: beyond the largest that was measured only what was predicted for
+    /// sizes that had never been measured counts.
+    pub fn confidence_for(&self, items: u32) -> f64 {
+        if items > self.kept.largest() { self.kept.beyond.share() } else { self.kept.within.share() }
+    }
+
+    /// Measurements that were learned from.
+    pub fn count(&self) -> u64 {
+        self.kept.count
+    }
+
+    /// The largest batch that ran through.
+    pub fn proven(&self) -> u32 {
+        self.kept.proven
     }
 }
 
@@ -284,24 +263,10 @@ fn span(ms: f64) -> Duration {
     Duration::try_from_secs_f64(ms.max(0.0) / 1000.0).unwrap_or(Duration::MAX)
 }
 
-/// By which share a peak may be above its line: as far as the measurements scatter, and more while they are
-/// few. One of many may be strange.
-fn error_bound(mut above: Vec<f64>) -> f64 {
-    let count = above.len();
-    let centre = median(above.iter().map(|error| (*error, 1)).collect());
-    let off = above.iter().map(|error| ((error - centre).abs(), 1)).collect();
-    // 1.4826 makes a standard deviation of the median deviation of normal errors.
-    let scatter = DEVIATIONS * 1.4826 * median(off);
-    above.sort_by(f64::total_cmp);
-    let strange = usize::from(count >= MANY);
-    let largest = count.checked_sub(1 + strange).and_then(|place| above.get(place)).copied().unwrap_or(0.0);
-    let few = 0.5 / (count.max(1) as f64).sqrt();
-    (centre.max(0.0) + scatter).max(largest).max(few).max(ERROR_MIN)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kept::{SEEN_MAX, SIZES_MAX};
 
     const NOW: Timestamp = Timestamp(1_000);
 

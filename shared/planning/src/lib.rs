@@ -4,20 +4,29 @@
 //! `event` is the conversation as data. `core` holds the state and goes through the phases, `answers` takes
 //! in what workers say, `share` and `turns` say whose turn it is, `cut` how large a batch is and where it
 //! goes, `device` what a device can give, `live` what runs, `window` how much is drawn, `footprint` what a
-//! batch needs. The same events give the same decisions, byte for byte. The properties it keeps are lettered
+//! batch needs. `explain` says why a task waits, `optimizer` and `advice` what a person asks of one device.
+//! The same events give the same decisions, byte for byte. The properties it keeps are lettered
 //! in the README.
 #![forbid(unsafe_code)]
 
+mod advice;
 mod answers;
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod calibration;
 mod core;
 mod curve;
 mod cut;
 mod device;
 mod engines;
 mod event;
+mod explain;
 mod footprint;
+mod kept;
 mod key;
 mod live;
+mod optimizer;
 mod pace;
 #[cfg(test)]
 mod samples;
@@ -28,6 +37,12 @@ mod turns;
 mod window;
 
 pub use crate::core::Planner;
+pub use advice::{OptimizerReport, Recommendation, SizeOfKind};
 pub use event::{Decision, Event, Limits};
+pub use explain::{Explanation, Whereabouts};
 pub use footprint::Footprint;
 pub use key::{FootprintKey, prior, seed_formula};
+pub use optimizer::{
+    BatchSizeRecommendation, CacheOptimization, MemoryProfile, MemoryTrend, Optimizer, PastBatch,
+    Performance, Trend,
+};

@@ -70,6 +70,11 @@ impl Live {
         self.batches.get(&id)
     }
 
+    /// The batch that a task is in.
+    pub(crate) fn of_task(&self, stage: Stage, job: JobId) -> Option<&LiveBatch> {
+        self.batches.get(self.tasks.get(&(stage, job))?)
+    }
+
     /// Keeps a task back whose batch lives; gives it back otherwise.
     pub(crate) fn keep_back(&mut self, given: BatchTask) -> Option<BatchTask> {
         let place = (given.task.stage, given.task.job);

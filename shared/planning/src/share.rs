@@ -213,6 +213,14 @@ impl StageLine {
         aside.or_else(|| self.classes.get(class)?.find(tenant, (*due, *arrival)))
     }
 
+    /// How many tasks of its own line go before one that waits here, and how many of better classes. For a
+    /// person who asks: it walks the line, as no decision does.
+    pub(crate) fn before(&self, job: JobId) -> (usize, usize) {
+        let Some(Place { class, tenant, due, arrival }) = self.jobs.get(&job) else { return (0, 0) };
+        let own = self.classes.get(class).map_or(0, |turns| turns.before(tenant, (*due, *arrival)));
+        (own, self.classes.range(..*class).map(|(_, turns)| turns.len()).sum())
+    }
+
     /// Takes out what was drawn at or before `until`, from the heads of the lines.
     pub(crate) fn take_old(&mut self, until: Timestamp) -> Vec<BatchTask> {
         let mut old = Vec::new();

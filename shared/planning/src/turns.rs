@@ -95,6 +95,16 @@ impl Turns {
         self.lines.get(tenant).map_or(0, |line| line.tasks.len())
     }
 
+    /// Tasks of a tenant that go before this place.
+    pub(crate) fn before(&self, tenant: &TenantId, place: (Timestamp, u64)) -> usize {
+        self.lines.get(tenant).map_or(0, |line| line.tasks.range(..place).count())
+    }
+
+    /// All tasks.
+    pub(crate) fn len(&self) -> usize {
+        self.lines.values().map(|line| line.tasks.len()).sum()
+    }
+
     /// Tenants who wait and have turns.
     pub(crate) fn active(&self) -> usize {
         self.heads.len()
