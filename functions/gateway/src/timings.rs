@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// Timings that are kept, and read after a start: at 14 jobs per second those of an hour, folded in a fifth of a second.
+/// Timings that are kept, and read after a start: at 14 jobs per second those of an hour.
 pub(crate) const TIMINGS_MAX: usize = 200_000;
 /// What they were as text, all together; in memory they take about as much.
 const BYTES_MAX: usize = 128 << 20;

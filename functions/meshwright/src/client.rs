@@ -17,7 +17,8 @@ use std::time::Duration;
 
 /// Jobs that are followed at once; the others wait and are replayed when their turn comes.
 const FOLLOWED_MAX: usize = 64;
-/// How often a gateway is asked how long jobs that are drawn take, about how many, and how long that may take.
+/// How often a gateway is asked how long jobs that are drawn take, about how many at most, and how long
+/// the answer may take.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 const ASKED_MAX: usize = 32;
 const ASK_MAX: Duration = Duration::from_secs(2);

@@ -76,6 +76,8 @@ impl Moment {
             }
         }
         open.sort_by_key(|job| job["queue_position"].as_u64());
+        // One that began to run between the two questions is in both answers.
+        open.dedup_by(|a, b| a["id"] == b["id"]);
         Ok(Moment { devices: answer["devices"].take(), open, more })
     }
 
