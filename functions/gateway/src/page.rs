@@ -1,5 +1,6 @@
-//! The page. If the program was built with the dashboard, that; else the plain one, for which nothing but Rust
-//! is needed: drop a picture, see the stages move, the preview, the downloads. Everything is in the binary.
+//! The page. If the program was built with the dashboard, that; else the plain one, for which nothing but
+//! Rust is needed: drop a picture, see the stages move, the preview, the downloads. Everything is in the
+//! binary.
 
 use crate::problem::Problem;
 use axum::extract::Path;

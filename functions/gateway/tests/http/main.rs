@@ -9,5 +9,6 @@ mod events;
 mod jobs;
 mod openapi;
 mod outages;
+mod page;
 mod system;
 mod world;

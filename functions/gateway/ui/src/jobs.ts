@@ -20,12 +20,18 @@ export interface Known {
 }
 
 const nothing = (filter: State | ''): Known => ({
-  rows: new Map(), order: [], next: null, isLoading: false, isFilled: false, filter,
+  rows: new Map(),
+  order: [],
+  next: null,
+  isLoading: false,
+  isFilled: false,
+  filter,
 });
 
 export const jobs = new Store<Known>(nothing(''));
 export const link = new Store<{ state: 'connecting' | 'live' | 'lost' | 'locked'; why: string }>({
-  state: 'connecting', why: '',
+  state: 'connecting',
+  why: '',
 });
 const listeners = new Set<(event: JobEvent) => void>();
 
@@ -45,14 +51,21 @@ function merge(known: Known, lines: JobLine[]): Known {
   for (const line of lines) {
     const was = rows.get(line.id);
     // An event that came meanwhile is newer than the answer.
-    const isOlder = was && (was.life > line.life || (was.life === line.life && hasEnded(was) && !hasEnded(line)));
+    const isOlder =
+      was && (was.life > line.life || (was.life === line.life && hasEnded(was) && !hasEnded(line)));
     if (isOlder) continue;
-    rows.set(line.id, was && was.life === line.life && was.fraction > line.fraction ? { ...was, eta: line.eta } : line);
+    rows.set(
+      line.id,
+      was && was.life === line.life && was.fraction > line.fraction ? { ...was, eta: line.eta } : line,
+    );
     isNew ||= !was || !fits(was, known.filter);
   }
   const left = order.filter((id) => fits(rows.get(id)!, known.filter));
   if (isNew || left.length !== order.length) {
-    order = [...rows.values()].filter((line) => fits(line, known.filter)).sort(before).map((line) => line.id);
+    order = [...rows.values()]
+      .filter((line) => fits(line, known.filter))
+      .sort(before)
+      .map((line) => line.id);
   }
   return { ...known, rows, order };
 }
@@ -116,7 +129,10 @@ function take(event: JobEvent): void {
     jobs.set({ ...known });
   } else {
     known.rows.set(event.job, now);
-    const order = [...known.order.filter((id) => id !== event.job), ...(fits(now, known.filter) ? [event.job] : [])];
+    const order = [
+      ...known.order.filter((id) => id !== event.job),
+      ...(fits(now, known.filter) ? [event.job] : []),
+    ];
     order.sort((a, b) => before(known.rows.get(a)!, known.rows.get(b)!));
     jobs.set({ ...known, order });
   }
@@ -128,7 +144,9 @@ export async function follow(): Promise<void> {
   let pause = AGAIN_MS_MIN;
   for (;;) {
     try {
-      const response = await call('/api/events', { headers: last === undefined ? {} : { 'Last-Event-ID': last } });
+      const response = await call('/api/events', {
+        headers: last === undefined ? {} : { 'Last-Event-ID': last },
+      });
       if (!jobs.get().isFilled) await fill();
       link.set({ state: 'live', why: '' });
       for await (const { id, kind, data } of messages(response)) {
@@ -142,7 +160,9 @@ export async function follow(): Promise<void> {
       if (error instanceof Refused && error.status === 401) return;
       link.set({ state: 'lost', why: (error as Error).message });
     }
-    await new Promise((resolve) => { setTimeout(resolve, pause); });
+    await new Promise((resolve) => {
+      setTimeout(resolve, pause);
+    });
     pause = Math.min(pause * 2, AGAIN_MS_MAX);
   }
 }
