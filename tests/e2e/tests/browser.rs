@@ -1,5 +1,5 @@
-//! The dashboard in a real Chromium, with the page and the API of a real `meshwright up`. What it does and looks
-//! at is in `browser/`.
+//! The dashboard in a real Chromium, with the page and the API of a real `meshwright up`. What it does and
+//! looks at is in `browser/`.
 
 use anyhow::{Context, Result};
 use e2e::picture;

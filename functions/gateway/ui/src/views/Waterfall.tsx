@@ -53,6 +53,8 @@ export function Waterfall({ profile, timings }: { profile: PipelineProfile | nul
   if (!profile?.stages.length && timings.length === 0) return null;
   const { us, rows, complete } = profile?.stages.length ? ofProfile(profile) : ofTimings(timings);
   if (us <= 0) return null;
+  // The last ones have no room for their words.
+  const marks = ticks(us).filter((at) => at <= us * 0.88);
   const kinds = new Set(rows.flatMap((row) => row.bars.filter((bar) => bar.us > 0).map((bar) => bar.kind)));
   return (
     <section class="panel" aria-labelledby="waterfall-title">
@@ -66,7 +68,7 @@ export function Waterfall({ profile, timings }: { profile: PipelineProfile | nul
       </ol>
       <div class="axis" aria-hidden="true">
         <span class="lanes">
-          {ticks(us).map((at) => (
+          {marks.map((at) => (
             <i key={at} style={{ left: `${(at / us) * 100}%` }}>
               {ms(at)}
             </i>
