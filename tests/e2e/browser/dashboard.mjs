@@ -106,6 +106,23 @@ async function downloads(page, address, job) {
   }
 }
 
+/** A large job: somebody ends it while it runs, thinks again, and it becomes a model after all. */
+async function endsAndBeginsAgain(page, address, picture) {
+  const formats = 'glb,stl,ply,obj,3mf,usdz,turntable';
+  const asked = `quality=fine&texture-px=4096&formats=${formats}&name=ended-${Date.now()}.png`;
+  const body = readFileSync(picture);
+  const headers = { 'Content-Type': 'application/octet-stream' };
+  const made = await fetch(`${address}/api/jobs?${asked}`, { method: 'POST', headers, body });
+  const { id } = await made.json();
+  await page.goto(`${address}/#/jobs/${id}`);
+  await page.getByRole('button', { name: 'Cancel' }).click();
+  await page.locator('.head .chip.cancelled').waitFor();
+  await page.getByRole('button', { name: 'Run again' }).click();
+  await page.locator('.head .chip.done').waitFor();
+  await page.locator('.model[data-state=there]').waitFor();
+  await page.locator('.log .cancelled').waitFor();
+}
+
 const ground = (page) => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
 
 async function followsTheLight(page) {
@@ -192,6 +209,7 @@ export default async function act({ browser, axe, words: [address, picture, fold
   await page.locator(`a[data-job="${job}"]`).click();
   await turns(page);
   await downloads(page, address, job);
+  await endsAndBeginsAgain(page, address, picture);
   await followsTheLight(page);
   await refusesInWords(page, address);
   await worksByKeys(page, address);

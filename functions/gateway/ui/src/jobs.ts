@@ -8,6 +8,8 @@ import { Store } from './store';
 const PAGE = 200;
 const AGAIN_MS_MIN = 500;
 const AGAIN_MS_MAX = 15_000;
+/** A browser has six connections to a server, for all its tabs: one that nobody sees gives its own back. */
+const UNSEEN_MS_MAX = 60_000;
 
 export interface Known {
   rows: Map<string, JobLine>;
@@ -138,15 +140,41 @@ function take(event: JobEvent): void {
   }
 }
 
+/** Until somebody sees this tab. */
+function seen(): Promise<void> {
+  if (!document.hidden) return Promise.resolve();
+  return new Promise((resolve) => {
+    document.addEventListener('visibilitychange', () => resolve(), { once: true });
+  });
+}
+
+/** Ends once this tab was hidden for long. */
+function untilUnseen(): { signal: AbortSignal; forget: () => void } {
+  const end = new AbortController();
+  let timer = 0;
+  const change = () => {
+    clearTimeout(timer);
+    if (document.hidden) timer = window.setTimeout(() => end.abort(), UNSEEN_MS_MAX);
+  };
+  document.addEventListener('visibilitychange', change);
+  change();
+  const forget = () => {
+    clearTimeout(timer);
+    document.removeEventListener('visibilitychange', change);
+  };
+  return { signal: end.signal, forget };
+}
+
 /** Follows everything until this tab is locked; begins again where it was cut off. */
 export async function follow(): Promise<void> {
   let last: string | undefined;
   let pause = AGAIN_MS_MIN;
   for (;;) {
+    await seen();
+    const { signal, forget } = untilUnseen();
     try {
-      const response = await call('/api/events', {
-        headers: last === undefined ? {} : { 'Last-Event-ID': last },
-      });
+      const headers: HeadersInit = last === undefined ? {} : { 'Last-Event-ID': last };
+      const response = await call('/api/events', { headers, signal });
       if (!jobs.get().isFilled) await fill();
       link.set({ state: 'live', why: '' });
       for await (const { id, kind, data } of messages(response)) {
@@ -159,6 +187,8 @@ export async function follow(): Promise<void> {
     } catch (error) {
       if (error instanceof Refused && error.status === 401) return;
       link.set({ state: 'lost', why: (error as Error).message });
+    } finally {
+      forget();
     }
     await new Promise((resolve) => {
       setTimeout(resolve, pause);
