@@ -123,6 +123,27 @@ async function endsAndBeginsAgain(page, address, picture) {
   await page.locator('.log .cancelled').waitFor();
 }
 
+/** Devices, the limit and a job's phases, where the server tells of them. */
+async function tellsWhatIsMeasured(page, address, job) {
+  const has = async (path) => (await fetch(`${address}${path}`)).ok;
+  if (await has('/api/devices')) {
+    await page.goto(`${address}/#/devices`);
+    await page.locator('.device .figures').first().waitFor();
+    await page.locator('.device .memory .used').first().waitFor({ state: 'attached' });
+  }
+  if (await has('/api/performance/bottlenecks')) {
+    await page.goto(`${address}/#/performance`);
+    await page.locator('.limit .capacity .bounds').first().waitFor();
+    await page.locator('.gains li').first().waitFor();
+  }
+  if (await has(`/api/jobs/${job}/profile`)) {
+    await page.goto(`${address}/#/jobs/${job}`);
+    await page.locator('.waterfall .read', { hasText: 'commit' }).first().waitFor();
+  }
+  await page.goto(`${address}/#/jobs/${job}`);
+  await page.locator('.waterfall li').nth(3).waitFor();
+}
+
 const ground = (page) => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
 
 async function followsTheLight(page) {
@@ -209,6 +230,7 @@ export default async function act({ browser, axe, words: [address, picture, fold
   await page.locator(`a[data-job="${job}"]`).click();
   await turns(page);
   await downloads(page, address, job);
+  await tellsWhatIsMeasured(page, address, job);
   await endsAndBeginsAgain(page, address, picture);
   await followsTheLight(page);
   await refusesInWords(page, address);
