@@ -4,11 +4,11 @@
 mod actions;
 mod artifacts;
 mod create;
+mod dashboard;
 mod door;
 mod events;
 mod jobs;
 mod openapi;
 mod outages;
-mod page;
 mod system;
 mod world;
