@@ -24,9 +24,8 @@ demo *ARGS:
 up *ARGS:
     @MESHWRIGHT_MATTING_MODEL={{ matting }} {{ dashboard }} cargo run --release --locked -- up "$@"
 
-# Everything that a push must pass: format, and tests of all kinds against real servers. Lints are `just lint`.
-test: tools
-    cargo fmt --all --check
+# Everything that a push must pass: format, lints, and tests of all kinds against real servers.
+test: tools lint
     # Tests and binaries in one build: apart, their features would differ and much would be built twice.
     {{ dashboard }} cargo build --release --workspace --lib --bins --tests --locked
     # The same targets again, so that this builds nothing: no examples, and there are no tests in documentation.

@@ -104,9 +104,9 @@ impl Client {
         if self.over {
             return None;
         }
-        let said = match self.from_past().await {
+        let said = match self.next_past().await {
             Some(said) => Some(said),
-            None => self.from_live().await,
+            None => self.next_live().await,
         };
         said.map(|said| (said, self))
     }
@@ -118,7 +118,7 @@ impl Client {
     }
 
     /// The next of what was before this client came; none once all of that is told.
-    async fn from_past(&mut self) -> Option<Sse> {
+    async fn next_past(&mut self) -> Option<Sse> {
         while self.sent < self.past_to
             && let Some(past) = &mut self.past
         {
@@ -137,7 +137,7 @@ impl Client {
 
     /// The next that is new; none when the stream is to end. A client that lags too far is cut off: it comes
     /// back with its place and reads the log.
-    async fn from_live(&mut self) -> Option<Sse> {
+    async fn next_live(&mut self) -> Option<Sse> {
         let mut ask_at = Instant::now() + SILENCE;
         loop {
             match timeout_at(ask_at, self.live.recv()).await {

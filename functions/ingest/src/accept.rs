@@ -204,6 +204,8 @@ impl Acceptor {
         self.ledger.put_record(&record).await?;
         if decided == Decided::Mine {
             crate::telemetry::count_rejected();
+            // The record was written: who only hears events learns here whose end follows.
+            self.tell_accepted(&record).await;
             self.tell(job, EventKind::Rejected { reason }).await;
         }
         Ok(Accepted::Rejected)

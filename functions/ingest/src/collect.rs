@@ -6,11 +6,11 @@
 //! unfinished multipart uploads; retention does where it is told that uploads are its own.
 
 use crate::collect_plan::{
-    Answers, ArtifactSeen, JobSeen, Litter, artifacts_seen, jobs_seen, plan_collection, questions,
+    Answers, ArtifactSeen, Expiry, JobSeen, Litter, artifacts_seen, jobs_seen, plan_collection, questions,
 };
 use crate::retention::{JobWeight, Retention, Retirer};
 use crate::telemetry::count_collected;
-use domain::{ARTIFACTS_PREFIX, Bytes, JobId, Life, MANIFESTS_PREFIX, Site, Stage, Times};
+use domain::{ARTIFACTS_PREFIX, Bytes, Ending, JobId, Life, MANIFESTS_PREFIX, Outcome, Site, Stage, Times};
 use futures::{StreamExt, TryStreamExt, stream};
 use ports::{Ledger, PortError, PortResult, Ports, list_all};
 use std::collections::{BTreeMap, BTreeSet};
@@ -145,7 +145,7 @@ impl Collector {
         let mut expiries = stream::iter(unknown)
             .map(|(job, life)| async move {
                 let outcome = readable(self.ledger.outcome(job, life).await)?;
-                Ok::<_, PortError>(outcome.map(|outcome| ((job, life), outcome.intermediates_expire_at)))
+                Ok::<_, PortError>(outcome.map(|outcome| ((job, life), expiry(&outcome))))
             })
             .buffer_unordered(READS_AT_ONCE);
         while let Some(expiry) = expiries.try_next().await? {
@@ -166,6 +166,11 @@ impl Collector {
         }
         Ok(())
     }
+}
+
+fn expiry(outcome: &Outcome) -> Expiry {
+    let has_result = matches!(outcome.ending, Ending::Done { .. });
+    Expiry { at: outcome.intermediates_expire_at, has_result }
 }
 
 /// Adds what each job of a part weighs without what goes now.

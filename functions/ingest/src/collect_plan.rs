@@ -87,7 +87,17 @@ pub struct Answers {
     pub winners: BTreeMap<(JobId, Stage), AttemptId>,
     /// When the intermediates of a job expire, by its outcome. An outcome never changes: this is kept from
     /// run to run.
-    pub expiries: BTreeMap<(JobId, Life), Timestamp>,
+    pub expiries: BTreeMap<(JobId, Life), Expiry>,
+}
+
+/// What an outcome says of artifacts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// When intermediates are no longer needed.
+    pub at: Timestamp,
+    /// Whether the files of `export` are the job's result, and stay. Those of a job that ended otherwise go
+    /// with its intermediates.
+    pub has_result: bool,
 }
 
 /// What must be read before anything can be planned.
@@ -170,8 +180,9 @@ fn has_expired(
     state: &JobState,
     answers: &Answers,
 ) -> bool {
-    let expires = answers.expiries.get(&(object.job, state.life));
-    object.stage != Stage::Export && state.has_outcome && expires.is_some_and(|at| now > *at + grace)
+    let Some(expiry) = answers.expiries.get(&(object.job, state.life)) else { return false };
+    let stays = object.stage == Stage::Export && expiry.has_result;
+    !stays && state.has_outcome && now > expiry.at + grace
 }
 
 #[cfg(test)]
@@ -203,12 +214,16 @@ mod tests {
 
     /// The names of `a`, those of `m`, what the manifests of shape and the outcomes say, and which of `a` go.
     fn check(a: &[Listed], m: &[Listed], winner: u8, expires: u64, expect: &[(usize, Litter)]) {
+        check_ended(a, m, winner, Expiry { at: Timestamp(expires), has_result: true }, expect);
+    }
+
+    fn check_ended(a: &[Listed], m: &[Listed], winner: u8, expiry: Expiry, expect: &[(usize, Litter)]) {
         let seen = artifacts_seen(NOW, a.to_vec());
         let jobs = jobs_seen(m);
         let asked = questions(GRACE, &seen, &jobs);
         let answers = Answers {
             winners: asked.winners.iter().map(|at| (*at, AttemptId([winner; 16]))).collect(),
-            expiries: asked.expiries.iter().map(|at| (*at, Timestamp(expires))).collect(),
+            expiries: asked.expiries.iter().map(|at| (*at, expiry)).collect(),
         };
         let expect: Vec<_> = expect.iter().map(|(n, why)| (a[*n].key.clone(), *why)).collect();
         assert_eq!(plan_collection(NOW, GRACE, &seen, &jobs, &answers), expect);
@@ -260,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn intermediates_go_when_the_outcome_says_so_and_exports_artifacts_never() {
+    fn intermediates_go_when_the_outcome_says_so_and_exports_artifacts_only_if_they_are_no_result() {
         let all = Stage::ALL;
         let a: Vec<Listed> = all.iter().map(|stage| artifact(*stage, 1, OLD)).collect();
         let mut m: Vec<Listed> = all.iter().map(|stage| state(manifest_key(JOB, *stage))).collect();
@@ -271,6 +286,9 @@ mod tests {
         check(&a, &m, 1, long_ago + 1, &[]);
         let expired = [(0, Litter::Expired), (1, Litter::Expired), (2, Litter::Expired)];
         check(&a, &m, 1, long_ago, &expired);
+        let cancelled = Expiry { at: Timestamp(long_ago), has_result: false };
+        let with_export = [expired.as_slice(), &[(3, Litter::Expired)]].concat();
+        check_ended(&a, &m, 1, cancelled, &with_export);
         m.push(state(life_key(JOB, Life(1))));
         check(&a, &m, 1, long_ago, &[]);
     }

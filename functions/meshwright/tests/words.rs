@@ -49,7 +49,7 @@ fn help_says_what_it_said() {
         found.push_str(&format!("{heading}{}\n", said(&output).0));
     }
     let golden = Path::new("tests/golden/help.txt");
-    let expect = std::fs::read_to_string(&golden).unwrap_or_default();
+    let expect = std::fs::read_to_string(golden).unwrap_or_default();
     if found != expect {
         let written = Path::new(env!("CARGO_TARGET_TMPDIR")).join("help.txt");
         std::fs::write(&written, found).expect("a writable folder");

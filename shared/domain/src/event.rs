@@ -22,7 +22,7 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum EventKind {
-    /// The job record was written.
+    /// The job record was written; with a life after the first, that life began.
     Accepted {
         /// The upload's bucket.
         bucket: String,

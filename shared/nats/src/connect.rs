@@ -183,7 +183,10 @@ async fn options(config: &Config, trouble: Arc<Trouble>) -> Result<ConnectOption
             async move { hear(event, &trouble) }
         });
     if let (Some(user), Some(password)) = (&config.user, &config.password) {
-        options = options.user_and_password(user.clone(), password.0.clone());
+        // An inbox of its own, so that a server can keep users from reading each other's answers.
+        let word = user.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "_");
+        let inbox = format!("_INBOX_{word}");
+        options = options.user_and_password(user.clone(), password.0.clone()).custom_inbox_prefix(inbox);
     }
     if let Some(file) = &config.credentials_file {
         let bad = |error| ConnectError::Config(format!("read {}: {error}", file.display()));

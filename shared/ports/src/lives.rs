@@ -79,7 +79,19 @@ pub async fn redrive(ports: &Ports, ledger: &Ledger, record: &JobRecord) -> Port
     // Read again: a worker of the earlier life may have committed until now, and from now on none begins.
     let task = record.task(ledger.state(job).await?.next_stage());
     put_until_stored(ports, &task).await?;
+    tell_begun(ports, record, life).await?;
     Ok(Wish::Granted(life))
+}
+
+/// Whoever follows the events learns that the job runs again.
+async fn tell_begun(ports: &Ports, record: &JobRecord, life: Life) -> PortResult<()> {
+    let (job, upload) = (record.job_id(), &record.upload);
+    let (bucket, key) = (upload.bucket.clone(), upload.key.clone());
+    let kind = EventKind::Accepted { bucket, key, upload: Some(upload.id()) };
+    let subject = event_subject(job, &kind);
+    let event = Event { job, life, at: ports.clock.now(), kind };
+    let event = serde_json::to_vec(&event).map_err(|e| PortError::Invalid(e.to_string()))?;
+    ports.wire.publish(&subject, event.into()).await
 }
 
 async fn put_until_stored(ports: &Ports, task: &Task) -> PortResult<()> {

@@ -16,7 +16,7 @@ enum Standing {
     /// This job's.
     Own,
     /// Those of a newer version of the upload.
-    Newer(Manifest),
+    Newer(Box<Manifest>),
     /// Those of a newer version that has none, or none yet.
     NotYet,
 }
@@ -97,7 +97,7 @@ async fn standing(steps: &Steps, record: &JobRecord) -> PortResult<Standing> {
         }
     }
     let manifest = steps.ledger.manifest(job, Stage::Export).await?;
-    Ok(manifest.map_or(Standing::NotYet, Standing::Newer))
+    Ok(manifest.map_or(Standing::NotYet, |manifest| Standing::Newer(Box::new(manifest))))
 }
 
 #[cfg(test)]

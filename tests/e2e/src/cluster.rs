@@ -2,7 +2,9 @@
 
 use anyhow::{Context, Result};
 use domain::{JobId, Recipe, Site, Stage, StateKey, Times, Upload, job_id, parse_state_key};
-use harness::{Child, NatsConfig, Proxy, S3Endpoint, Scratch, Stack, StackConfig, meshwright, until};
+use harness::{
+    Child, NatsConfig, Proxy, ROLE_PASSWORD, S3Endpoint, Scratch, Stack, StackConfig, meshwright, until,
+};
 use ingest::{CollectSettings, Collector};
 use ports::{Ledger, Ports, Store, SystemClock, list_all};
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,7 +85,8 @@ impl Cluster {
         site.inputs[0].recipe = setup.recipe.clone();
         site.synthetic = setup.synthetic;
         let mut buckets = StackConfig {
-            nats: NatsConfig::durable(),
+            nats: NatsConfig::with_roles()?,
+            store_user: Some(("store".to_owned(), ROLE_PASSWORD.to_owned())),
             buckets: vec![site.state.clone(), site.models.clone()],
             ..StackConfig::default()
         };
@@ -116,10 +119,14 @@ impl Cluster {
     fn launch(&mut self, name: &str, functions: &[&str]) -> Result<()> {
         let config = self.scratch.path().join("meshwright.toml");
         let listen = ["--listen", "127.0.0.1:0"];
+        // Each function as the broker's user of its role: the allow-lists that are shipped must be enough.
+        let role = name.split('-').next().unwrap_or(name);
         let args = ["run"].iter().chain(functions).chain(&listen).map(|arg| (*arg).to_owned());
         let mut spec = meshwright(name, args.collect::<Vec<_>>())?
             .env("MESHWRIGHT_CONFIG", &config)
             .env("MESHWRIGHT_LOG", "info")
+            .env("MESHWRIGHT_NATS_USER", role)
+            .env("MESHWRIGHT_NATS_PASSWORD", ROLE_PASSWORD)
             .env("AWS_ACCESS_KEY_ID", self.stack.minio.endpoint().access_key)
             .env("AWS_SECRET_ACCESS_KEY", self.stack.minio.endpoint().secret_key)
             .folder(self.scratch.path());
@@ -337,8 +344,8 @@ fn nats_config(url: String, times: Times) -> nats::Config {
     nats::Config {
         servers: url,
         name: "test".to_owned(),
-        user: None,
-        password: None,
+        user: Some("admin".to_owned()),
+        password: Some(nats::Secret::new(ROLE_PASSWORD.to_owned())),
         credentials_file: None,
         root_ca_file: None,
         client_cert_file: None,

@@ -2,8 +2,9 @@
 //! rest.
 
 use anyhow::{Context, Result};
-use domain::{Stage, StateKey, parse_state_key};
+use domain::{DEVICES, DeviceEntry, EVENTS, Stage, StateKey, parse_state_key};
 use e2e::{Cluster, Expect, Setup, Wanted, check, outcomes, picture};
+use futures::StreamExt;
 use harness::{Signal, until, until_every};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -33,6 +34,31 @@ async fn in_the_middle(cluster: &Cluster, decided: usize) -> Result<()> {
 /// How many objects that decide something are there.
 async fn decisions(cluster: &Cluster) -> Result<usize> {
     Ok(ports::list_all(&*cluster.ports.store, &cluster.site.state, "m/").await?.len())
+}
+
+/// Waits until a worker has started a batch; which one.
+async fn in_mid_batch(cluster: &Cluster) -> Result<&'static str> {
+    let mut events = cluster.ports.wire.follow(&EVENTS, "event.*.started", 0).await?;
+    let waited = tokio::time::timeout(WITHIN, async {
+        while let Some(started) = events.next().await {
+            started?;
+            for worker in ["worker-a", "worker-b"] {
+                let process = cluster.processes.get(worker).context("a worker")?.pid();
+                let entries = cluster.ports.boards.list(&DEVICES).await?;
+                let read = entries.iter().map(|entry| serde_json::from_slice::<DeviceEntry>(&entry.value));
+                let entries: Vec<DeviceEntry> = read.collect::<Result<_, _>>()?;
+                let name = format!("-{process}");
+                let busy = |entry: &DeviceEntry| {
+                    entry.worker.to_string().ends_with(&name) && !entry.running.is_empty()
+                };
+                if entries.iter().any(busy) {
+                    return Ok(worker);
+                }
+            }
+        }
+        anyhow::bail!("the log of events ended")
+    });
+    waited.await.context("no worker was seen in a batch")?
 }
 
 /// A whole run with a fault in its middle.
@@ -73,7 +99,11 @@ async fn the_planner_may_be_killed_and_its_window_is_delivered_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_may_be_killed_for_good() {
-    survives(Setup::default(), async |cluster| cluster.kill("worker-a")).await;
+    survives(Setup::default(), async |cluster| {
+        let worker = in_mid_batch(cluster).await?;
+        cluster.kill(worker)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

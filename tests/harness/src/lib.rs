@@ -26,12 +26,12 @@ mod wait;
 
 pub use child::{Child, Spec, children, kill, meshwright};
 pub use minio::{Minio, MinioConfig, NotifyNats};
-pub use nats::{NatsConfig, NatsServer};
+pub use nats::{NatsConfig, NatsServer, ROLE_PASSWORD};
 pub use port::PortLease;
 pub use proxy::Proxy;
 pub use rustix::process::{Pid, Signal};
 pub use s3::{S3Endpoint, output};
 pub use scratch::Scratch;
 pub use stack::{Stack, StackConfig};
-pub use tool::tool;
+pub use tool::{infra, tool};
 pub use wait::{until, until_every};

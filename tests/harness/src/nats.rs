@@ -1,6 +1,6 @@
 //! A real nats-server with JetStream, on loopback, its store in a scratch folder.
 
-use crate::{Child, PortLease, Scratch, Spec, tool, until};
+use crate::{Child, PortLease, Scratch, Spec, infra, tool, until};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +13,9 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 /// What JetStream may promise to streams. The server's own choice is a share of the disk's free space, and
 /// streams that are declared larger than it would be refused on a full machine. Nothing is taken in advance.
 const FILE_STORE_MAX: &str = "64GB";
+
+/// Of each user of [`NatsConfig::with_roles`].
+pub const ROLE_PASSWORD: &str = "role-password";
 
 /// How the server is set up.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +32,20 @@ impl NatsConfig {
     /// Each message is on the disk before it is confirmed, as in production.
     pub fn durable() -> NatsConfig {
         NatsConfig { sync_always: true, ..NatsConfig::default() }
+    }
+
+    /// As [`NatsConfig::durable`], with the users of `infra/nats/authorization.conf`: `admin`, `store` and one
+    /// for each function, all with [`ROLE_PASSWORD`].
+    ///
+    /// # Errors
+    /// It does not run in a checkout.
+    pub fn with_roles() -> Result<NatsConfig> {
+        let roles = ["ADMIN", "STORE", "INGEST", "PLANNER", "WORKER", "GATEWAY"];
+        let password = |role| format!("MESHWRIGHT_NATS_{role}_PASSWORD: {ROLE_PASSWORD}\n");
+        let passwords: String = roles.map(password).concat();
+        let file = infra("nats/authorization.conf")?;
+        let users = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+        Ok(NatsConfig { extra: passwords + &users, ..NatsConfig::durable() })
     }
 }
 

@@ -19,7 +19,7 @@ pub fn tool(name: &str) -> Result<PathBuf> {
     if let Some(program) = found.get(name) {
         return Ok(program.clone());
     }
-    let script = script()?;
+    let script = infra("tools.py")?;
     let asked = Command::new("python3")
         .arg(script)
         .args(["path", name])
@@ -33,10 +33,13 @@ pub fn tool(name: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// The script of the checkout that this runs in. Not of the one that it was built in: a target folder may
-/// serve several.
-fn script() -> Result<PathBuf> {
+/// A file below `infra/` of the checkout that this runs in. Not of the one that it was built in: a target
+/// folder may serve several.
+///
+/// # Errors
+/// It does not run in a checkout.
+pub fn infra(file: &str) -> Result<PathBuf> {
     let here = std::env::current_dir().context("read the current folder")?;
-    let script = here.ancestors().map(|folder| folder.join("infra/tools.py")).find(|file| file.is_file());
-    script.with_context(|| format!("{} lies in no checkout: no infra/tools.py is above it", here.display()))
+    let found = here.ancestors().map(|folder| folder.join("infra").join(file)).find(|file| file.is_file());
+    found.with_context(|| format!("{} lies in no checkout: no infra/{file} is above it", here.display()))
 }

@@ -13,9 +13,9 @@ async fn the_document_is_the_golden_one_valid_and_true() {
     let golden = Path::new("tests/golden/openapi.json");
     if std::env::var_os("MESHWRIGHT_GOLDEN").is_some_and(|word| word == "write") {
         std::fs::create_dir_all(golden.parent().expect("a folder")).expect("the golden folder");
-        std::fs::write(&golden, &text).expect("the golden file");
+        std::fs::write(golden, &text).expect("the golden file");
     }
-    let expected = std::fs::read_to_string(&golden).expect("the golden file");
+    let expected = std::fs::read_to_string(golden).expect("the golden file");
     assert!(
         text == expected,
         "the API's document has changed. If that is meant, run this test with MESHWRIGHT_GOLDEN=write and \

@@ -86,7 +86,7 @@ impl World {
         let (base, stop, served) = serve(&ports, &site, token, limits).await;
         let http = reqwest::Client::new();
         let s3 = Some(s3);
-        World { ports, site, s3, broker_is_away, http, base, stop: stop, served, _data: data }
+        World { ports, site, s3, broker_is_away, http, base, stop, served, _data: data }
     }
 
     /// Host and port of the gateway.

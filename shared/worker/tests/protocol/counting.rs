@@ -6,6 +6,7 @@ use domain::{BatchEnd, DEAD, DeadLetter, Ending, TaskEnd};
 use futures::StreamExt;
 use libtest_mimic::Trial;
 use ports::Backlog;
+use std::slice::from_ref;
 
 pub fn tests() -> Vec<Trial> {
     trials![
@@ -22,13 +23,13 @@ async fn five_counted_attempts_end_a_task_and_its_letter_says_how_the_last_one_f
     let task = world.upload("fail the disk is on fire").await;
     // The first delivery leaves no marker: six failures are five that count.
     for delivery in 1..=6 {
-        world.run(world.draw(&[task.clone()]).await).await;
+        world.run(world.draw(from_ref(&task)).await).await;
         let timing = world.timing(task.job).await;
         assert_eq!((timing.end, timing.delivery), (TaskEnd::Failed, delivery));
         assert_eq!(timing.engine.name, "scripted");
         assert_eq!(world.markers(&task).await as u64, delivery - 1);
     }
-    world.run(world.draw(&[task.clone()]).await).await;
+    world.run(world.draw(from_ref(&task)).await).await;
     let timing = world.timing(task.job).await;
     assert_eq!((timing.end, timing.phases.compute_us), (TaskEnd::Dead, 0));
     let expect = "5 attempts at preprocess failed; the last: the disk is on fire";
@@ -74,7 +75,7 @@ async fn what_ends_its_runner_is_charged_and_its_neighbours_are_computed() {
 async fn what_lacks_memory_alone_says_so_in_its_marker_and_goes_back() {
     let world = World::new().await;
     let task = world.upload("lack").await;
-    let batch = world.run(world.draw_again(&[task.clone()]).await).await;
+    let batch = world.run(world.draw_again(from_ref(&task)).await).await;
     let ended = world.ended(batch).await;
     assert_eq!(ended.end, BatchEnd::OutOfMemory { at_items: 1 });
     assert_eq!((ended.ran_out.len(), ended.items), (1, 0), "the planner learns whose item it was");
@@ -87,12 +88,12 @@ async fn what_lacks_memory_alone_says_so_in_its_marker_and_goes_back() {
 async fn an_input_that_is_missing_counts_and_its_marker_says_so() {
     let world = World::new().await;
     let first = world.upload("ok").await;
-    world.run(world.draw(&[first.clone()]).await).await;
+    world.run(world.draw(from_ref(&first)).await).await;
     world.timing(first.job).await;
     let lost = world.artifacts(&first).await;
     world.ports.store.delete(world.ledger.bucket(), &lost).await.expect("a store");
     let task = first.at_stage(domain::Stage::Shape);
-    world.run(world.draw_again(&[task.clone()]).await).await;
+    world.run(world.draw_again(from_ref(&task)).await).await;
     assert_eq!(world.timing(task.job).await.end, TaskEnd::Failed);
     assert_eq!(world.markers(&task).await, 1);
     let marker = world.text(&world.artifacts(&task).await[0]).await;

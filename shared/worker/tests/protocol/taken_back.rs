@@ -5,6 +5,7 @@ use crate::world::World;
 use domain::{BatchEnd, BatchReply, Ending, Life, Outcome, RefusedReason, TaskEnd};
 use libtest_mimic::Trial;
 use ports::Backlog;
+use std::slice::from_ref;
 
 pub fn tests() -> Vec<Trial> {
     trials![
@@ -23,7 +24,7 @@ const HELD: Backlog = Backlog { waiting: 0, in_flight: 1 };
 async fn a_batch_that_was_stopped_before_it_came_is_refused() {
     let world = World::new().await;
     let task = world.upload("ok").await;
-    let batch = world.batch(world.draw(&[task.clone()]).await);
+    let batch = world.batch(world.draw(from_ref(&task)).await);
     world.stop(batch.id).await;
     let reply = world.propose(&batch).await;
     assert!(matches!(reply, BatchReply::Refused { reason: RefusedReason::Draining, .. }), "{reply:?}");
@@ -33,7 +34,7 @@ async fn a_batch_that_was_stopped_before_it_came_is_refused() {
 async fn a_batch_that_is_stopped_while_it_is_fetched_computes_nothing_and_leaves_no_marker() {
     let world = World::new().await;
     let task = world.upload("ok").await;
-    let given = world.draw_again(&[task.clone()]).await;
+    let given = world.draw_again(from_ref(&task)).await;
     world.store.lists.close();
     let batch = world.run(given).await;
     world.store.lists.somebody().await;
@@ -80,11 +81,11 @@ async fn a_cancelled_item_is_taken_out_acknowledged_and_its_neighbours_finish() 
 async fn a_cancel_without_an_outcome_gives_the_item_back() {
     let world = World::new().await;
     let task = world.upload("hang").await;
-    world.run(world.draw(&[task.clone()]).await).await;
+    world.run(world.draw(from_ref(&task)).await).await;
     world.started(task.job).await;
     world.cancel(task.job).await;
     assert_eq!(world.timing(task.job).await.end, TaskEnd::Cancelled);
-    assert_eq!(world.draw(&[task.clone()]).await[0].delivery, 2, "only an outcome permits to acknowledge");
+    assert_eq!(world.draw(from_ref(&task)).await[0].delivery, 2, "only an outcome permits to acknowledge");
     assert_eq!(world.outcome(&task).await, None);
 }
 
@@ -92,7 +93,7 @@ async fn a_drain_finishes_what_runs_and_keeps_its_entry_fresh_until_then() {
     let world = World::new().await;
     let pipe = world.pipe();
     let task = world.upload(&format!("until {}", pipe.display())).await;
-    world.run(world.draw(&[task.clone()]).await).await;
+    world.run(world.draw(from_ref(&task)).await).await;
     world.started(task.job).await;
     world.shutdown.cancel();
     world.offer(|offer| offer.valid_for_ms == 0).await;
@@ -111,7 +112,7 @@ async fn a_drain_finishes_what_runs_and_keeps_its_entry_fresh_until_then() {
 async fn a_batch_that_cannot_be_entered_on_the_board_is_refused_and_its_lane_is_free() {
     let world = World::new().await;
     let task = world.upload("ok").await;
-    let given = world.draw(&[task.clone()]).await;
+    let given = world.draw(from_ref(&task)).await;
     world.boards.set_down(true);
     let reply = world.propose(&world.batch(given.clone())).await;
     assert!(matches!(reply, BatchReply::Refused { reason: RefusedReason::NoLane, .. }), "{reply:?}");

@@ -4,6 +4,7 @@ use crate::trials;
 use crate::world::World;
 use domain::TaskEnd;
 use libtest_mimic::Trial;
+use std::slice::from_ref;
 use std::time::Duration;
 
 pub fn tests() -> Vec<Trial> {
@@ -33,7 +34,7 @@ async fn time_between_two_phases_is_unaccounted_and_in_no_phase() {
     let injected = Duration::from_millis(200);
     // The worker is held up by its own publishing while the result is there already.
     world.wire.slow_down(".started", injected);
-    world.run(world.draw(&[task.clone()]).await).await;
+    world.run(world.draw(from_ref(&task)).await).await;
     let timing = world.timing(task.job).await;
     assert_eq!(timing.end, TaskEnd::Committed);
     let unaccounted = Duration::from_micros(timing.unaccounted_us);
