@@ -45,10 +45,10 @@ fn embed(folder: &Path, out: &Path) -> io::Result<String> {
             fs::copy(folder.join(&name), into.join(&name))?;
         }
         let path = into.join(name).display().to_string();
-        let (plain, zipped) = (format!("{path:?}"), format!("{:?}", format!("{path}.gz")));
-        writeln!(code, "Asset {{ name: {name:?}, plain: include_bytes!({plain}),")
+        let zipped = format!("{path}.gz");
+        let (plain, zipped) = (format!("include_bytes!({path:?})"), format!("include_bytes!({zipped:?})"));
+        writeln!(code, "Asset {{ name: {name:?}, plain: {plain}, zipped: {zipped} }},")
             .expect("a string takes all");
-        writeln!(code, "    zipped: include_bytes!({zipped}) }},").expect("a string takes all");
     }
     code.push(']');
     Ok(code)
