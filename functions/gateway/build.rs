@@ -1,6 +1,6 @@
 //! Puts the built dashboard into the program, where `MESHWRIGHT_UI` names the folder that it was built into.
-//! Without, nothing is needed besides Rust, and the program shows the plain page. The folder's name changes with
-//! what the dashboard is made of, so that checkouts which share a target folder never get each other's.
+//! Without, nothing is needed besides Rust, and the program shows the plain page. The folder's name changes
+//! with what the dashboard is made of, so that checkouts which share a target folder never get each other's.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -45,12 +45,10 @@ fn embed(folder: &Path, out: &Path) -> io::Result<String> {
             fs::copy(folder.join(&name), into.join(&name))?;
         }
         let path = into.join(name).display().to_string();
-        let (plain, zipped) = (format!("{path:?}"), format!("{:?}", format!("{path}.gz")));
-        writeln!(
-            code,
-            "    Asset {{ name: {name:?}, plain: include_bytes!({plain}), zipped: include_bytes!({zipped}) }},"
-        )
-        .expect("a string takes all");
+        let zipped = format!("{path}.gz");
+        let (plain, zipped) = (format!("include_bytes!({path:?})"), format!("include_bytes!({zipped:?})"));
+        writeln!(code, "Asset {{ name: {name:?}, plain: {plain}, zipped: {zipped} }},")
+            .expect("a string takes all");
     }
     code.push(']');
     Ok(code)

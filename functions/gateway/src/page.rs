@@ -1,5 +1,6 @@
-//! The page. If the program was built with the dashboard, that; else the plain one, for which nothing but Rust
-//! is needed: drop a picture, see the stages move, the preview, the downloads. Everything is in the binary.
+//! The page. If the program was built with the dashboard, that; else the plain one, for which nothing but
+//! Rust is needed: drop a picture, see the stages move, the preview, the downloads. Everything is in the
+//! binary.
 
 use crate::problem::Problem;
 use axum::extract::Path;
@@ -15,6 +16,7 @@ const FRESH: &str = "no-cache";
 const FOREVER: &str = "public, max-age=31536000, immutable";
 
 /// A file of the dashboard, twice.
+#[allow(dead_code, reason = "a program that was built without the dashboard makes none")]
 struct Asset {
     name: &'static str,
     plain: &'static [u8],
@@ -112,7 +114,7 @@ mod tests {
     const SCRIPT: Asset = Asset { name: "assets/a-1.js", plain: b"let a;", zipped: b"\x1f\x8b..." };
 
     fn asked(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        let pairs = pairs.iter().map(|(name, value)| {
+        let pairs = pairs.iter().map(|&(name, value)| {
             let name = axum::http::HeaderName::from_static(name);
             (name, HeaderValue::from_str(value).expect("a header"))
         });

@@ -1,5 +1,5 @@
-// How the dashboard is built: hashed names, nothing inline (the gateway's policy runs no inline code), and each
-// file once more as gzip, which is what the gateway sends.
+// How the dashboard is built: hashed names, nothing inline (the gateway's policy runs no inline code), and
+// each file once more as gzip, which is what the gateway sends.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -10,7 +10,9 @@ function zipped() {
   return {
     name: 'zipped',
     apply: 'build',
-    configResolved(config) { folder = config.build.outDir; },
+    configResolved(config) {
+      folder = config.build.outDir;
+    },
     closeBundle() {
       for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
         if (!entry.isFile()) continue;
@@ -27,7 +29,10 @@ export default defineConfig({
   plugins: [zipped()],
   oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
   build: {
-    assetsInlineLimit: 0, modulePreload: { polyfill: false }, target: 'es2022', emptyOutDir: true,
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    target: 'es2022',
+    emptyOutDir: true,
     chunkSizeWarningLimit: 700,
   },
   server: { proxy: { '/api': server, '/icon.svg': server } },

@@ -1,5 +1,5 @@
-// Gives the default function of a script a browser: `browser SCRIPT [WORD...]`. The program and the libraries that a
-// bare machine lacks are unpacked beside this file once, and nothing is fetched.
+// Gives the default function of a script a browser: `browser SCRIPT [WORD...]`. The program and the libraries
+// that a bare machine lacks are unpacked beside this file once, and nothing is fetched.
 import { createRequire } from 'node:module';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -24,7 +24,8 @@ function unpack(name, into) {
 
 if (!existsSync(unpacked)) {
   const whole = mkdtempSync(join(here, '.new-'));
-  for (const name of ['chromium.br', 'swiftshader.tar.br', 'al2023.tar.br', 'fonts.tar.br']) unpack(name, whole);
+  for (const name of ['chromium.br', 'swiftshader.tar.br', 'al2023.tar.br', 'fonts.tar.br'])
+    unpack(name, whole);
   try {
     renameSync(whole, unpacked);
   } catch (error) {
@@ -41,16 +42,29 @@ const libraries = [join(unpacked, 'lib'), unpacked, process.env.LD_LIBRARY_PATH]
 // Its own letters: a machine may have none, and pages look the same on all.
 const fonts = join(profile, 'fonts.conf');
 const folders = `<dir>${join(unpacked, 'fonts')}</dir><cachedir>${join(profile, 'cache')}</cachedir>`;
-writeFileSync(fonts, `<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>${folders}</fontconfig>`);
+writeFileSync(
+  fonts,
+  `<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>${folders}</fontconfig>`,
+);
 const browser = await chromium.launch({
   executablePath: join(unpacked, 'chromium'),
   args: [
     // A container has no user namespaces to make a sandbox of; the page is our own.
-    '--no-sandbox', '--no-zygote', '--headless=shell', '--disable-dev-shm-usage',
-    '--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader', '--ignore-gpu-blocklist',
+    '--no-sandbox',
+    '--no-zygote',
+    '--headless=shell',
+    '--disable-dev-shm-usage',
+    '--use-gl=angle',
+    '--use-angle=swiftshader',
+    '--enable-unsafe-swiftshader',
+    '--ignore-gpu-blocklist',
   ],
   env: {
-    ...process.env, LD_LIBRARY_PATH: libraries, FONTCONFIG_FILE: fonts, XDG_CACHE_HOME: join(profile, 'cache'), HOME: profile,
+    ...process.env,
+    LD_LIBRARY_PATH: libraries,
+    FONTCONFIG_FILE: fonts,
+    XDG_CACHE_HOME: join(profile, 'cache'),
+    HOME: profile,
   },
 });
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');

@@ -1,5 +1,5 @@
-// The dashboard as a person uses it, against a running Meshwright: `browser dashboard.mjs ADDRESS PICTURE FOLDER`.
-// Each step asserts; screenshots of what it saw lie in the folder afterwards.
+// The dashboard as a person uses it, against a running Meshwright: `browser dashboard.mjs ADDRESS PICTURE
+// FOLDER`. Each step asserts; screenshots of what it saw lie in the folder afterwards.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -19,7 +19,10 @@ async function paintsSoon(browser, address) {
     await page.getByText('New model').waitFor();
     await page.waitForFunction(() => performance.getEntriesByName('first-contentful-paint').length > 0);
     const [at, bytes] = await page.evaluate(() => {
-      const all = [...performance.getEntriesByType('resource'), ...performance.getEntriesByType('navigation')];
+      const all = [
+        ...performance.getEntriesByType('resource'),
+        ...performance.getEntriesByType('navigation'),
+      ];
       const ours = all.filter((one) => !new URL(one.name).pathname.startsWith('/api'));
       const paint = performance.getEntriesByName('first-contentful-paint')[0].startTime;
       return [paint, ours.reduce((sum, one) => sum + one.encodedBodySize, 0)];
@@ -43,21 +46,29 @@ async function becomesAModel(page, address, picture) {
   await drop(page, name, 'image/png', readFileSync(picture));
   const row = page.locator('.row', { hasText: name });
   await row.waitFor();
-  const seen = await row.evaluate((item, within) => new Promise((resolve, reject) => {
-    const values = [];
-    const begun = performance.now();
-    const look = () => {
-      const bar = item.querySelector('[role=progressbar]');
-      const now = Number(bar.getAttribute('aria-valuenow'));
-      if (values.at(-1) !== now) values.push(now);
-      if (item.classList.contains('done')) resolve(values);
-      else if (performance.now() - begun > within) reject(new Error(`it stands at ${values}`));
-      else setTimeout(look, 10);
-    };
-    look();
-  }), WITHIN);
+  const seen = await row.evaluate(
+    (item, within) =>
+      new Promise((resolve, reject) => {
+        const values = [];
+        const begun = performance.now();
+        const look = () => {
+          const bar = item.querySelector('[role=progressbar]');
+          const now = Number(bar.getAttribute('aria-valuenow'));
+          if (values.at(-1) !== now) values.push(now);
+          if (item.classList.contains('done')) resolve(values);
+          else if (performance.now() - begun > within) reject(new Error(`it stands at ${values}`));
+          else setTimeout(look, 10);
+        };
+        look();
+      }),
+    WITHIN,
+  );
   assert.ok(seen.length >= 4 && seen.at(-1) === 100, `the bars went ${seen}`);
-  assert.deepEqual(seen, seen.toSorted((a, b) => a - b), 'bars move forward');
+  assert.deepEqual(
+    seen,
+    seen.toSorted((a, b) => a - b),
+    'bars move forward',
+  );
   await row.locator('img').waitFor();
   return row.locator('a').getAttribute('data-job');
 }
@@ -86,10 +97,51 @@ async function downloads(page, address, job) {
   const files = told.artifacts.filter((one) => one.stage === 'export');
   assert.ok(files.length >= 3, 'glb, stl and preview');
   for (const { name, sha256 } of files) {
-    const [download] = await Promise.all([page.waitForEvent('download'), page.locator(`.files a[download="${name}"]`).click()]);
+    const [download] = await Promise.all([
+      page.waitForEvent('download'),
+      page.locator(`.files a[download="${name}"]`).click(),
+    ]);
     const content = readFileSync(await download.path());
     assert.equal(createHash('sha256').update(content).digest('hex'), sha256, name);
   }
+}
+
+/** A large job: somebody ends it while it runs, thinks again, and it becomes a model after all. */
+async function endsAndBeginsAgain(page, address, picture) {
+  const formats = 'glb,stl,ply,obj,3mf,usdz,turntable';
+  const asked = `quality=fine&texture-px=4096&formats=${formats}&name=ended-${Date.now()}.png`;
+  const body = readFileSync(picture);
+  const headers = { 'Content-Type': 'application/octet-stream' };
+  const made = await fetch(`${address}/api/jobs?${asked}`, { method: 'POST', headers, body });
+  const { id } = await made.json();
+  await page.goto(`${address}/#/jobs/${id}`);
+  await page.getByRole('button', { name: 'Cancel' }).click();
+  await page.locator('.head .chip.cancelled').waitFor();
+  await page.getByRole('button', { name: 'Run again' }).click();
+  await page.locator('.head .chip.done').waitFor();
+  await page.locator('.model[data-state=there]').waitFor();
+  await page.locator('.log .cancelled').waitFor();
+}
+
+/** Devices, the limit and a job's phases, where the server tells of them. */
+async function tellsWhatIsMeasured(page, address, job) {
+  const has = async (path) => (await fetch(`${address}${path}`)).ok;
+  if (await has('/api/devices')) {
+    await page.goto(`${address}/#/devices`);
+    await page.locator('.device .figures').first().waitFor();
+    await page.locator('.device .memory .used').first().waitFor({ state: 'attached' });
+  }
+  if (await has('/api/performance/bottlenecks')) {
+    await page.goto(`${address}/#/performance`);
+    await page.locator('.limit .capacity .bounds').first().waitFor();
+    await page.locator('.gains li').first().waitFor();
+  }
+  if (await has(`/api/jobs/${job}/profile`)) {
+    await page.goto(`${address}/#/jobs/${job}`);
+    await page.locator('.waterfall .read', { hasText: 'commit' }).first().waitFor();
+  }
+  await page.goto(`${address}/#/jobs/${job}`);
+  await page.locator('.waterfall li').nth(3).waitFor();
 }
 
 const ground = (page) => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
@@ -112,9 +164,15 @@ async function followsTheLight(page) {
 }
 
 async function looksWell(browser, address, job, { axe, folder }) {
-  for (const [width, height] of [[1280, 900], [360, 740]]) {
+  for (const [width, height] of [
+    [1280, 900],
+    [360, 740],
+  ]) {
     for (const colorScheme of ['light', 'dark']) {
-      const { page, context, faults } = await open(browser, address, { viewport: { width, height }, colorScheme });
+      const { page, context, faults } = await open(browser, address, {
+        viewport: { width, height },
+        colorScheme,
+      });
       for (const [name, place] of Object.entries({ ...VIEWS, job: `#/jobs/${job}` })) {
         const where = `${name}-${width}-${colorScheme}`;
         await page.goto(`${address}/${place}`);
@@ -172,6 +230,8 @@ export default async function act({ browser, axe, words: [address, picture, fold
   await page.locator(`a[data-job="${job}"]`).click();
   await turns(page);
   await downloads(page, address, job);
+  await tellsWhatIsMeasured(page, address, job);
+  await endsAndBeginsAgain(page, address, picture);
   await followsTheLight(page);
   await refusesInWords(page, address);
   await worksByKeys(page, address);

@@ -5,9 +5,15 @@ import { join } from 'node:path';
 export const WITHIN = 30_000;
 const LACKS = /^\/api\/(devices|performance\/\w+|jobs\/[0-9a-f]{32}\/profile)$/;
 
-/** A page of its own, and all that went wrong in it: errors, breaches of the policy, requests to elsewhere. */
+/**
+ * A page of its own, and all that went wrong in it: errors, breaches of the policy, requests to elsewhere.
+ */
 export async function open(browser, address, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true, ...options });
+  const context = await browser.newContext({
+    viewport: { width: 1280, height: 900 },
+    acceptDownloads: true,
+    ...options,
+  });
   const page = await context.newPage();
   page.setDefaultTimeout(WITHIN);
   const faults = [];
@@ -18,7 +24,8 @@ export async function open(browser, address, options = {}) {
   });
   page.on('console', (message) => {
     const { url } = message.location();
-    // A server that cannot tell of this says 404 and the page leaves it out; the browser writes that down as an error.
+    // A server that cannot tell of this says 404 and the page leaves it out; the browser writes that down as
+    // an error.
     const isLack = message.text().includes('404') && LACKS.test(new URL(url || address).pathname);
     if (message.type() === 'error' && !isLack) faults.push(`console: ${message.text()} ${url}`);
   });
@@ -53,39 +60,47 @@ export async function photograph(page, folder, name) {
 
 /** How many points of the model's canvas are drawn on, and in how many colours. */
 export async function drawn(page) {
-  return page.evaluate(() => new Promise((resolve) => {
-    // After the next frame, which may still be due.
-    requestAnimationFrame(() => requestAnimationFrame(() => {
-      const canvas = document.querySelector('.model canvas');
-      const flat = document.createElement('canvas');
-      [flat.width, flat.height] = [canvas.width, canvas.height];
-      const pen = flat.getContext('2d');
-      pen.drawImage(canvas, 0, 0);
-      const { data } = pen.getImageData(0, 0, flat.width, flat.height);
-      const colours = new Set();
-      let points = 0;
-      let sum = 0;
-      for (let at = 0; at < data.length; at += 4) {
-        if (data[at + 3] === 0) continue;
-        points += 1;
-        const colour = (data[at] << 16) | (data[at + 1] << 8) | data[at + 2];
-        colours.add(colour);
-        sum = (sum * 31 + colour + at) % 2147483647;
-      }
-      resolve({ share: points / (data.length / 4), colours: colours.size, sum });
-    }));
-  }));
+  return page.evaluate(
+    () =>
+      new Promise((resolve) => {
+        // After the next frame, which may still be due.
+        requestAnimationFrame(() =>
+          requestAnimationFrame(() => {
+            const canvas = document.querySelector('.model canvas');
+            const flat = document.createElement('canvas');
+            [flat.width, flat.height] = [canvas.width, canvas.height];
+            const pen = flat.getContext('2d');
+            pen.drawImage(canvas, 0, 0);
+            const { data } = pen.getImageData(0, 0, flat.width, flat.height);
+            const colours = new Set();
+            let points = 0;
+            let sum = 0;
+            for (let at = 0; at < data.length; at += 4) {
+              if (data[at + 3] === 0) continue;
+              points += 1;
+              const colour = (data[at] << 16) | (data[at + 1] << 8) | data[at + 2];
+              colours.add(colour);
+              sum = (sum * 31 + colour + at) % 2147483647;
+            }
+            resolve({ share: points / (data.length / 4), colours: colours.size, sum });
+          }),
+        );
+      }),
+  );
 }
 
 /** Drops a file onto the page, as a person drags it in. */
 export async function drop(page, name, type, content) {
-  await page.evaluate(({ name, type, base64 }) => {
-    const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-    const carried = new DataTransfer();
-    carried.items.add(new File([bytes], name, { type }));
-    for (const kind of ['dragenter', 'dragover', 'drop']) {
-      const target = document.elementFromPoint(400, 400);
-      target.dispatchEvent(new DragEvent(kind, { dataTransfer: carried, bubbles: true, cancelable: true }));
-    }
-  }, { name, type, base64: content.toString('base64') });
+  await page.evaluate(
+    ({ name, type, base64 }) => {
+      const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+      const carried = new DataTransfer();
+      carried.items.add(new File([bytes], name, { type }));
+      for (const kind of ['dragenter', 'dragover', 'drop']) {
+        const target = document.elementFromPoint(400, 400);
+        target.dispatchEvent(new DragEvent(kind, { dataTransfer: carried, bubbles: true, cancelable: true }));
+      }
+    },
+    { name, type, base64: content.toString('base64') },
+  );
 }

@@ -1,5 +1,5 @@
-// Servers as they may also be: with ten thousand jobs, one that breaks off, one that wants a token. The page is the
-// real one; some answers are made here.
+// Servers as they may also be: with ten thousand jobs, one that breaks off, one that wants a token. The page
+// is the real one; some answers are made here.
 import assert from 'node:assert/strict';
 import { open } from './eyes.mjs';
 
@@ -10,8 +10,14 @@ const ROWS_MAX = 80;
 
 function line(n) {
   return {
-    id: n.toString(16).padStart(32, '0'), state: 'queued', life: 0, key: `web/${n}.png`, reason: null, phase: null,
-    fraction: 0, seen_at_ms: 1_700_000_000_000 + n,
+    id: n.toString(16).padStart(32, '0'),
+    state: 'queued',
+    life: 0,
+    key: `web/${n}.png`,
+    reason: null,
+    phase: null,
+    fraction: 0,
+    seen_at_ms: 1_700_000_000_000 + n,
     stages: STAGES.map((stage) => ({ stage, state: 'waiting', fraction: 0 })),
   };
 }
@@ -33,15 +39,21 @@ export async function manyJobs(browser, address) {
   let known = 0;
   while (known < MANY) {
     await page.evaluate(() => window.scrollTo(0, document.documentElement.scrollHeight));
-    await page.waitForFunction((was) => Number(document.querySelector('.row')?.getAttribute('aria-setsize')) > was, known);
+    await page.waitForFunction(
+      (was) => Number(document.querySelector('.row')?.getAttribute('aria-setsize')) > was,
+      known,
+    );
     known = Number(await page.locator('.row').first().getAttribute('aria-setsize'));
-    assert.ok(await page.locator('.row').count() <= ROWS_MAX, 'few rows are in the document');
+    assert.ok((await page.locator('.row').count()) <= ROWS_MAX, 'few rows are in the document');
   }
   await page.evaluate(() => window.scrollTo(0, document.documentElement.scrollHeight));
   await page.locator('.row', { hasText: /^1\.png/ }).waitFor();
   // Anywhere in the list, what a frame costs does not grow with it.
   const jumps = await page.evaluate(async () => {
-    const frame = () => new Promise((resolve) => { requestAnimationFrame(resolve); });
+    const frame = () =>
+      new Promise((resolve) => {
+        requestAnimationFrame(resolve);
+      });
     const height = document.documentElement.scrollHeight;
     const took = [];
     for (let n = 0; n < 60; n += 1) {
@@ -57,7 +69,9 @@ export async function manyJobs(browser, address) {
   const [middle, slowest] = [jumps[30], jumps.at(-1)];
   assert.ok(middle < 200, `a jump took ${middle} ms, the slowest ${slowest} ms`);
   assert.deepEqual(faults, []);
-  console.log(JSON.stringify({ jobs: MANY, jump_ms_p50: Math.round(middle), jump_ms_max: Math.round(slowest) }));
+  console.log(
+    JSON.stringify({ jobs: MANY, jump_ms_p50: Math.round(middle), jump_ms_max: Math.round(slowest) }),
+  );
   await context.close();
 }
 
@@ -66,7 +80,15 @@ export async function resumes(browser, address) {
   const { page, context } = await open(browser, address);
   const places = [];
   let lists = 0;
-  const event = { job: line(7).id, life: 0, at: 1, kind: 'progress', stage: 'shape', fraction: 0.5, phase: 'decimate' };
+  const event = {
+    job: line(7).id,
+    life: 0,
+    at: 1,
+    kind: 'progress',
+    stage: 'shape',
+    fraction: 0.5,
+    phase: 'decimate',
+  };
   const answers = [
     `id: 40\n\nevent: progress\ndata: ${JSON.stringify(event)}\nid: 41\n\n`,
     'event: reload\ndata: {}\nid: 0\n\n',
@@ -96,7 +118,11 @@ export async function wantsItsToken(browser, address) {
     const said = route.request().headers().authorization;
     const { pathname } = new URL(route.request().url());
     if (everybodys.includes(pathname) || said === 'Bearer right') return route.continue();
-    return route.fulfill({ status: 401, contentType: 'application/problem+json', body: '{"detail":"the token is wrong"}' });
+    return route.fulfill({
+      status: 401,
+      contentType: 'application/problem+json',
+      body: '{"detail":"the token is wrong"}',
+    });
   });
   await page.goto(address);
   const enter = async (token) => {

@@ -1,7 +1,7 @@
-//! The dashboard in a real Chromium, with the page and the API of a real `meshwright up`. What it does and looks
-//! at is in `browser/`.
+//! The dashboard in a real Chromium, with the page and the API of a real `meshwright up`. What it does and
+//! looks at is in `browser/`.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use e2e::picture;
 use harness::{Child, Scratch, meshwright, output, tool};
 use std::time::Duration;
@@ -14,9 +14,7 @@ const BROWSER_WITHIN: Duration = Duration::from_secs(300);
 /// The address of the page, once it is served.
 async fn page(child: &mut Child) -> Result<String> {
     let first = |line: &str| line.starts_with("Page and HTTP API");
-    child.wait_for_line("its page", WITHIN, first).await?;
-    let said = child.stdout();
-    let line = said.lines().find(|line| first(line)).context("its page")?;
+    let line = child.wait_for_line("its page", WITHIN, first).await?;
     Ok(line.trim_start_matches("Page and HTTP API").trim().to_owned())
 }
 

@@ -4,6 +4,7 @@
 mod actions;
 mod artifacts;
 mod create;
+mod dashboard;
 mod door;
 mod events;
 mod jobs;

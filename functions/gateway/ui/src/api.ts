@@ -2,7 +2,10 @@
 
 /** What the server said no to, in its own words. */
 export class Refused extends Error {
-  constructor(readonly status: number, message: string) {
+  constructor(
+    readonly status: number,
+    message: string,
+  ) {
     super(message);
   }
 }
@@ -14,7 +17,9 @@ export const token = (): string | null => sessionStorage.getItem(TOKEN);
 export const keepToken = (said: string): void => sessionStorage.setItem(TOKEN, said);
 export const forgetToken = (): void => sessionStorage.removeItem(TOKEN);
 /** Who is told when the server wants a token. */
-export const whenLocked = (act: () => void): void => { onLocked = act; };
+export const whenLocked = (act: () => void): void => {
+  onLocked = act;
+};
 
 export async function call(path: string, options: RequestInit = {}): Promise<Response> {
   const headers = new Headers(options.headers);
@@ -24,7 +29,10 @@ export async function call(path: string, options: RequestInit = {}): Promise<Res
   if (response.ok) return response;
   if (response.status === 401) onLocked();
   const problem = await response.json().catch(() => ({}));
-  throw new Refused(response.status, problem.detail || problem.title || `the server answered ${response.status}`);
+  throw new Refused(
+    response.status,
+    problem.detail || problem.title || `the server answered ${response.status}`,
+  );
 }
 
 export async function api<T>(path: string, options: RequestInit = {}): Promise<T> {

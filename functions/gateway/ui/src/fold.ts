@@ -28,12 +28,17 @@ export function fold(job: JobLine, event: JobEvent): JobLine {
   let now = job;
   if (event.life > job.life) {
     // It was begun again: what is done stays done, all else is void.
-    const kept = job.stages.map((one) => (one.state === 'done' ? one : { ...one, state: 'waiting' as const, fraction: 0 }));
+    const kept = job.stages.map((one) =>
+      one.state === 'done' ? one : { ...one, state: 'waiting' as const, fraction: 0 },
+    );
     now = { ...begin(event), key: job.key, seen_at_ms: job.seen_at_ms, stages: kept };
   }
   if (event.kind in ENDS) {
     const state = ENDS[event.kind as keyof typeof ENDS];
-    const stages = state === 'done' ? now.stages.map((one) => ({ ...one, state: 'done' as const, fraction: 1 })) : now.stages;
+    const stages =
+      state === 'done'
+        ? now.stages.map((one) => ({ ...one, state: 'done' as const, fraction: 1 }))
+        : now.stages;
     const fraction = state === 'done' ? 1 : now.fraction;
     const reason = event.reason ?? event.error ?? null;
     return { ...now, state, stages, fraction, reason, phase: null, eta: null, queue_position: null };

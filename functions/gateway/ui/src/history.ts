@@ -3,9 +3,28 @@ import type { Device, DeviceBatch, Stage } from './shapes';
 
 export const KEPT_MS = 300_000;
 /** A batch that is no longer told of ended about when it was told of last. */
-export interface Block { id: string; stage: Stage; jobs: number; bytes: number; from: number; to: number; lane: number; runs: boolean }
-export interface Sample { at: number; used: number; reserved: number; total: number }
-export interface Seen { device: Device; samples: Sample[]; blocks: Block[]; at: number }
+export interface Block {
+  id: string;
+  stage: Stage;
+  jobs: number;
+  bytes: number;
+  from: number;
+  to: number;
+  lane: number;
+  runs: boolean;
+}
+export interface Sample {
+  at: number;
+  used: number;
+  reserved: number;
+  total: number;
+}
+export interface Seen {
+  device: Device;
+  samples: Sample[];
+  blocks: Block[];
+  at: number;
+}
 
 export const keyOf = (device: Device): string => `${device.worker}/${device.device}`;
 
@@ -19,14 +38,24 @@ function freeLane(blocks: Block[], from: number): number {
 
 function block(blocks: Block[], batch: DeviceBatch, now: number): Block {
   const { id, stage, bytes, since } = batch;
-  return { id, stage, jobs: batch.jobs.length, bytes, from: since, to: now, lane: freeLane(blocks, since), runs: true };
+  return {
+    id,
+    stage,
+    jobs: batch.jobs.length,
+    bytes,
+    from: since,
+    to: now,
+    lane: freeLane(blocks, since),
+    runs: true,
+  };
 }
 
 /** What was known, and what is told now. Devices that are gone stay until their last sample is too old. */
 export function remember(seen: Map<string, Seen>, devices: Device[], now: number): Map<string, Seen> {
   const next = new Map<string, Seen>();
   for (const [key, one] of seen) {
-    if (now - one.at < KEPT_MS) next.set(key, { ...one, blocks: one.blocks.map((block) => ({ ...block, runs: false })) });
+    if (now - one.at < KEPT_MS)
+      next.set(key, { ...one, blocks: one.blocks.map((block) => ({ ...block, runs: false })) });
   }
   for (const device of devices) {
     const before = next.get(keyOf(device));

@@ -8,6 +8,8 @@ import { Store } from './store';
 const PAGE = 200;
 const AGAIN_MS_MIN = 500;
 const AGAIN_MS_MAX = 15_000;
+/** A browser has six connections to a server, for all its tabs: one that nobody sees gives its own back. */
+const UNSEEN_MS_MAX = 60_000;
 
 export interface Known {
   rows: Map<string, JobLine>;
@@ -20,12 +22,18 @@ export interface Known {
 }
 
 const nothing = (filter: State | ''): Known => ({
-  rows: new Map(), order: [], next: null, isLoading: false, isFilled: false, filter,
+  rows: new Map(),
+  order: [],
+  next: null,
+  isLoading: false,
+  isFilled: false,
+  filter,
 });
 
 export const jobs = new Store<Known>(nothing(''));
 export const link = new Store<{ state: 'connecting' | 'live' | 'lost' | 'locked'; why: string }>({
-  state: 'connecting', why: '',
+  state: 'connecting',
+  why: '',
 });
 const listeners = new Set<(event: JobEvent) => void>();
 
@@ -45,14 +53,21 @@ function merge(known: Known, lines: JobLine[]): Known {
   for (const line of lines) {
     const was = rows.get(line.id);
     // An event that came meanwhile is newer than the answer.
-    const isOlder = was && (was.life > line.life || (was.life === line.life && hasEnded(was) && !hasEnded(line)));
+    const isOlder =
+      was && (was.life > line.life || (was.life === line.life && hasEnded(was) && !hasEnded(line)));
     if (isOlder) continue;
-    rows.set(line.id, was && was.life === line.life && was.fraction > line.fraction ? { ...was, eta: line.eta } : line);
+    rows.set(
+      line.id,
+      was && was.life === line.life && was.fraction > line.fraction ? { ...was, eta: line.eta } : line,
+    );
     isNew ||= !was || !fits(was, known.filter);
   }
   const left = order.filter((id) => fits(rows.get(id)!, known.filter));
   if (isNew || left.length !== order.length) {
-    order = [...rows.values()].filter((line) => fits(line, known.filter)).sort(before).map((line) => line.id);
+    order = [...rows.values()]
+      .filter((line) => fits(line, known.filter))
+      .sort(before)
+      .map((line) => line.id);
   }
   return { ...known, rows, order };
 }
@@ -116,10 +131,38 @@ function take(event: JobEvent): void {
     jobs.set({ ...known });
   } else {
     known.rows.set(event.job, now);
-    const order = [...known.order.filter((id) => id !== event.job), ...(fits(now, known.filter) ? [event.job] : [])];
+    const order = [
+      ...known.order.filter((id) => id !== event.job),
+      ...(fits(now, known.filter) ? [event.job] : []),
+    ];
     order.sort((a, b) => before(known.rows.get(a)!, known.rows.get(b)!));
     jobs.set({ ...known, order });
   }
+}
+
+/** Until somebody sees this tab. */
+function seen(): Promise<void> {
+  if (!document.hidden) return Promise.resolve();
+  return new Promise((resolve) => {
+    document.addEventListener('visibilitychange', () => resolve(), { once: true });
+  });
+}
+
+/** Ends once this tab was hidden for long. */
+function untilUnseen(): { signal: AbortSignal; forget: () => void } {
+  const end = new AbortController();
+  let timer = 0;
+  const change = () => {
+    clearTimeout(timer);
+    if (document.hidden) timer = window.setTimeout(() => end.abort(), UNSEEN_MS_MAX);
+  };
+  document.addEventListener('visibilitychange', change);
+  change();
+  const forget = () => {
+    clearTimeout(timer);
+    document.removeEventListener('visibilitychange', change);
+  };
+  return { signal: end.signal, forget };
 }
 
 /** Follows everything until this tab is locked; begins again where it was cut off. */
@@ -127,8 +170,11 @@ export async function follow(): Promise<void> {
   let last: string | undefined;
   let pause = AGAIN_MS_MIN;
   for (;;) {
+    await seen();
+    const { signal, forget } = untilUnseen();
     try {
-      const response = await call('/api/events', { headers: last === undefined ? {} : { 'Last-Event-ID': last } });
+      const headers: HeadersInit = last === undefined ? {} : { 'Last-Event-ID': last };
+      const response = await call('/api/events', { headers, signal });
       if (!jobs.get().isFilled) await fill();
       link.set({ state: 'live', why: '' });
       for await (const { id, kind, data } of messages(response)) {
@@ -141,8 +187,12 @@ export async function follow(): Promise<void> {
     } catch (error) {
       if (error instanceof Refused && error.status === 401) return;
       link.set({ state: 'lost', why: (error as Error).message });
+    } finally {
+      forget();
     }
-    await new Promise((resolve) => { setTimeout(resolve, pause); });
+    await new Promise((resolve) => {
+      setTimeout(resolve, pause);
+    });
     pause = Math.min(pause * 2, AGAIN_MS_MAX);
   }
 }

@@ -9,18 +9,40 @@ import { Parser } from './sse';
 import { visible } from './virtual';
 import { ofProfile, ofTimings, ticks } from './waterfall';
 
-const event = (kind: JobEvent['kind'], more: Partial<JobEvent> = {}): JobEvent => ({ job: 'a', life: 0, at: 1, kind, ...more });
+const event = (kind: JobEvent['kind'], more: Partial<JobEvent> = {}): JobEvent => ({
+  job: 'a',
+  life: 0,
+  at: 1,
+  kind,
+  ...more,
+});
 const after = (...events: JobEvent[]) => events.slice(1).reduce(fold, begin(events[0]!));
 
 describe('format', () => {
   it('bytes', () => {
-    const cases: [number, string][] = [[0, '0 B'], [999, '999 B'], [1000, '1.0 kB'], [88_280, '88.3 kB'],
-      [999_600, '1.0 MB'], [25e6, '25.0 MB'], [150e6, '150 MB'], [3e15, '3000 TB']];
+    const cases: [number, string][] = [
+      [0, '0 B'],
+      [999, '999 B'],
+      [1000, '1.0 kB'],
+      [88_280, '88.3 kB'],
+      [999_600, '1.0 MB'],
+      [25e6, '25.0 MB'],
+      [150e6, '150 MB'],
+      [3e15, '3000 TB'],
+    ];
     for (const [count, text] of cases) expect(bytes(count)).toBe(text);
   });
   it('durations never read sixty seconds', () => {
-    const cases: [number, string][] = [[0, '0 ms'], [0.5, '0.5 ms'], [850, '850 ms'], [999.6, '1.0 s'], [59_940, '59.9 s'],
-      [59_960, '1 min 00 s'], [125_000, '2 min 05 s'], [4_800_000, '1 h 20 min']];
+    const cases: [number, string][] = [
+      [0, '0 ms'],
+      [0.5, '0.5 ms'],
+      [850, '850 ms'],
+      [999.6, '1.0 s'],
+      [59_940, '59.9 s'],
+      [59_960, '1 min 00 s'],
+      [125_000, '2 min 05 s'],
+      [4_800_000, '1 h 20 min'],
+    ];
     for (const [ms, text] of cases) expect(duration(ms)).toBe(text);
   });
   it('a server whose clock is ahead says just now', () => {
@@ -28,7 +50,10 @@ describe('format', () => {
     expect(ago(0, 61_000)).toBe('1 min ago');
     expect([left(400), left(57_200), left(90_000)]).toEqual(['1 s left', '57 s left', '1 min 30 s left']);
     expect(rate(1234.5)).toBe('1,235');
-    expect([nameOf('web/x/größe.png', 'i'), nameOf(null, '0123456789abcdef')]).toEqual(['größe.png', '0123456789ab']);
+    expect([nameOf('web/x/größe.png', 'i'), nameOf(null, '0123456789abcdef')]).toEqual([
+      'größe.png',
+      '0123456789ab',
+    ]);
   });
 });
 
@@ -41,11 +66,24 @@ describe('events', () => {
     expect([...text.replaceAll('\r', '')].flatMap((letter) => parser.feed(letter))).toEqual(whole);
   });
   it('a job goes its way, and the end tops it', () => {
-    const half = after(event('accepted', { key: 'u/k.png' }), event('started', { stage: 'preprocess' }),
-      event('stage_done', { stage: 'preprocess' }), event('progress', { stage: 'shape', fraction: 0.5, phase: 'decimate' }));
-    expect([half.state, half.phase, half.fraction, half.key]).toEqual(['running', 'shape: decimate', 0.375, 'u/k.png']);
+    const half = after(
+      event('accepted', { key: 'u/k.png' }),
+      event('started', { stage: 'preprocess' }),
+      event('stage_done', { stage: 'preprocess' }),
+      event('progress', { stage: 'shape', fraction: 0.5, phase: 'decimate' }),
+    );
+    expect([half.state, half.phase, half.fraction, half.key]).toEqual([
+      'running',
+      'shape: decimate',
+      0.375,
+      'u/k.png',
+    ]);
     const done = fold(half, event('finished'));
-    expect([done.state, done.fraction, done.stages.every((one) => one.state === 'done')]).toEqual(['done', 1, true]);
+    expect([done.state, done.fraction, done.stages.every((one) => one.state === 'done')]).toEqual([
+      'done',
+      1,
+      true,
+    ]);
     expect(fold(done, event('progress', { stage: 'export', fraction: 0.1, phase: 'x' }))).toBe(done);
   });
   it('what comes late moves nothing back', () => {
@@ -55,8 +93,12 @@ describe('events', () => {
     expect(fold(next, event('progress', { stage: 'shape', fraction: 0.2, phase: 'x' }))).toBe(next);
   });
   it('another life keeps what is done, and an older one says nothing', () => {
-    const dead = after(event('accepted', { key: 'k' }), event('stage_done', { stage: 'preprocess' }),
-      event('started', { stage: 'shape' }), event('dead', { stage: 'shape', error: 'no memory' }));
+    const dead = after(
+      event('accepted', { key: 'k' }),
+      event('stage_done', { stage: 'preprocess' }),
+      event('started', { stage: 'shape' }),
+      event('dead', { stage: 'shape', error: 'no memory' }),
+    );
     expect([dead.state, dead.reason, hasEnded(dead)]).toEqual(['dead', 'no memory', true]);
     const again = fold(dead, event('started', { stage: 'shape', life: 1 }));
     expect([again.state, again.life, again.key, again.reason]).toEqual(['running', 1, 'k', null]);
@@ -74,25 +116,52 @@ it('of ten thousand rows only those near the screen are drawn', () => {
 
 describe('waterfall', () => {
   const profile: PipelineProfile = {
-    wall_us: 1000, unaccounted_us: 0, complete: true,
+    wall_us: 1000,
+    unaccounted_us: 0,
+    complete: true,
     stages: [
-      { name: 'shape', begins_us: 5_000, wall_us: 400, unaccounted_us: 20, parts: [
-        { name: 'queued', us: 100 }, { name: 'compute', us: 280 }, { name: 'compute/a', us: 200 }, { name: 'compute/a/b', us: 50 }, { name: 'compute/c', us: 30 },
-      ] },
-      { name: 'texture', begins_us: 5_400, wall_us: 600, unaccounted_us: 0, parts: [{ name: 'fetch', us: 600 }] },
+      {
+        name: 'shape',
+        begins_us: 5_000,
+        wall_us: 400,
+        unaccounted_us: 20,
+        parts: [
+          { name: 'queued', us: 100 },
+          { name: 'compute', us: 280 },
+          { name: 'compute/a', us: 200 },
+          { name: 'compute/a/b', us: 50 },
+          { name: 'compute/c', us: 30 },
+        ],
+      },
+      {
+        name: 'texture',
+        begins_us: 5_400,
+        wall_us: 600,
+        unaccounted_us: 0,
+        parts: [{ name: 'fetch', us: 600 }],
+      },
     ],
   };
   it('parts follow each other, spans lie in theirs, and what is lost is shown', () => {
     const { us, rows } = ofProfile(profile);
     expect(us).toBe(1000);
     expect(rows[0]!.bars.map((bar) => [bar.name, bar.kind, bar.begins_us, bar.us])).toEqual([
-      ['queued', 'wait', 0, 100], ['compute', 'compute', 100, 280], ['unaccounted', 'lost', 380, 20]]);
-    expect(rows[0]!.spans.map((bar) => [bar.name, bar.begins_us])).toEqual([['a', 100], ['c', 300]]);
+      ['queued', 'wait', 0, 100],
+      ['compute', 'compute', 100, 280],
+      ['unaccounted', 'lost', 380, 20],
+    ]);
+    expect(rows[0]!.spans.map((bar) => [bar.name, bar.begins_us])).toEqual([
+      ['a', 100],
+      ['c', 300],
+    ]);
     expect(rows[1]!.begins_us).toBe(400);
   });
   it('coarse timings make the same picture', () => {
     const timing = { waited_ms: 1, fetch_ms: 2, load_ms: 3, compute_ms: 4, store_ms: 5 };
-    const { us, rows } = ofTimings([{ stage: 'preprocess', ...timing }, { stage: 'shape', ...timing }]);
+    const { us, rows } = ofTimings([
+      { stage: 'preprocess', ...timing },
+      { stage: 'shape', ...timing },
+    ]);
     expect([us, rows[1]!.begins_us]).toEqual([30_000, 15_000]);
   });
   it('ticks are round and few', () => {
@@ -104,17 +173,35 @@ describe('waterfall', () => {
 
 describe('devices', () => {
   const device = (running: Device['running'], used = 50): Device => ({
-    worker: 'w', device: 'cpu', device_class: 'host', stages: ['shape'], lanes: 2, reserved_bytes: 70, resident_bytes: 0, running,
+    worker: 'w',
+    device: 'cpu',
+    device_class: 'host',
+    stages: ['shape'],
+    lanes: 2,
+    reserved_bytes: 70,
+    resident_bytes: 0,
+    running,
     reading: { total_bytes: 100, used_bytes: used, own_bytes: used, free_bytes: 100 - used, read_at: 0 },
   });
-  const batch = (id: string, since: number) => ({ id, stage: 'shape' as const, jobs: ['j'], bytes: 1, since, until: null });
+  const batch = (id: string, since: number) => ({
+    id,
+    stage: 'shape' as const,
+    jobs: ['j'],
+    bytes: 1,
+    since,
+    until: null,
+  });
   it('batches that run together lie on lanes of their own, and a freed lane is used again', () => {
     let seen = new Map<string, Seen>();
     seen = remember(seen, [device([batch('a', 0), batch('b', 500)])], 1_000);
     seen = remember(seen, [device([batch('b', 500)])], 3_000);
     seen = remember(seen, [device([batch('b', 500), batch('c', 3_500)])], 5_000);
     const blocks = seen.get('w/cpu')!.blocks.map(({ id, lane, to, runs }) => [id, lane, to, runs]);
-    expect(blocks).toEqual([['a', 0, 1_000, false], ['b', 1, 5_000, true], ['c', 0, 5_000, true]]);
+    expect(blocks).toEqual([
+      ['a', 0, 1_000, false],
+      ['b', 1, 5_000, true],
+      ['c', 0, 5_000, true],
+    ]);
   });
   it('nothing is kept for longer than it is shown', () => {
     let seen = remember(new Map(), [device([batch('a', 0)])], 0);
@@ -124,7 +211,8 @@ describe('devices', () => {
     expect(remember(seen, [], 2_000_000 + KEPT_MS).size).toBe(0);
   });
   it('shares of the memory sum to one', () => {
-    const at = (used: number, reserved: number) => Object.values(shares({ at: 0, used, reserved, total: 100 }));
+    const at = (used: number, reserved: number) =>
+      Object.values(shares({ at: 0, used, reserved, total: 100 }));
     expect(at(50, 70)).toEqual([0.5, expect.closeTo(0.2), expect.closeTo(0.3)]);
     expect(at(50, 20)).toEqual([0.5, 0, 0.5]);
     expect(at(120, 200)).toEqual([1, 0, 0]);
@@ -134,14 +222,23 @@ describe('devices', () => {
 
 describe('recipe', () => {
   const able: Capabilities = {
-    engines: [], input_types: ['image/png'], upload_bytes_max: 1_000, matting: false,
-    options: { engine: ['inflate'], quality: ['draft', 'standard'], formats: ['glb', 'stl', 'obj'], 'texture-px': [512, 1024],
-      'size-mm': { minimum: 1, maximum: 10_000 } },
+    engines: [],
+    input_types: ['image/png'],
+    upload_bytes_max: 1_000,
+    matting: false,
+    options: {
+      engine: ['inflate'],
+      quality: ['draft', 'standard'],
+      formats: ['glb', 'stl', 'obj'],
+      'texture-px': [512, 1024],
+      'size-mm': { minimum: 1, maximum: 10_000 },
+    },
   };
   it('what has no meaning is not said', () => {
     const now = usual(able);
-    expect(query(now, 'a b.png').toString())
-      .toBe('quality=standard&formats=glb%2Cstl&texture-px=1024&engine=inflate&size-mm=100&name=a+b.png');
+    expect(query(now, 'a b.png').toString()).toBe(
+      'quality=standard&formats=glb%2Cstl&texture-px=1024&engine=inflate&size-mm=100&name=a+b.png',
+    );
     expect(query({ ...now, formats: ['glb'] }, '').has('size-mm')).toBe(false);
     expect([hasSize(['obj']), hasSize(['3mf'])]).toEqual([false, true]);
   });
@@ -149,7 +246,8 @@ describe('recipe', () => {
     const now = usual(able);
     expect(wrong(now, able)).toBeNull();
     expect(wrong({ ...now, formats: [] }, able)).toContain('format');
-    for (const sizeMm of [0, 10_001, 1.5, Number.NaN]) expect(wrong({ ...now, sizeMm }, able)).toContain('10,000 mm');
+    for (const sizeMm of [0, 10_001, 1.5, Number.NaN])
+      expect(wrong({ ...now, sizeMm }, able)).toContain('10,000 mm');
     expect(wrong({ ...now, formats: ['glb'], sizeMm: 0 }, able)).toBeNull();
     expect(unfit({ type: 'text/plain', size: 1 }, able)).toContain('text/plain');
     expect(unfit({ type: 'image/png', size: 1_001 }, able)).toContain('larger');

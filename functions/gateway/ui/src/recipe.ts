@@ -4,10 +4,16 @@ import type { Capabilities } from './shapes';
 /** Formats that have a size in millimetres. */
 const PRINTABLE = ['stl', '3mf', 'ply'];
 
-export interface Wanted { engine: string; quality: string; formats: string[]; sizeMm: number; texturePx: number }
+export interface Wanted {
+  engine: string;
+  quality: string;
+  formats: string[];
+  sizeMm: number;
+  texturePx: number;
+}
 
 export function usual({ options }: Capabilities): Wanted {
-  const or = <T>(all: T[], wish: T): T => (all.includes(wish) ? wish : all[0] ?? wish);
+  const or = <T>(all: T[], wish: T): T => (all.includes(wish) ? wish : (all[0] ?? wish));
   return {
     engine: options.engine[0] ?? '',
     quality: or(options.quality, 'standard'),
@@ -41,7 +47,8 @@ export function query(wanted: Wanted, name: string): URLSearchParams {
 
 /** Why a file cannot be sent; null when it can. */
 export function unfit(file: { type: string; size: number }, able: Capabilities): string | null {
-  if (file.type && !able.input_types.includes(file.type)) return `${file.type} is not a kind of picture that is taken`;
+  if (file.type && !able.input_types.includes(file.type))
+    return `${file.type} is not a kind of picture that is taken`;
   if (file.size > able.upload_bytes_max) return `larger than ${(able.upload_bytes_max / 1e6).toFixed(0)} MB`;
   return null;
 }

@@ -2,11 +2,7 @@
 import { Store } from './store';
 
 export type Route =
-  | { at: 'jobs' }
-  | { at: 'job'; id: string }
-  | { at: 'devices' }
-  | { at: 'performance' }
-  | { at: 'dead' };
+  { at: 'jobs' } | { at: 'job'; id: string } | { at: 'devices' } | { at: 'performance' } | { at: 'dead' };
 
 export function parse(hash: string): Route {
   const [, place, id] = hash.replace(/^#/, '').split('/');
@@ -20,4 +16,6 @@ window.addEventListener('hashchange', () => {
   route.set(parse(location.hash));
   window.scrollTo(0, 0);
 });
-export const go = (to: string): void => { location.hash = to; };
+export const go = (to: string): void => {
+  location.hash = to;
+};

@@ -4,8 +4,15 @@ export const STAGES = ['preprocess', 'shape', 'texture', 'export'] as const;
 export type Stage = (typeof STAGES)[number];
 export type State = 'queued' | 'running' | 'done' | 'rejected' | 'dead' | 'cancelled' | 'unreadable';
 
-export interface StageLine { stage: Stage; state: 'waiting' | 'running' | 'done'; fraction: number }
-export interface Eta { p50_ms: number; p90_ms: number }
+export interface StageLine {
+  stage: Stage;
+  state: 'waiting' | 'running' | 'done';
+  fraction: number;
+}
+export interface Eta {
+  p50_ms: number;
+  p90_ms: number;
+}
 
 export interface JobLine {
   id: string;
@@ -21,7 +28,13 @@ export interface JobLine {
   eta?: Eta | null;
 }
 
-export interface JobFile { name: string; stage: Stage; size_bytes: number; content_type: string; url: string }
+export interface JobFile {
+  name: string;
+  stage: Stage;
+  size_bytes: number;
+  content_type: string;
+  url: string;
+}
 
 export interface Recipe {
   engine: string;
@@ -53,7 +66,10 @@ export interface Job extends JobLine {
   published: string[];
 }
 
-export interface Page { jobs: JobLine[]; next?: string | null }
+export interface Page {
+  jobs: JobLine[];
+  next?: string | null;
+}
 
 export interface JobEvent {
   job: string;
@@ -68,7 +84,10 @@ export interface JobEvent {
   error?: string;
 }
 
-export interface Part { name: string; us: number }
+export interface Part {
+  name: string;
+  us: number;
+}
 export interface StageProfile {
   name: string;
   begins_us: number;
@@ -97,7 +116,13 @@ export interface Device {
   device_class: string;
   stages: Stage[];
   lanes: number;
-  reading: { total_bytes: number; used_bytes: number; own_bytes: number; free_bytes: number; read_at: number };
+  reading: {
+    total_bytes: number;
+    used_bytes: number;
+    own_bytes: number;
+    free_bytes: number;
+    read_at: number;
+  };
   reserved_bytes: number;
   resident_bytes: number;
   running: DeviceBatch[];
@@ -140,7 +165,10 @@ export interface Bottleneck {
   wall_ms: number;
   evidence: string;
 }
-export interface Bottlenecks { bottlenecks: Bottleneck[]; limit: Limit | null }
+export interface Bottlenecks {
+  bottlenecks: Bottleneck[];
+  limit: Limit | null;
+}
 export interface Recommendation {
   stage: string;
   lever: string;

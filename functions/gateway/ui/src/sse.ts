@@ -1,6 +1,11 @@
-// Server-sent events over fetch: an EventSource sends no header, so no token, and gives up at the first refusal.
+// Server-sent events over fetch: an EventSource sends no header, so no token, and gives up at the first
+// refusal.
 
-export interface Message { id?: string; kind?: string; data?: string }
+export interface Message {
+  id?: string;
+  kind?: string;
+  data?: string;
+}
 
 /** Cuts text that arrives in pieces into messages. Feed it; it keeps what is not whole yet. */
 export class Parser {

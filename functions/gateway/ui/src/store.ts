@@ -37,14 +37,23 @@ export function useStore<T>(store: Store<T>): T {
   return store.get();
 }
 
-/** Asks now and then, while the page is seen. `null` while nothing is known, or the server has no such thing. */
-export function usePolled<T>(ask: (signal: AbortSignal) => Promise<T | null>, everyMs: number, deps: unknown[]): {
+/**
+ * Asks now and then, while the page is seen. `null` while nothing is known, or the server has no such
+ * thing.
+ */
+export function usePolled<T>(
+  ask: (signal: AbortSignal) => Promise<T | null>,
+  everyMs: number,
+  deps: unknown[],
+): {
   value: T | null;
   error: string | null;
   isAsked: boolean;
 } {
   const [state, setState] = useState<{ value: T | null; error: string | null; isAsked: boolean }>({
-    value: null, error: null, isAsked: false,
+    value: null,
+    error: null,
+    isAsked: false,
   });
   useEffect(() => {
     const end = new AbortController();
@@ -55,7 +64,8 @@ export function usePolled<T>(ask: (signal: AbortSignal) => Promise<T | null>, ev
           const value = await ask(end.signal);
           if (!end.signal.aborted) setState({ value, error: null, isAsked: true });
         } catch (error) {
-          if (!end.signal.aborted) setState((was) => ({ ...was, error: (error as Error).message, isAsked: true }));
+          if (!end.signal.aborted)
+            setState((was) => ({ ...was, error: (error as Error).message, isAsked: true }));
         }
       }
       if (!end.signal.aborted && everyMs > 0) timer = window.setTimeout(turn, everyMs);

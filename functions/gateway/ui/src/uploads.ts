@@ -8,7 +8,13 @@ import { Store } from './store';
 const AT_ONCE = 3;
 const TOLD_MAX = 50;
 
-export interface Upload { n: number; name: string; state: 'waits' | 'goes' | 'there' | 'failed'; job?: string; why?: string }
+export interface Upload {
+  n: number;
+  name: string;
+  state: 'waits' | 'goes' | 'there' | 'failed';
+  job?: string;
+  why?: string;
+}
 
 export const uploads = new Store<Upload[]>([]);
 export const able = new Store<Capabilities | null>(null);

@@ -1,8 +1,23 @@
-// The model, turned by hand: three.js, in a file of its own that is loaded when a model is looked at. It draws when
-// something changed, and not otherwise.
+// The model, turned by hand: three.js, in a file of its own that is loaded when a model is looked at. It
+// draws when something changed, and not otherwise.
 import {
-  Box3, Color, DirectionalLight, HemisphereLight, Material, Mesh, MeshStandardMaterial, type Object3D, PerspectiveCamera,
-  Scene, Sphere, Spherical, SRGBColorSpace, Texture, TextureLoader, Vector3, WebGLRenderer,
+  Box3,
+  Color,
+  DirectionalLight,
+  HemisphereLight,
+  Material,
+  Mesh,
+  MeshStandardMaterial,
+  type Object3D,
+  PerspectiveCamera,
+  Scene,
+  Sphere,
+  Spherical,
+  SRGBColorSpace,
+  Texture,
+  TextureLoader,
+  Vector3,
+  WebGLRenderer,
 } from 'three';
 import { OrbitControls } from 'three/addons/controls/OrbitControls.js';
 import { GLTFLoader } from 'three/addons/loaders/GLTFLoader.js';
@@ -30,7 +45,9 @@ async function load(data: ArrayBuffer): Promise<Object3D> {
 
 function meshes(root: Object3D): Mesh[] {
   const found: Mesh[] = [];
-  root.traverse((node) => { if (node instanceof Mesh) found.push(node); });
+  root.traverse((node) => {
+    if (node instanceof Mesh) found.push(node);
+  });
   return found;
 }
 

@@ -2,12 +2,33 @@
 import type { PipelineProfile, StageProfile, StageTiming } from './shapes';
 
 export type Kind = 'wait' | 'move' | 'load' | 'compute' | 'lost';
-export interface Bar { name: string; kind: Kind; begins_us: number; us: number }
-export interface Row { name: string; begins_us: number; us: number; bars: Bar[]; spans: Bar[] }
-export interface Waterfall { us: number; rows: Row[]; complete: boolean }
+export interface Bar {
+  name: string;
+  kind: Kind;
+  begins_us: number;
+  us: number;
+}
+export interface Row {
+  name: string;
+  begins_us: number;
+  us: number;
+  bars: Bar[];
+  spans: Bar[];
+}
+export interface Waterfall {
+  us: number;
+  rows: Row[];
+  complete: boolean;
+}
 
 const KINDS: Record<string, Kind> = {
-  queued: 'wait', planned: 'wait', fetch: 'move', load: 'load', compute: 'compute', store: 'move', commit: 'move',
+  queued: 'wait',
+  planned: 'wait',
+  fetch: 'move',
+  load: 'load',
+  compute: 'compute',
+  store: 'move',
+  commit: 'move',
 };
 
 /** A part with its time; parts of a stage follow each other. */
@@ -47,8 +68,11 @@ export function ofTimings(timings: StageTiming[]): Waterfall {
   let at = 0;
   const rows = timings.map((timing) => {
     const named: [string, number][] = [
-      ['queued', timing.waited_ms], ['fetch', timing.fetch_ms], ['load', timing.load_ms],
-      ['compute', timing.compute_ms], ['store', timing.store_ms],
+      ['queued', timing.waited_ms],
+      ['fetch', timing.fetch_ms],
+      ['load', timing.load_ms],
+      ['compute', timing.compute_ms],
+      ['store', timing.store_ms],
     ];
     const parts = named.map(([name, ms]) => ({ name, us: ms * 1000 }));
     const wall_us = parts.reduce((sum, part) => sum + part.us, 0);

@@ -22,7 +22,8 @@ const TABS = [
 ] as const;
 
 const isTyping = (target: EventTarget | null) =>
-  target instanceof HTMLElement && target.closest('input, select, textarea, [contenteditable], canvas') !== null;
+  target instanceof HTMLElement &&
+  target.closest('input, select, textarea, [contenteditable], canvas') !== null;
 
 /** Pictures dropped or pasted anywhere become jobs. */
 function useFiles(): boolean {
@@ -30,9 +31,21 @@ function useFiles(): boolean {
   useEffect(() => {
     let depth = 0;
     const has = (event: DragEvent) => event.dataTransfer?.types.includes('Files') ?? false;
-    const enter = (event: DragEvent) => { if (has(event)) { depth += 1; setOver(true); } };
-    const leave = (event: DragEvent) => { if (has(event)) { depth -= 1; if (depth <= 0) setOver(false); } };
-    const over = (event: DragEvent) => { if (has(event)) event.preventDefault(); };
+    const enter = (event: DragEvent) => {
+      if (has(event)) {
+        depth += 1;
+        setOver(true);
+      }
+    };
+    const leave = (event: DragEvent) => {
+      if (has(event)) {
+        depth -= 1;
+        if (depth <= 0) setOver(false);
+      }
+    };
+    const over = (event: DragEvent) => {
+      if (has(event)) event.preventDefault();
+    };
     const drop = (event: DragEvent) => {
       if (!has(event)) return;
       event.preventDefault();
@@ -48,9 +61,17 @@ function useFiles(): boolean {
       send(files);
       go('#/');
     };
-    const all = [['dragenter', enter], ['dragleave', leave], ['dragover', over], ['drop', drop], ['paste', paste]] as const;
+    const all = [
+      ['dragenter', enter],
+      ['dragleave', leave],
+      ['dragover', over],
+      ['drop', drop],
+      ['paste', paste],
+    ] as const;
     for (const [name, act] of all) window.addEventListener(name, act as EventListener);
-    return () => { for (const [name, act] of all) window.removeEventListener(name, act as EventListener); };
+    return () => {
+      for (const [name, act] of all) window.removeEventListener(name, act as EventListener);
+    };
   }, []);
   return isOver;
 }
@@ -77,17 +98,37 @@ function Help({ close }: { close: () => void }) {
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => dialog.current?.showModal(), []);
   const keys: [string, string][] = [
-    ['1 – 4', 'jobs, devices, performance, dead letters'], ['j k  or arrows', 'move in the list'],
-    ['Enter', 'open the job'], ['Esc', 'back to the list'], ['u', 'choose pictures'],
-    ['Ctrl V', 'paste a picture'], ['t', 'dark, light, as the system'],
-    ['arrows, + −', 'turn and zoom the model, once it has the focus'], ['?', 'this list'],
+    ['1 – 4', 'jobs, devices, performance, dead letters'],
+    ['j k  or arrows', 'move in the list'],
+    ['Enter', 'open the job'],
+    ['Esc', 'back to the list'],
+    ['u', 'choose pictures'],
+    ['Ctrl V', 'paste a picture'],
+    ['t', 'dark, light, as the system'],
+    ['arrows, + −', 'turn and zoom the model, once it has the focus'],
+    ['?', 'this list'],
   ];
   return (
     <dialog ref={dialog} class="help" aria-labelledby="help-title" onClose={close}>
       <h2 id="help-title">Keys</h2>
-      <dl>{keys.map(([key, what]) => <div key={key}><dt><kbd>{key}</kbd></dt><dd>{what}</dd></div>)}</dl>
-      <form method="dialog"><button class="button" type="submit">Close</button>
-        <a class="quiet" href={licences}>Licences</a></form>
+      <dl>
+        {keys.map(([key, what]) => (
+          <div key={key}>
+            <dt>
+              <kbd>{key}</kbd>
+            </dt>
+            <dd>{what}</dd>
+          </div>
+        ))}
+      </dl>
+      <form method="dialog">
+        <button class="button" type="submit">
+          Close
+        </button>
+        <a class="quiet" href={licences}>
+          Licences
+        </a>
+      </form>
     </dialog>
   );
 }
@@ -105,11 +146,18 @@ function Locked() {
     <main class="gate">
       <form class="panel" aria-labelledby="locked-title" onSubmit={enter}>
         <h1 id="locked-title">This server wants its token</h1>
-        {was && <p class="bad" role="alert">The token is not the right one.</p>}
-        <label class="field"><span>Token</span>
+        {was && (
+          <p class="bad" role="alert">
+            The token is not the right one.
+          </p>
+        )}
+        <label class="field">
+          <span>Token</span>
           <input name="token" type="password" autocomplete="current-password" required autofocus />
         </label>
-        <button class="button primary" type="submit">Enter</button>
+        <button class="button primary" type="submit">
+          Enter
+        </button>
         <p class="quiet">It is kept in this tab alone, until the tab is closed.</p>
       </form>
     </main>
@@ -131,23 +179,59 @@ export function App() {
   return (
     <>
       <header class="bar">
-        <a class="brand" href="#/"><Icon name="logo" /><span>Meshwright</span></a>
+        <a class="brand" href="#/">
+          <Icon name="logo" />
+          <span>Meshwright</span>
+        </a>
         <nav aria-label="Views">
           {TABS.map((tab) => (
-            <a key={tab.at} href={tab.to} aria-current={isAt(tab.at) ? 'page' : undefined}>{tab.name}</a>
+            <a key={tab.at} href={tab.to} aria-current={isAt(tab.at) ? 'page' : undefined}>
+              {tab.name}
+            </a>
           ))}
         </nav>
         <div class="tools">
-          <span class={`link ${state}`} role="status" title={why || undefined}><i /><b>{LINK[state]}</b></span>
-          <button class="icon" type="button" onClick={turnTheme} title={`Colours: ${THEME[now]}`}
-            aria-label={`Colours: ${THEME[now]}; switch`}><Icon name={now} /></button>
-          <button class="icon keys" type="button" onClick={() => setHelp(true)} title="Keys" aria-label="Keys">
-            <Icon name="keys" /></button>
-          {token() && <button class="icon" type="button" title="Forget the token" aria-label="Forget the token"
-            onClick={() => { forgetToken(); location.reload(); }}><Icon name="leave" /></button>}
+          <span class={`link ${state}`} role="status" title={why || undefined}>
+            <i />
+            <b>{LINK[state]}</b>
+          </span>
+          <button
+            class="icon"
+            type="button"
+            onClick={turnTheme}
+            title={`Colours: ${THEME[now]}`}
+            aria-label={`Colours: ${THEME[now]}; switch`}
+          >
+            <Icon name={now} />
+          </button>
+          <button
+            class="icon keys"
+            type="button"
+            onClick={() => setHelp(true)}
+            title="Keys"
+            aria-label="Keys"
+          >
+            <Icon name="keys" />
+          </button>
+          {token() && (
+            <button
+              class="icon"
+              type="button"
+              title="Forget the token"
+              aria-label="Forget the token"
+              onClick={() => {
+                forgetToken();
+                location.reload();
+              }}
+            >
+              <Icon name="leave" />
+            </button>
+          )}
         </div>
       </header>
-      {state === 'locked' ? <Locked /> : (
+      {state === 'locked' ? (
+        <Locked />
+      ) : (
         <main>
           {at === 'jobs' && <Jobs />}
           {at === 'job' && 'id' in more && <JobPage key={more.id} id={more.id as string} />}
@@ -156,7 +240,11 @@ export function App() {
           {at === 'dead' && <DeadLetters />}
         </main>
       )}
-      {isOver && <div class="drop-over" aria-hidden="true"><p>Drop to make models</p></div>}
+      {isOver && (
+        <div class="drop-over" aria-hidden="true">
+          <p>Drop to make models</p>
+        </div>
+      )}
       {isHelp && <Help close={() => setHelp(false)} />}
     </>
   );

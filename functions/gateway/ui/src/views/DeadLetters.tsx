@@ -6,7 +6,10 @@ import { hear } from '../jobs';
 import type { DeadLetter } from '../shapes';
 import { Icon } from './Icon';
 
-interface Listed { dead_letters: DeadLetter[]; next?: string | null }
+interface Listed {
+  dead_letters: DeadLetter[];
+  next?: string | null;
+}
 
 function Letter({ letter, again }: { letter: DeadLetter; again: () => void }) {
   const [state, setState] = useState<'' | 'goes' | string>('');
@@ -23,13 +26,31 @@ function Letter({ letter, again }: { letter: DeadLetter; again: () => void }) {
   return (
     <li>
       <div>
-        <a href={`#/jobs/${job}`}><b>{nameOf(letter.key, job)}</b></a>
-        <span class="quiet">{[stage ?? 'upload', letter.attempts && `${letter.attempts} attempts`, ago(letter.at, Date.now())].filter(Boolean).join(' · ')}</span>
+        <a href={`#/jobs/${job}`}>
+          <b>{nameOf(letter.key, job)}</b>
+        </a>
+        <span class="quiet">
+          {[stage ?? 'upload', letter.attempts && `${letter.attempts} attempts`, ago(letter.at, Date.now())]
+            .filter(Boolean)
+            .join(' · ')}
+        </span>
         <p class="error">{letter.error}</p>
-        {state && state !== 'goes' && <p class="bad small" role="alert">{state}</p>}
+        {state && state !== 'goes' && (
+          <p class="bad small" role="alert">
+            {state}
+          </p>
+        )}
       </div>
-      <button class="button" type="button" disabled={state === 'goes'} onClick={redrive}
-        aria-label={`Run ${nameOf(letter.key, job)} again`}><Icon name="turn" />Redrive</button>
+      <button
+        class="button"
+        type="button"
+        disabled={state === 'goes'}
+        onClick={redrive}
+        aria-label={`Run ${nameOf(letter.key, job)} again`}
+      >
+        <Icon name="turn" />
+        Redrive
+      </button>
     </li>
   );
 }
@@ -41,7 +62,10 @@ export function DeadLetters() {
     try {
       const asked = new URLSearchParams({ limit: '100', ...(cursor ? { cursor } : {}) });
       const got = await api<Listed>(`/api/dead-letters?${asked}`);
-      setListed((was) => ({ ...got, dead_letters: [...(cursor ? was?.dead_letters ?? [] : []), ...got.dead_letters] }));
+      setListed((was) => ({
+        ...got,
+        dead_letters: [...(cursor ? (was?.dead_letters ?? []) : []), ...got.dead_letters],
+      }));
       setError(null);
     } catch (why) {
       setError((why as Error).message);
@@ -49,19 +73,47 @@ export function DeadLetters() {
   };
   useEffect(() => {
     load();
-    return hear((event) => { if (event.kind === 'dead' || event.kind === 'accepted') load(); });
+    return hear((event) => {
+      if (event.kind === 'dead' || event.kind === 'accepted') load();
+    });
   }, []);
   return (
     <div class="view">
-      <div class="head"><h1>Dead letters {listed && <span class="count">{listed.dead_letters.length}{listed.next ? '+' : ''}</span>}</h1></div>
-      {error && <p class="banner bad" role="alert">{error}</p>}
-      {listed?.dead_letters.length === 0 && <p class="empty">None. What fails again and again is set aside here.</p>}
+      <div class="head">
+        <h1>
+          Dead letters{' '}
+          {listed && (
+            <span class="count">
+              {listed.dead_letters.length}
+              {listed.next ? '+' : ''}
+            </span>
+          )}
+        </h1>
+      </div>
+      {error && (
+        <p class="banner bad" role="alert">
+          {error}
+        </p>
+      )}
+      {listed?.dead_letters.length === 0 && (
+        <p class="empty">None. What fails again and again is set aside here.</p>
+      )}
       {listed && listed.dead_letters.length > 0 && (
         <ul class="letters panel">
-          {listed.dead_letters.map((letter) => <Letter key={`${letter.task.job}${letter.life}${letter.at}`} letter={letter} again={() => load()} />)}
+          {listed.dead_letters.map((letter) => (
+            <Letter
+              key={`${letter.task.job}${letter.life}${letter.at}`}
+              letter={letter}
+              again={() => load()}
+            />
+          ))}
         </ul>
       )}
-      {listed?.next && <button class="button" type="button" onClick={() => load(listed.next)}>More</button>}
+      {listed?.next && (
+        <button class="button" type="button" onClick={() => load(listed.next)}>
+          More
+        </button>
+      )}
     </div>
   );
 }

@@ -25,7 +25,13 @@ function Memory({ one, now }: { one: Seen; now: number }) {
         return (
           <g key={sample.at}>
             <rect class="used" x={x} width={width} y={100 - used * 100} height={used * 100} />
-            <rect class="reserved" x={x} width={width} y={100 - (used + reserved) * 100} height={reserved * 100} />
+            <rect
+              class="reserved"
+              x={x}
+              width={width}
+              y={100 - (used + reserved) * 100}
+              height={reserved * 100}
+            />
           </g>
         );
       })}
@@ -41,9 +47,16 @@ function Blocks({ one, now }: { one: Seen; now: number }) {
         const left = Math.max(at(block.from, now), 0);
         const right = Math.min(at(block.runs ? now : block.to, now), 100);
         return (
-          <i key={block.id} class={`stage-${block.stage}${block.runs ? ' runs' : ''}`}
+          <i
+            key={block.id}
+            class={`stage-${block.stage}${block.runs ? ' runs' : ''}`}
             title={`${block.stage}, ${block.jobs} jobs, ${bytes(block.bytes)}, ${duration(block.to - block.from)}`}
-            style={{ left: `${left}%`, width: `${Math.max(right - left, 0.3)}%`, top: `${block.lane * 18}px` }} />
+            style={{
+              left: `${left}%`,
+              width: `${Math.max(right - left, 0.3)}%`,
+              top: `${block.lane * 18}px`,
+            }}
+          />
         );
       })}
     </div>
@@ -58,9 +71,13 @@ function Running({ device, now }: { device: Device; now: number }) {
         <li key={batch.id}>
           <i class={`stage-${batch.stage}`} />
           <b>{batch.stage}</b>
-          <span>{batch.jobs.length} {batch.jobs.length === 1 ? 'job' : 'jobs'}, {bytes(batch.bytes)}</span>
-          <span class="quiet">since {duration(Math.max(0, now - batch.since))}
-            {batch.until !== null && batch.until > now ? `, about ${duration(batch.until - now)} left` : ''}</span>
+          <span>
+            {batch.jobs.length} {batch.jobs.length === 1 ? 'job' : 'jobs'}, {bytes(batch.bytes)}
+          </span>
+          <span class="quiet">
+            since {duration(Math.max(0, now - batch.since))}
+            {batch.until !== null && batch.until > now ? `, about ${duration(batch.until - now)} left` : ''}
+          </span>
         </li>
       ))}
     </ul>
@@ -70,23 +87,67 @@ function Running({ device, now }: { device: Device; now: number }) {
 function Card({ one }: { one: Seen }) {
   const { device, at: now } = one;
   const { reading } = device;
-  const share = shares({ at: now, used: reading.used_bytes, reserved: device.reserved_bytes, total: reading.total_bytes });
+  const share = shares({
+    at: now,
+    used: reading.used_bytes,
+    reserved: device.reserved_bytes,
+    total: reading.total_bytes,
+  });
   return (
     <section class="panel device" aria-label={`${device.worker} ${device.device}`}>
-      <h2>{device.device} <span class="count">{device.device_class}</span><span class="quiet">{device.worker}</span></h2>
+      <h2>
+        {device.device} <span class="count">{device.device_class}</span>
+        <span class="quiet">{device.worker}</span>
+      </h2>
       <div class="meter" aria-hidden="true">
-        <i class="used" style={{ width: percent(share.used) }} /><i class="reserved" style={{ width: percent(share.reserved) }} />
+        <i class="used" style={{ width: percent(share.used) }} />
+        <i class="reserved" style={{ width: percent(share.reserved) }} />
       </div>
       <dl class="figures">
-        <div><dt><i class="used" />Used</dt><dd>{bytes(reading.used_bytes)}</dd></div>
-        <div><dt><i class="reserved" />Reserved</dt><dd>{bytes(device.reserved_bytes)}</dd></div>
-        <div><dt><i class="free" />Free</dt><dd>{bytes(reading.free_bytes)}</dd></div>
-        <div><dt>Total</dt><dd>{bytes(reading.total_bytes)}</dd></div>
-        <div><dt>Resident</dt><dd>{bytes(device.resident_bytes)}</dd></div>
-        <div><dt>Lanes</dt><dd>{device.running.length} of {device.lanes}</dd></div>
+        <div>
+          <dt>
+            <i class="used" />
+            Used
+          </dt>
+          <dd>{bytes(reading.used_bytes)}</dd>
+        </div>
+        <div>
+          <dt>
+            <i class="reserved" />
+            Reserved
+          </dt>
+          <dd>{bytes(device.reserved_bytes)}</dd>
+        </div>
+        <div>
+          <dt>
+            <i class="free" />
+            Free
+          </dt>
+          <dd>{bytes(reading.free_bytes)}</dd>
+        </div>
+        <div>
+          <dt>Total</dt>
+          <dd>{bytes(reading.total_bytes)}</dd>
+        </div>
+        <div>
+          <dt>Resident</dt>
+          <dd>{bytes(device.resident_bytes)}</dd>
+        </div>
+        <div>
+          <dt>Lanes</dt>
+          <dd>
+            {device.running.length} of {device.lanes}
+          </dd>
+        </div>
       </dl>
-      <div class="time"><Memory one={one} now={now} /><Blocks one={one} now={now} />
-        <p class="ends quiet small"><span>{duration(KEPT_MS)} ago</span><span>now</span></p></div>
+      <div class="time">
+        <Memory one={one} now={now} />
+        <Blocks one={one} now={now} />
+        <p class="ends quiet small">
+          <span>{duration(KEPT_MS)} ago</span>
+          <span>now</span>
+        </p>
+      </div>
       <Running device={device} now={now} />
     </section>
   );
@@ -97,7 +158,9 @@ const STAGE_NAMES: Stage[] = ['preprocess', 'shape', 'texture', 'export'];
 export function Devices() {
   const known = useStore(seen);
   const { value, error, isAsked } = usePolled<{ devices: Device[] }>(
-    (signal) => apiIfThere<{ devices: Device[] }>('/api/devices', signal), EVERY_MS, [],
+    (signal) => apiIfThere<{ devices: Device[] }>('/api/devices', signal),
+    EVERY_MS,
+    [],
   );
   useEffect(() => {
     if (value) seen.set(remember(seen.get(), value.devices, Date.now()));
@@ -106,10 +169,24 @@ export function Devices() {
   const here = [...known].filter(([, one]) => one.at === newest);
   return (
     <div class="view">
-      <div class="head"><h1>Devices {value && <span class="count">{here.length}</span>}</h1>
-        {here.length > 0 && <ul class="legend">{STAGE_NAMES.map((one) => <li key={one}><i class={`stage-${one}`} />{one}</li>)}</ul>}
+      <div class="head">
+        <h1>Devices {value && <span class="count">{here.length}</span>}</h1>
+        {here.length > 0 && (
+          <ul class="legend">
+            {STAGE_NAMES.map((one) => (
+              <li key={one}>
+                <i class={`stage-${one}`} />
+                {one}
+              </li>
+            ))}
+          </ul>
+        )}
       </div>
-      {error && <p class="banner bad" role="alert">{error}</p>}
+      {error && (
+        <p class="banner bad" role="alert">
+          {error}
+        </p>
+      )}
       {isAsked && !value && !error && <p class="empty">This server does not tell of its devices.</p>}
       {value && here.length === 0 && <p class="empty">No worker has told of a device yet.</p>}
       <div class="cards">{value && here.map(([key, one]) => <Card key={key} one={one} />)}</div>

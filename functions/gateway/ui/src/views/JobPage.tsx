@@ -23,16 +23,30 @@ function useJob(id: string): { job: Job | null; error: string | null; again: () 
   useEffect(() => {
     let isOver = false;
     api<Job>(`/api/jobs/${id}`).then(
-      (now) => { if (!isOver) { setJob(now); setError(null); } },
-      (why: Error) => { if (!isOver) setError(why instanceof Refused && why.status === 404 ? 'There is no such job.' : why.message); },
+      (now) => {
+        if (!isOver) {
+          setJob(now);
+          setError(null);
+        }
+      },
+      (why: Error) => {
+        if (!isOver)
+          setError(why instanceof Refused && why.status === 404 ? 'There is no such job.' : why.message);
+      },
     );
-    return () => { isOver = true; };
+    return () => {
+      isOver = true;
+    };
   }, [id, turn]);
-  useEffect(() => hear((event) => {
-    if (event.job !== id) return;
-    setJob((was) => (was ? { ...was, ...fold(was, event) } : was));
-    if (!['progress', 'started'].includes(event.kind)) setTurn((n) => n + 1);
-  }), [id]);
+  useEffect(
+    () =>
+      hear((event) => {
+        if (event.job !== id) return;
+        setJob((was) => (was ? { ...was, ...fold(was, event) } : was));
+        if (!['progress', 'started'].includes(event.kind)) setTurn((n) => n + 1);
+      }),
+    [id],
+  );
   const isOpen = job !== null && !hasEnded(job);
   useEffect(() => {
     if (!isOpen) return undefined;
@@ -82,7 +96,9 @@ function Log({ id }: { id: string }) {
   return (
     <section class="panel" aria-labelledby="log-title">
       <h2 id="log-title">Log</h2>
-      {log.length === 0 ? <p class="quiet">No events are kept of it.</p> : (
+      {log.length === 0 ? (
+        <p class="quiet">No events are kept of it.</p>
+      ) : (
         <ol class="log" tabIndex={0} aria-label="events">
           {log.map((event, n) => (
             <li key={n} class={event.kind}>
@@ -105,7 +121,10 @@ function File({ file }: { file: JobFile }) {
   };
   return (
     <li>
-      <a href={file.url} download={file.name} onClick={click}><Icon name="down" />{file.name}</a>
+      <a href={file.url} download={file.name} onClick={click}>
+        <Icon name="down" />
+        {file.name}
+      </a>
       <span class="quiet">{error ?? file.content_type}</span>
       <span class="size">{bytes(file.size_bytes)}</span>
     </li>
@@ -119,10 +138,19 @@ function Files({ job }: { job: Job }) {
   return (
     <section class="panel" aria-labelledby="files-title">
       <h2 id="files-title">Files</h2>
-      <ul class="files">{delivered.map((file) => <File key={file.url} file={file} />)}</ul>
+      <ul class="files">
+        {delivered.map((file) => (
+          <File key={file.url} file={file} />
+        ))}
+      </ul>
       {others.length > 0 && (
-        <details><summary>Between the stages</summary>
-          <ul class="files">{others.map((file) => <File key={file.url} file={file} />)}</ul>
+        <details>
+          <summary>Between the stages</summary>
+          <ul class="files">
+            {others.map((file) => (
+              <File key={file.url} file={file} />
+            ))}
+          </ul>
         </details>
       )}
     </section>
@@ -139,7 +167,16 @@ function Facts({ job }: { job: Job }) {
   if (job.decided_at_ms) rows.push(['Took', duration(Math.max(0, job.decided_at_ms - job.accepted_at_ms))]);
   if (job.life > 0) rows.push(['Begun again', `${job.life} ×`]);
   rows.push(['Job', job.id]);
-  return <dl class="facts">{rows.map(([name, value]) => <div key={name}><dt>{name}</dt><dd>{value}</dd></div>)}</dl>;
+  return (
+    <dl class="facts">
+      {rows.map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
 }
 
 function Acts({ job, again }: { job: Job; again: () => void }) {
@@ -158,9 +195,23 @@ function Acts({ job, again }: { job: Job; again: () => void }) {
   };
   return (
     <div class="acts">
-      {error && <span class="bad small" role="alert">{error}</span>}
-      {!hasEnded(job) && <button class="button" type="button" disabled={busy} onClick={() => post('cancel')}><Icon name="cross" />Cancel</button>}
-      {canRedrive(job) && <button class="button primary" type="button" disabled={busy} onClick={() => post('redrive')}><Icon name="turn" />Run again</button>}
+      {error && (
+        <span class="bad small" role="alert">
+          {error}
+        </span>
+      )}
+      {!hasEnded(job) && (
+        <button class="button" type="button" disabled={busy} onClick={() => post('cancel')}>
+          <Icon name="cross" />
+          Cancel
+        </button>
+      )}
+      {canRedrive(job) && (
+        <button class="button primary" type="button" disabled={busy} onClick={() => post('redrive')}>
+          <Icon name="turn" />
+          Run again
+        </button>
+      )}
     </div>
   );
 }
@@ -170,7 +221,8 @@ function eta(job: Job): string {
   const [p50, p90] = [job.eta?.p50_ms ?? job.eta_p50_ms, job.eta?.p90_ms];
   const parts = [];
   if (job.jobs_ahead) parts.push(`${job.jobs_ahead} before it`);
-  if (p50 != null) parts.push(`about ${duration(p50)} left${p90 ? `, at most ${duration(p90)} in nine of ten` : ''}`);
+  if (p50 != null)
+    parts.push(`about ${duration(p50)} left${p90 ? `, at most ${duration(p90)} in nine of ten` : ''}`);
   return parts.join(' · ');
 }
 
@@ -178,18 +230,30 @@ export function JobPage({ id }: { id: string }) {
   const { job, error, again } = useJob(id);
   const state = job?.state;
   const { value: profile } = usePolled<PipelineProfile>(
-    (signal) => apiIfThere<PipelineProfile>(`/api/jobs/${id}/profile`, signal).catch(() => null), 0, [id, state, job?.timings.length],
+    (signal) => apiIfThere<PipelineProfile>(`/api/jobs/${id}/profile`, signal).catch(() => null),
+    0,
+    [id, state, job?.timings.length],
   );
-  if (!job) return <p class="empty" role={error ? 'alert' : undefined}>{error ?? 'Loading …'}</p>;
+  if (!job)
+    return (
+      <p class="empty" role={error ? 'alert' : undefined}>
+        {error ?? 'Loading …'}
+      </p>
+    );
   const name = nameOf(job.key, job.id);
-  const model = job.artifacts.find((one) => one.name === 'model.glb')
-    ?? ['textured.glb', 'mesh.glb'].map((wish) => job.artifacts.find((one) => one.name === wish)).find((one) => one);
+  const model =
+    job.artifacts.find((one) => one.name === 'model.glb') ??
+    ['textured.glb', 'mesh.glb']
+      .map((wish) => job.artifacts.find((one) => one.name === wish))
+      .find((one) => one);
   const still = job.artifacts.find((one) => one.name === 'preview.png');
   const hasPicture = job.upload_bytes > 0 && state !== 'rejected';
   return (
     <article class="job">
       <header class="head">
-        <a class="icon" href="#/" aria-label="Back to the jobs" title="Back"><Icon name="back" /></a>
+        <a class="icon" href="#/" aria-label="Back to the jobs" title="Back">
+          <Icon name="back" />
+        </a>
         <h1 title={job.key ?? undefined}>{name}</h1>
         <span class={`chip ${job.state}`}>{job.state}</span>
         <Acts job={job} again={again} />
@@ -199,20 +263,39 @@ export function JobPage({ id }: { id: string }) {
       {!hasEnded(job) && <p class="quiet now">{[job.phase, eta(job)].filter(Boolean).join(' · ')}</p>}
       <div class="pair">
         <figure class="picture">
-          {hasPicture ? <Picture url={`/api/jobs/${id}/upload`} alt={`The picture ${name}`} /> : <span class="no-picture" />}
-          <figcaption><span class="quiet">The picture, {bytes(job.upload_bytes)}</span></figcaption>
+          {hasPicture ? (
+            <Picture url={`/api/jobs/${id}/upload`} alt={`The picture ${name}`} />
+          ) : (
+            <span class="no-picture" />
+          )}
+          <figcaption>
+            <span class="quiet">The picture, {bytes(job.upload_bytes)}</span>
+          </figcaption>
         </figure>
-        {model ? <Model key={model.url} url={model.url} name={name} /> : (
-          <figure class="model"><div class="over quiet">
-            {still ? <Picture url={still.url} alt={`The model of ${name}`} /> : hasEnded(job) ? 'There is no model.' : 'The model comes here.'}
-          </div></figure>
+        {model ? (
+          <Model key={model.url} url={model.url} name={name} />
+        ) : (
+          <figure class="model">
+            <div class="over quiet">
+              {still ? (
+                <Picture url={still.url} alt={`The model of ${name}`} />
+              ) : hasEnded(job) ? (
+                'There is no model.'
+              ) : (
+                'The model comes here.'
+              )}
+            </div>
+          </figure>
         )}
       </div>
       <Waterfall profile={profile} timings={job.timings} />
       <div class="halves">
         <div>
           <Files job={job} />
-          <section class="panel" aria-labelledby="facts-title"><h2 id="facts-title">Facts</h2><Facts job={job} /></section>
+          <section class="panel" aria-labelledby="facts-title">
+            <h2 id="facts-title">Facts</h2>
+            <Facts job={job} />
+          </section>
         </div>
         <Log id={id} />
       </div>

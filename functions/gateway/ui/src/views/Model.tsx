@@ -7,8 +7,13 @@ import { Icon } from './Icon';
 const LOOKS: Look[] = ['textured', 'clay', 'wireframe'];
 const STEP = 0.15;
 const TURNS: Record<string, [number, number, number]> = {
-  ArrowLeft: [-STEP, 0, 1], ArrowRight: [STEP, 0, 1], ArrowUp: [0, STEP, 1], ArrowDown: [0, -STEP, 1],
-  '+': [0, 0, 0.9], '=': [0, 0, 0.9], '-': [0, 0, 1.1],
+  ArrowLeft: [-STEP, 0, 1],
+  ArrowRight: [STEP, 0, 1],
+  ArrowUp: [0, STEP, 1],
+  ArrowDown: [0, -STEP, 1],
+  '+': [0, 0, 0.9],
+  '=': [0, 0, 0.9],
+  '-': [0, 0, 1.1],
 };
 
 export function Model({ url, name }: { url: string; name: string }) {
@@ -21,7 +26,8 @@ export function Model({ url, name }: { url: string; name: string }) {
     const end = new AbortController();
     const open = async () => {
       const [{ view }, data] = await Promise.all([
-        import('../viewer'), call(url, { signal: end.signal }).then((response) => response.arrayBuffer()),
+        import('../viewer'),
+        call(url, { signal: end.signal }).then((response) => response.arrayBuffer()),
       ]);
       if (end.signal.aborted || !canvas.current) return;
       const made = await view(canvas.current, data);
@@ -33,7 +39,9 @@ export function Model({ url, name }: { url: string; name: string }) {
       setTriangles(made.triangles);
       setState('there');
     };
-    open().catch((error: Error) => { if (!end.signal.aborted) setState(`The model cannot be shown: ${error.message}`); });
+    open().catch((error: Error) => {
+      if (!end.signal.aborted) setState(`The model cannot be shown: ${error.message}`);
+    });
     return () => {
       end.abort();
       viewer.current?.dispose();
@@ -53,18 +61,32 @@ export function Model({ url, name }: { url: string; name: string }) {
   };
   return (
     <figure class="model" data-state={state === 'there' ? 'there' : undefined}>
-      <canvas ref={canvas} tabIndex={0} role="application" onKeyDown={press}
-        aria-label={`Model of ${name}: drag or use the arrow keys to turn it, plus and minus to zoom`} />
+      <canvas
+        ref={canvas}
+        tabIndex={0}
+        role="application"
+        onKeyDown={press}
+        aria-label={`Model of ${name}: drag or use the arrow keys to turn it, plus and minus to zoom`}
+      />
       {state !== 'there' && <p class="over quiet">{state === 'loads' ? 'Loading the model …' : state}</p>}
       <figcaption>
         <div class="segments" role="group" aria-label="Look">
           {LOOKS.map((one) => (
-            <button key={one} type="button" aria-pressed={one === look} onClick={() => choose(one)}>{one}</button>
+            <button key={one} type="button" aria-pressed={one === look} onClick={() => choose(one)}>
+              {one}
+            </button>
           ))}
         </div>
         <span class="quiet">{triangles > 0 && `${triangles.toLocaleString('en')} triangles`}</span>
-        <button class="icon" type="button" title="As at first" aria-label="Turn the model as at first"
-          onClick={() => viewer.current?.reset()}><Icon name="turn" /></button>
+        <button
+          class="icon"
+          type="button"
+          title="As at first"
+          aria-label="Turn the model as at first"
+          onClick={() => viewer.current?.reset()}
+        >
+          <Icon name="turn" />
+        </button>
       </figcaption>
     </figure>
   );

@@ -31,7 +31,12 @@ export function NewJob() {
     send([...(input.files ?? [])]);
     input.value = '';
   };
-  if (!can || !now) return <section class="panel new" aria-busy="true"><h2>New model</h2></section>;
+  if (!can || !now)
+    return (
+      <section class="panel new" aria-busy="true">
+        <h2>New model</h2>
+      </section>
+    );
   const set = (change: Partial<typeof now>) => wanted.set({ ...now, ...change });
   const { options } = can;
   const flip = (format: string) => {
@@ -47,7 +52,9 @@ export function NewJob() {
       <label class="zone" for="file">
         <Icon name="up" />
         <b>Drop pictures anywhere</b>
-        <span class="quiet">paste one, or <u>choose files</u></span>
+        <span class="quiet">
+          paste one, or <u>choose files</u>
+        </span>
         <input id="file" type="file" accept={can.input_types.join(',')} multiple onChange={choose} />
       </label>
       <p class="quiet small">
@@ -58,39 +65,62 @@ export function NewJob() {
       <details class="recipe" open={isWide}>
         <summary>Recipe</summary>
         <div>
-        {options.engine.length > 1 && (
-          <label class="field"><span>Engine</span>
-            <select value={now.engine} onChange={(event) => set({ engine: value(event) })}>
-              {options.engine.map((one) => <option key={one}>{one}</option>)}
+          {options.engine.length > 1 && (
+            <label class="field">
+              <span>Engine</span>
+              <select value={now.engine} onChange={(event) => set({ engine: value(event) })}>
+                {options.engine.map((one) => (
+                  <option key={one}>{one}</option>
+                ))}
+              </select>
+            </label>
+          )}
+          <label class="field">
+            <span>Quality</span>
+            <select value={now.quality} onChange={(event) => set({ quality: value(event) })}>
+              {options.quality.map((one) => (
+                <option key={one}>{one}</option>
+              ))}
             </select>
           </label>
-        )}
-        <label class="field"><span>Quality</span>
-          <select value={now.quality} onChange={(event) => set({ quality: value(event) })}>
-            {options.quality.map((one) => <option key={one}>{one}</option>)}
-          </select>
-        </label>
-        <label class="field"><span>Texture, px</span>
-          <select value={String(now.texturePx)} onChange={(event) => set({ texturePx: Number(value(event)) })}>
-            {options['texture-px'].map((one) => <option key={one}>{one}</option>)}
-          </select>
-        </label>
-        <label class="field"><span>Printed size, mm</span>
-          <input type="number" min={options['size-mm'].minimum} max={options['size-mm'].maximum} step={1}
-            value={now.sizeMm} disabled={!hasSize(now.formats)}
-            onInput={(event) => set({ sizeMm: Number(value(event)) })} />
-        </label>
-        <fieldset class="formats">
-          <legend>Formats</legend>
-          {options.formats.map((one) => (
-            <label key={one}>
-              <input type="checkbox" checked={now.formats.includes(one)} onChange={() => flip(one)} />
-              <span>{one}</span>
-            </label>
-          ))}
-        </fieldset>
+          <label class="field">
+            <span>Texture, px</span>
+            <select
+              value={String(now.texturePx)}
+              onChange={(event) => set({ texturePx: Number(value(event)) })}
+            >
+              {options['texture-px'].map((one) => (
+                <option key={one}>{one}</option>
+              ))}
+            </select>
+          </label>
+          <label class="field">
+            <span>Printed size, mm</span>
+            <input
+              type="number"
+              min={options['size-mm'].minimum}
+              max={options['size-mm'].maximum}
+              step={1}
+              value={now.sizeMm}
+              disabled={!hasSize(now.formats)}
+              onInput={(event) => set({ sizeMm: Number(value(event)) })}
+            />
+          </label>
+          <fieldset class="formats">
+            <legend>Formats</legend>
+            {options.formats.map((one) => (
+              <label key={one}>
+                <input type="checkbox" checked={now.formats.includes(one)} onChange={() => flip(one)} />
+                <span>{one}</span>
+              </label>
+            ))}
+          </fieldset>
         </div>
-        {nonsense && <p class="bad small" role="alert">{nonsense}</p>}
+        {nonsense && (
+          <p class="bad small" role="alert">
+            {nonsense}
+          </p>
+        )}
       </details>
     </section>
   );

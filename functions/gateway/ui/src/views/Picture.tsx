@@ -26,5 +26,13 @@ export function Picture({ url, alt, lazy = false }: { url: string; alt: string; 
     };
   }, [url]);
   if (isGone || !source) return <span class="no-picture" aria-hidden="true" />;
-  return <img src={source} alt={alt} loading={lazy ? 'lazy' : undefined} decoding="async" onError={() => setGone(true)} />;
+  return (
+    <img
+      src={source}
+      alt={alt}
+      loading={lazy ? 'lazy' : undefined}
+      decoding="async"
+      onError={() => setGone(true)}
+    />
+  );
 }
