@@ -1,8 +1,8 @@
 //! Stage 4: textured mesh -> deliverable files.
 //!
-//! `textured.glb` in; `model.glb`, `.packed.glb`, `.lod50.glb`, `.stl`, `.ply`, `.obj.zip`, `.3mf`, `.usdz`,
-//! `turntable.webp` and `.gif` as the recipe wants, and `preview.png`, out. Nothing is written of a mesh that is not closed: the surface is
-//! welded and checked first.
+//! `textured.glb` in; `model.glb`, `.packed.glb`, `.lod50.glb`, `.stl`, `.ply`, `.obj.zip`, `.3mf`,
+//! `.usdz`, `turntable.webp` and `.gif` as the recipe wants, and `preview.png`, out. Nothing is written of a
+//! mesh that is not closed: the surface is welded and checked first.
 #![forbid(unsafe_code)]
 
 mod animation;
@@ -25,6 +25,9 @@ use mesh::{Mesh, glb, provenance};
 use model::Model;
 use serde_json::{Value, json};
 use stage::{Context, File, Input, Output, StageError, StageFunction};
+
+/// Triangles of the levels of detail beside the whole model, in percent of it.
+const LOD_PERCENT: [usize; 3] = [50, 25, 10];
 
 /// The stage function export.
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,8 +94,8 @@ fn written(format: Format, input: &Input, model: &Model, print: &Mesh) -> Result
 /// The model with half, a quarter and a tenth of its triangles, as GLB.
 fn levels(input: &Input, model: &Model) -> Result<Vec<File>, StageError> {
     let mut files = Vec::new();
-    for percent in [50, 25, 10] {
-        let level = lod::reduced(model, model.solid.triangles.len() * percent / 100);
+    let wanted = LOD_PERCENT.map(|percent| model.solid.triangles.len() * percent / 100);
+    for (percent, level) in LOD_PERCENT.into_iter().zip(lod::levels(model, wanted)) {
         check(&weld(&level.mesh)).map_err(|fault| failed("a level of detail is not sound", fault))?;
         let mut extras = extras(input, model)?;
         extras["level_of_detail_percent"] = json!(percent);

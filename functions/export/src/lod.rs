@@ -4,6 +4,7 @@
 use crate::model::Model;
 use mesh::decimate::decimate;
 use mesh::geometry::{area, dot, face_normal, sub, unit};
+use mesh::smooth::vertex_normals;
 use mesh::{Mesh, TexturedMesh, components};
 use std::collections::BTreeMap;
 
@@ -12,16 +13,24 @@ const CELLS: f32 = 64.0;
 /// A face lies on one that looks the same way, not on the sheet behind it.
 const SAME_SIDE_COSINE: f32 = 0.0;
 
-/// The model with at most this many triangles, as far as its topology allows.
-pub(crate) fn reduced(model: &Model, triangles_max: usize) -> TexturedMesh {
-    let small = decimate(&model.solid, triangles_max, &[f32::INFINITY]);
-    let original = &model.textured.mesh;
-    if original.uvs.is_empty() {
-        let normals = mesh::smooth::vertex_normals(&small);
-        return TexturedMesh { mesh: Mesh { normals, ..small }, texture_png: None };
+/// The model with at most each of these many triangles, as far as its topology allows; fewer and fewer.
+pub(crate) fn levels(model: &Model, triangles_max: [usize; 3]) -> Vec<TexturedMesh> {
+    let lookup = Lookup::of(&model.textured.mesh);
+    let mut solid = model.solid.clone();
+    let level = |most| {
+        solid = decimate(&solid, most, &[f32::INFINITY]);
+        let texture_png = model.textured.texture_png.clone();
+        TexturedMesh { mesh: painted(&solid, &lookup), texture_png }
+    };
+    triangles_max.into_iter().map(level).collect()
+}
+
+/// A mesh with normals, and with the texture coordinates of what it lies on.
+fn painted(small: &Mesh, lookup: &Lookup<'_>) -> Mesh {
+    let normals = vertex_normals(small);
+    if lookup.mesh.uvs.is_empty() {
+        return Mesh { normals, ..small.clone() };
     }
-    let normals = mesh::smooth::vertex_normals(&small);
-    let lookup = Lookup::of(original);
     let mut result = Mesh::default();
     let mut known: BTreeMap<(u32, u32), u32> = BTreeMap::new();
     for &triangle in &small.triangles {
@@ -41,7 +50,7 @@ pub(crate) fn reduced(model: &Model, triangles_max: usize) -> TexturedMesh {
             })
         }));
     }
-    TexturedMesh { mesh: result, texture_png: model.textured.texture_png.clone() }
+    result
 }
 
 /// The faces of the textured mesh by place.
@@ -49,6 +58,9 @@ struct Lookup<'a> {
     mesh: &'a Mesh,
     charts: Vec<u32>,
     directions: Vec<[f32; 3]>,
+    /// A ball around each face.
+    middles: Vec<[f32; 3]>,
+    radii: Vec<f32>,
     cells: BTreeMap<[i32; 3], Vec<u32>>,
     /// Cells from one end to the other.
     rings: i32,
@@ -73,12 +85,24 @@ impl Lookup<'_> {
             }
         }
         let direction = |triangle: &[u32; 3]| unit(face_normal(mesh.corners(*triangle)));
+        let middle = |triangle: &[u32; 3]| {
+            let [a, b, c] = mesh.corners(*triangle);
+            [0, 1, 2].map(|k| (a[k] + b[k] + c[k]) / 3.0)
+        };
+        let middles: Vec<[f32; 3]> = mesh.triangles.iter().map(middle).collect();
+        let radius = |(triangle, middle): (&[u32; 3], &[f32; 3])| {
+            let squares = mesh.corners(*triangle).map(|corner| length_squared(sub(corner, *middle)));
+            squares.into_iter().fold(0.0, f32::max).sqrt()
+        };
+        let radii = mesh.triangles.iter().zip(&middles).map(radius).collect();
         let [low, high] = mesh.bounds();
         let extent = (0..3).map(|k| high[k] - low[k]).fold(0.0, f32::max);
         Lookup {
             mesh,
             charts: components::label(mesh).0,
             directions: mesh.triangles.iter().map(direction).collect(),
+            middles,
+            radii,
             cells,
             rings: (extent * CELLS) as i32 + 2,
         }
@@ -94,12 +118,15 @@ impl Lookup<'_> {
                 break;
             }
             self.visit(middle, ring, |face| {
-                if fits(face) {
+                // Nothing of a ball is nearer than its middle less its radius.
+                let middle = length_squared(sub(self.middles[face as usize], point));
+                let reach =
+                    self.radii[face as usize] + best.map_or(f32::INFINITY, |(least, ..)| least.sqrt());
+                if middle <= reach * reach && fits(face) {
                     let corners = self.mesh.corners(self.mesh.triangles[face as usize]);
                     let weights = nearest_on(corners, point);
                     let place = blend(corners, weights);
-                    let gap = sub(place, point);
-                    let distance = dot(gap, gap);
+                    let distance = length_squared(sub(place, point));
                     if best.is_none_or(|(least, ..)| distance < least) {
                         best = Some((distance, face, weights));
                     }
@@ -133,6 +160,10 @@ impl Lookup<'_> {
     }
 }
 
+fn length_squared(a: [f32; 3]) -> f32 {
+    dot(a, a)
+}
+
 fn blend(corners: [[f32; 3]; 3], weights: [f32; 3]) -> [f32; 3] {
     [0, 1, 2].map(|k| (0..3).map(|corner| weights[corner] * corners[corner][k]).sum())
 }
@@ -154,8 +185,7 @@ fn nearest_on(corners: [[f32; 3]; 3], point: [f32; 3]) -> [f32; 3] {
         let share = (dot(sub(point, from), along) / dot(along, along).max(f32::MIN_POSITIVE)).clamp(0.0, 1.0);
         let mut weights = [0.0; 3];
         (weights[k], weights[(k + 1) % 3]) = (1.0 - share, share);
-        let gap = sub(blend(corners, weights), point);
-        (dot(gap, gap), weights)
+        (length_squared(sub(blend(corners, weights), point)), weights)
     };
     let edges = [0, 1, 2].map(on_edge);
     edges.into_iter().reduce(|a, b| if b.0 < a.0 { b } else { a }).map_or([1.0, 0.0, 0.0], |best| best.1)
@@ -187,9 +217,10 @@ mod tests {
         let mesh = components::compact(mesh);
         let textured = TexturedMesh { mesh, texture_png: None };
         let model = Model::of(textured).expect("no texture to decode");
-        let small = reduced(&model, 600);
-        let facts = check(&weld(&small.mesh)).expect("closed");
-        assert!(facts.triangles <= 600 && facts.triangles > 560, "{facts:?}");
+        let levels = levels(&model, [1200, 600, 600]);
+        let facts = [0, 1].map(|n| check(&weld(&levels[n].mesh)).expect("closed").triangles);
+        assert!((1150..=1200).contains(&facts[0]) && (560..=600).contains(&facts[1]), "{facts:?}");
+        let small = &levels[1];
         for (p, uv) in small.mesh.positions.iter().zip(&small.mesh.uvs) {
             let front = uv[0] < 0.5;
             let sign = if front { 1.0 } else { -1.0 };

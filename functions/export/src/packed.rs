@@ -1,6 +1,6 @@
 //! The same GLB for the web: 16-bit positions and texture coordinates, 8-bit normals
-//! (`KHR_mesh_quantization`), the texture as lossless WebP (`EXT_texture_webp`). About half the bytes; readers
-//! that do not know both extensions refuse it, which is why the plain GLB exists beside it.
+//! (`KHR_mesh_quantization`), the texture as lossless WebP (`EXT_texture_webp`). Readers that do not know
+//! both extensions refuse it, which is why the plain GLB exists beside it.
 
 use crate::model::Model;
 use image::codecs::webp::WebPEncoder;

@@ -15,7 +15,7 @@ mod matting;
 mod report;
 
 use background::Ground;
-use domain::{EngineVersion, Recipe};
+use domain::{Curve, EngineVersion, Mask, Recipe};
 use image::RgbaImage;
 use mask::Parts;
 use matting::Answer;
@@ -47,13 +47,26 @@ impl Preprocess {
 
     /// The picture with everything but the subject transparent. A person's own alpha channel always wins,
     /// and a plain background is cut out more sharply than any network does; where it is doubtful, the
-    /// network is asked.
-    fn cut_out(&mut self, image: RgbaImage, cx: &Context<'_>) -> Result<Cut, StageError> {
+    /// network is asked. A mask that the recipe names is the only one that is looked for.
+    fn cut_out(&mut self, image: RgbaImage, mask: Option<Mask>, cx: &Context<'_>) -> Result<Cut, StageError> {
         let plain_cut = |image, method, warnings| Cut { image, method, model: None, warnings };
-        if has_alpha(&image)? {
+        if mask == Some(Mask::Whole) {
+            return Ok(plain_cut(mask::whole(image), Method::Whole, vec![]));
+        }
+        if has_alpha(&image)? && mask != Some(Mask::Plain) {
             return Ok(plain_cut(image, Method::Alpha, vec![]));
         }
+        if mask == Some(Mask::Alpha) {
+            return Err(StageError::Rejected(
+                "mask=alpha, but nothing in the picture is transparent; use a png or webp with transparency, \
+                 or leave mask out"
+                    .to_owned(),
+            ));
+        }
         let Some(plain) = background::plain(&image) else {
+            if mask == Some(Mask::Plain) {
+                return Err(background::not_plain());
+            }
             let Some(answer) = self.ask(&image, cx)? else { return Err(background::not_plain()) };
             return Ok(matted(answer.cut_out(image)?));
         };
@@ -61,7 +74,8 @@ impl Preprocess {
         if !ground.pale && !ground.has_holes() {
             return Ok(plain_cut(ground.remove_from(image), Method::PlainBackground, vec![]));
         }
-        let Some(answer) = self.ask(&image, cx)? else {
+        let answer = if mask == Some(Mask::Plain) { None } else { self.ask(&image, cx)? };
+        let Some(answer) = answer else {
             let image = ground.remove_from(image);
             return Ok(plain_cut(image, Method::PlainBackground, ground.doubts()));
         };
@@ -91,7 +105,7 @@ fn matted(image: RgbaImage) -> Cut {
 impl StageFunction for Preprocess {
     fn engine(&self, _recipe: &Recipe) -> EngineVersion {
         let name = if self.matting.is_some() { "alpha-plain-or-u2netp" } else { "alpha-or-plain" };
-        EngineVersion { name: name.to_owned(), version: "2".to_owned() }
+        EngineVersion { name: name.to_owned(), version: "3".to_owned() }
     }
 
     fn memory_hint(&self, _recipe: &Recipe) -> f64 {
@@ -108,7 +122,7 @@ impl StageFunction for Preprocess {
         cx.progress(0.4, "cut out");
         let mut cut = {
             let _span = cx.span("cut_out");
-            self.cut_out(decoded.image, cx)?
+            self.cut_out(decoded.image, wanted_mask(&input.recipe), cx)?
         };
         let (parts, report) = {
             let _span = cx.span("report");
@@ -137,6 +151,12 @@ impl StageFunction for Preprocess {
         };
         Ok(vec![file("cutout.png", "image/png", png), file("report.json", "application/json", json)])
     }
+}
+
+/// The mask that the recipe asks for. A lithophane is of the whole picture unless said otherwise.
+fn wanted_mask(recipe: &Recipe) -> Option<Mask> {
+    let lithophane = recipe.details.curve == Some(Curve::Lithophane);
+    recipe.details.mask.or(lithophane.then_some(Mask::Whole))
 }
 
 /// Whether the picture's alpha channel is a cut-out.

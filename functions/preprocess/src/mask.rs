@@ -103,6 +103,16 @@ pub(crate) fn neighbours(at: usize, width: usize, count: usize) -> impl Iterator
     [left, right, up, down].into_iter().flatten()
 }
 
+/// The whole picture as subject; what is transparent lies on white.
+pub(crate) fn whole(mut image: RgbaImage) -> RgbaImage {
+    for pixel in image.pixels_mut().filter(|pixel| pixel[3] < 255) {
+        let alpha = u32::from(pixel[3]);
+        let on_white = |c: usize| ((u32::from(pixel[c]) * alpha + 255 * (255 - alpha)) / 255) as u8;
+        pixel.0 = [on_white(0), on_white(1), on_white(2), 255];
+    }
+    image
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,6 +15,8 @@ pub(crate) enum Method {
     PlainBackground,
     /// A network told subject from background.
     Matting,
+    /// The whole picture is the subject, as the recipe says.
+    Whole,
 }
 
 /// A network that took part.
@@ -70,7 +72,8 @@ impl Report {
         let subjects = parts.sizes.iter().filter(is_subject).count();
         let mut warnings = cut.warnings.clone();
         let [x0, y0, x1, y1] = parts.bounds;
-        if x0 == 0 || y0 == 0 || x1 + 1 == width || y1 + 1 == height {
+        let is_cut = x0 == 0 || y0 == 0 || x1 + 1 == width || y1 + 1 == height;
+        if is_cut && cut.method != Method::Whole {
             warnings.push("the subject is cut by the frame; leave some space around it".to_owned());
         }
         if subjects > 1 {

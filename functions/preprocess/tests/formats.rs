@@ -2,7 +2,7 @@
 //! rejection in words. The files in `pictures/` were made with Pillow from one scene.
 
 use domain::Recipe;
-use image::{DynamicImage, ImageBuffer, ImageFormat, Rgb, RgbImage, RgbaImage, imageops};
+use image::{DynamicImage, ImageBuffer, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage, imageops};
 use preprocess::Preprocess;
 use stage::{Context, File, Input, Silent, StageError, StageFunction};
 use std::io::Cursor;
@@ -30,8 +30,13 @@ fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
 }
 
 fn run(bytes: &[u8]) -> Result<(RgbaImage, String), StageError> {
+    run_with(bytes, &[])
+}
+
+fn run_with(bytes: &[u8], options: &[(&str, &str)]) -> Result<(RgbaImage, String), StageError> {
     let upload = File { name: "upload".to_owned(), content_type: String::new(), bytes: bytes.to_vec() };
-    let input = Input { recipe: Recipe::default(), files: vec![upload] };
+    let recipe = Recipe::default().with_options(options.iter().copied()).expect("good options");
+    let input = Input { recipe, files: vec![upload] };
     let files = Preprocess::default().run(&input, &Context::new(&Silent, 0))?;
     let cutout = image::load_from_memory(&files[0].bytes).expect("our own PNG").into_rgba8();
     Ok((cutout, String::from_utf8(files[1].bytes.clone()).expect("our own JSON")))
@@ -114,6 +119,52 @@ fn every_exif_orientation_is_turned_upright() {
         is_the_scene(&format!("orientation {orientation}"), &bytes);
         let says = run(&bytes).expect("as before").1.contains("\"turned_by_exif\": true");
         assert_eq!(says, orientation != 1, "orientation {orientation}");
+    }
+}
+
+#[test]
+fn a_mask_that_the_recipe_names_is_the_only_one_that_is_looked_for() {
+    let opaque = encoded(scene(), ImageFormat::Png);
+    let covered = |image: &RgbaImage| image.pixels().filter(|pixel| pixel[3] == 255).count();
+    let (whole, report) = run_with(&opaque, &[("mask", "whole")]).expect("the whole picture");
+    assert!(covered(&whole) >= 433 * 288 && !report.contains("cut by the frame"), "{report}");
+    let lithophane = [("engine", "relief"), ("curve", "lithophane")];
+    assert_eq!(run_with(&opaque, &lithophane).expect("the whole picture").0, whole);
+    let (block, report) = run_with(&opaque, &[("mask", "plain")]).expect("the blocks");
+    assert!(covered(&block) < covered(&whole) && report.contains("plain_background"), "{report}");
+    match run_with(&opaque, &[("mask", "alpha")]) {
+        Err(StageError::Rejected(why)) => assert!(why.contains("leave mask out"), "{why}"),
+        other => panic!("{:?}", other.map(|(_, report)| report)),
+    }
+    // A person's own mask wins over what the colours say: here it keeps the right half of the ground.
+    let mut own = DynamicImage::from(scene()).into_rgba8();
+    own.enumerate_pixels_mut().for_each(|(x, _, pixel)| pixel[3] = 255 * u8::from(x >= 80));
+    let (kept, report) = run_with(&encoded(own, ImageFormat::Png), &[("mask", "alpha")]).expect("the mask");
+    assert!(report.contains("\"alpha\""), "{report}");
+    assert!(kept.get_pixel(256, 256).0[0] > 230);
+}
+
+/// Silhouettes at the edge of what is one: each a cut-out, or a rejection with what to do.
+#[test]
+fn pictures_without_a_shape_are_answered_in_words() {
+    let picture = |width, height, inside: fn(u32, u32) -> bool| {
+        RgbaImage::from_fn(width, height, |x, y| Rgba([90, 60, 30, 255 * u8::from(inside(x, y))]))
+    };
+    let cases = [
+        ("one pixel", picture(300, 300, |x, y| (x, y) == (150, 150)), false),
+        ("a thousand specks", picture(320, 320, |x, y| x % 10 == 0 && y % 10 == 0), false),
+        ("nothing", picture(64, 64, |_, _| false), false),
+        ("a line of 8192", picture(1, 8192, |_, y| y % 2 == 0), false),
+        ("a ring", picture(300, 300, |x, y| (90..140).contains(&(x.abs_diff(150) + y.abs_diff(150)))), true),
+        ("a comb", picture(300, 300, |x, y| y < 60 || x % 20 < 9), true),
+        ("the whole frame", picture(300, 200, |_, _| true), false),
+    ];
+    for (name, image, taken) in cases {
+        match run(&encoded(image, ImageFormat::Png)) {
+            Ok(_) => assert!(taken, "{name} was taken"),
+            Err(StageError::Rejected(why)) => assert!(!taken && why.contains("use "), "{name}: {why}"),
+            Err(other) => panic!("{name}: {other:?}"),
+        }
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Texture;
 
 impl StageFunction for Texture {
     fn engine(&self, _recipe: &Recipe) -> EngineVersion {
-        EngineVersion { name: "projection".to_owned(), version: "1".to_owned() }
+        EngineVersion { name: "projection".to_owned(), version: "2".to_owned() }
     }
 
     fn memory_hint(&self, recipe: &Recipe) -> f64 {

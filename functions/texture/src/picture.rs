@@ -1,5 +1,5 @@
-//! The cut-out's colours, grown outwards over the whole picture, so that no sample ever mixes with the
-//! background; and the rule which picture place colours a surface point.
+//! The cut-out's colours, grown outwards, so that no sample ever mixes with the background; and the rule
+//! which picture place colours a surface point.
 
 use mesh::cutout::OPAQUE_MIN;
 use mesh::geometry::dot;
@@ -10,6 +10,10 @@ const PURE_MIN: u8 = 250;
 /// Rings that pure pixels grow before half-transparent ones without a pure neighbourhood (hairs) speak for
 /// themselves.
 const HAIR_RINGS: u32 = 3;
+/// Rings by which all colours go on outwards after that: with those before, what a soft edge takes.
+const EDGE_RINGS: u32 = 2;
+/// What lies farther out is the plate of a relief: white, a little warm (sRGB).
+const PLATE: [f32; 3] = [228.0, 226.0, 220.0];
 /// Sine of the angle to the silhouette's plane under which a surface is no longer seen well enough from the
 /// front: the picture would be stretched more than sixfold, thrice in the mean from where the sides begin.
 const SEEN_SINE_MIN: f32 = 0.15;
@@ -46,7 +50,9 @@ impl Picture {
         picture.grow(&mut known, HAIR_RINGS);
         let hairs = known.iter_mut().zip(&alpha).filter(|(known, alpha)| !**known && **alpha >= OPAQUE_MIN);
         hairs.for_each(|(known, _)| *known = true);
-        picture.grow(&mut known, u32::MAX);
+        picture.grow(&mut known, EDGE_RINGS);
+        let far = picture.colours.iter_mut().zip(&known).filter(|(_, known)| !**known);
+        far.for_each(|(colour, _)| *colour = PLATE);
         picture
     }
 
@@ -166,7 +172,12 @@ mod tests {
     #[test]
     fn no_background_bleeds_in_anywhere() {
         let picture = Picture::of(&disc());
-        assert!(picture.colours.iter().all(|colour| colour[1] == 0.0));
+        let near = |at: usize| (at as f32 % 64.0 - 31.5).hypot(at as f32 / 64.0 - 31.5) < 27.0;
+        let colours = picture.colours.iter().enumerate();
+        assert!(colours.clone().filter(|(at, _)| near(*at)).all(|(_, colour)| colour[1] == 0.0));
+        // Far outside is a relief's plate.
+        assert!(colours.filter(|(at, _)| !near(*at)).all(|(_, c)| c[1] == 0.0 || *c == PLATE));
+        assert_eq!(picture.colours[0], PLATE);
     }
 
     #[test]

@@ -23,6 +23,7 @@ impl Mesh {
     }
 
     /// The three corners of a triangle. Its indices must be in range, as `check` proves.
+    #[inline]
     pub fn corners(&self, triangle: [u32; 3]) -> [[f32; 3]; 3] {
         triangle.map(|index| self.positions[index as usize])
     }

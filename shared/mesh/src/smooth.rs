@@ -1,7 +1,7 @@
 //! Smoothing that keeps the volume, and vertex normals.
 
 use crate::Mesh;
-use crate::geometry::{dot, face_normal, unit};
+use crate::geometry::{dot, face_normal, sub, unit};
 
 /// Taubin's pass band: a shrinking step and a slightly larger growing one. (Taubin 1995; pass frequency
 /// 1/λ + 1/μ = 0.11.)
@@ -31,13 +31,18 @@ pub fn taubin(mesh: &mut Mesh, rounds: u32) {
     }
 }
 
-/// Unit normals, one per vertex: the area-weighted mean of its faces. A vertex without faces looks up.
+/// Unit normals, one per vertex: the mean of its faces, each weighted by its angle there (Thürmer and
+/// Wüthrich 1998), so that on an edge it does not matter how the faces were cut. A vertex without faces looks
+/// up.
 pub fn vertex_normals(mesh: &Mesh) -> Vec<[f32; 3]> {
     let mut normals = vec![[0.0_f32; 3]; mesh.positions.len()];
     for &triangle in &mesh.triangles {
-        let normal = face_normal(mesh.corners(triangle));
-        for index in triangle {
-            (0..3).for_each(|k| normals[index as usize][k] += normal[k]);
+        let corners = mesh.corners(triangle);
+        let normal = unit(face_normal(corners));
+        for k in 0..3 {
+            let [to, back] = [1, 2].map(|step| unit(sub(corners[(k + step) % 3], corners[k])));
+            let angle = dot(to, back).clamp(-1.0, 1.0).acos();
+            (0..3).for_each(|axis| normals[triangle[k] as usize][axis] += normal[axis] * angle);
         }
     }
     let direction = |normal: [f32; 3]| match unit(normal) {
@@ -103,6 +108,14 @@ mod tests {
         let calm = calm_normals(&mesh, &noisy, 3);
         assert!(gap(&calm) < 0.5 * gap(&noisy), "{} of {}", gap(&calm), gap(&noisy));
         assert!(calm.iter().all(|n| (dot(*n, *n) - 1.0).abs() < 1e-5));
+    }
+
+    #[test]
+    fn however_a_cubes_sides_are_cut_its_corners_look_out_evenly() {
+        let even = 1.0 / 3.0_f32.sqrt();
+        for normal in vertex_normals(&cube([0.0; 3], 0.5)) {
+            assert!(normal.iter().all(|value| (value.abs() - even).abs() < 1e-5), "{normal:?}");
+        }
     }
 
     #[test]
