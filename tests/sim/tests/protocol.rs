@@ -33,7 +33,7 @@ fn two_workers_at_the_same_task_commit_once() {
 
 #[test]
 fn a_commit_whose_answer_is_lost_is_known_again() {
-    check(worlds::lost_answers(), 0);
+    check(worlds::lost_answers(), 18_000);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn the_collector_takes_litter_and_nothing_else() {
 
 #[test]
 fn the_collector_and_the_sweep_do_not_disturb_each_other() {
-    check(worlds::collect_and_sweep(), 0);
+    check(worlds::collect_and_sweep(), 310_000);
 }
 
 #[test]
