@@ -1,6 +1,9 @@
 //! Visits worlds and prints what was found: those of the tests, or with `large` those that take minutes.
 //!
 //! `sim [large] [part of a name ...]`; ends with 1 if a property is violated.
+//!
+//! `sim cluster [jobs] [jobs of the large cluster]` simulates clusters with the real planner, prints its
+//! figures and writes them to `figures/sim.json` in the target folder; a bar that does not hold is shown.
 #![forbid(unsafe_code)]
 
 use sim::check::{Visit, visit};
@@ -11,6 +14,9 @@ use std::time::Instant;
 
 fn main() -> ExitCode {
     let mut parts: Vec<String> = std::env::args().skip(1).collect();
+    if parts.first().is_some_and(|part| part == "cluster") {
+        return cluster(&parts);
+    }
     let large = parts.iter().any(|part| part == "large");
     parts.retain(|part| part != "large");
     let wanted = |name: &str| parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()));
@@ -26,6 +32,23 @@ fn main() -> ExitCode {
         holds &= print(name, &visit(Copies { workers, fault: None }), begun);
     }
     if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn cluster(parts: &[String]) -> ExitCode {
+    let number =
+        |n: usize, otherwise: u64| parts.get(n).and_then(|text| text.parse().ok()).unwrap_or(otherwise);
+    let figures = sim::cluster::figures::measure(number(1, 10_000), number(2, 2_500_000));
+    let target =
+        std::env::current_exe().ok().and_then(|binary| Some(binary.ancestors().nth(2)?.join("figures")));
+    match target.map(|folder| (figures.write(&folder), folder)) {
+        Some((Ok(()), folder)) => println!("written to {}", folder.display()),
+        Some((Err(error), folder)) => {
+            eprintln!("write figures to {}: {error}", folder.display());
+            return ExitCode::FAILURE;
+        }
+        None => return ExitCode::FAILURE,
+    }
+    ExitCode::SUCCESS
 }
 
 fn print(name: &str, visit: &Visit, begun: Instant) -> bool {

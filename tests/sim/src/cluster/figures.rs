@@ -1,0 +1,154 @@
+//! The figures of the planner, as a table and as `figures/sim.json` in the target folder.
+
+use super::settings::Settings;
+use super::speed;
+use super::world::{Seen, World};
+use super::yardstick::{fixed_caps, steady_rate, upper_bound};
+use serde::Serialize;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// The seed of the figures; the tests use others.
+const SEED: u64 = 77_001;
+
+/// Batches whose events are timed.
+const BATCHES: usize = 20_000;
+
+/// One measured value, in the format of all suites.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figure {
+    figure: String,
+    value: f64,
+    unit: &'static str,
+    bar: Option<String>,
+    holds: Option<bool>,
+    machine: String,
+    commit: String,
+}
+
+/// What a value must be.
+#[derive(Clone, Copy)]
+enum Bar {
+    None,
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+/// All of a run.
+pub struct Figures {
+    all: Vec<Figure>,
+    machine: String,
+    commit: String,
+}
+
+impl Figures {
+    fn add(&mut self, figure: impl Into<String>, value: f64, unit: &'static str, bar: Bar) {
+        let value = (value * 1000.0).round() / 1000.0;
+        let (bar, holds) = match bar {
+            Bar::None => (None, None),
+            Bar::AtMost(most) => (Some(format!("<= {most}")), Some(value <= most)),
+            Bar::AtLeast(least) => (Some(format!(">= {least}")), Some(value >= least)),
+        };
+        let (figure, machine, commit) = (figure.into(), self.machine.clone(), self.commit.clone());
+        println!("  {figure}: {value} {unit} {} {holds:?}", bar.clone().unwrap_or_default());
+        self.all.push(Figure { figure, value, unit, bar, holds, machine, commit });
+    }
+
+    /// Writes `sim.json` into the folder.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, folder: &Path) -> std::io::Result<()> {
+        std::fs::create_dir_all(folder)?;
+        let text = serde_json::to_string_pretty(&self.all).map_err(std::io::Error::other)?;
+        std::fs::write(folder.join("sim.json"), text + "\n")
+    }
+}
+
+/// Measures all of them; `jobs` of the large cluster, each with four tasks.
+pub fn measure(jobs: u64, large_jobs: u64) -> Figures {
+    let mut figures = Figures { all: Vec::new(), machine: machine(), commit: commit() };
+    // First, while the process is small: memory is measured too.
+    decisions(&mut figures);
+    cluster(&mut figures, jobs);
+    if large_jobs > 0 {
+        let mut settings = Settings::saturated(SEED, large_jobs);
+        settings.devices = (0..1_000).map(|n| [8, 16, 24, 80, 141][n % 5]).collect();
+        let begun = Instant::now();
+        let seen = World::new(settings).run();
+        let took = begun.elapsed().as_secs_f64();
+        let name = format!("1,000 devices, {} tasks: tasks done", large_jobs * 4);
+        figures.add(name, seen.done_at.len() as f64 * 4.0, "tasks", Bar::AtLeast(large_jobs as f64 * 4.0));
+        figures.add("1,000 devices: wall time of the simulation", took, "s", Bar::None);
+    }
+    figures
+}
+
+fn cluster(figures: &mut Figures, jobs: u64) {
+    let settings = Settings::saturated(SEED, jobs);
+    let devices = settings.devices.clone();
+    let seen = World::new(settings).run();
+    let (batches, ran_out) = seen.after_warm_up;
+    let share = 100.0 * ran_out as f64 / (batches as f64).max(1.0);
+    figures.add("batches after warm-up", batches as f64, "batches", Bar::None);
+    figures.add("batches out of memory after warm-up", share, "%", Bar::AtMost(0.1));
+    let done = done_s(&seen);
+    let (ours, bound) = (steady_rate(&done), upper_bound(&devices));
+    figures.add("jobs per second, 10 devices, saturated", ours, "jobs/s", Bar::None);
+    figures.add("upper bound (fluid, no planner code)", bound, "jobs/s", Bar::None);
+    figures.add("throughput against the upper bound", 100.0 * ours / bound, "%", Bar::AtLeast(95.0));
+    let fixed = steady_rate(&fixed_caps(&devices, jobs, SEED));
+    figures.add("jobs per second with fixed caps", fixed, "jobs/s", Bar::None);
+    figures.add("throughput against fixed caps", ours / fixed, "x", Bar::AtLeast(1.0));
+    let held = seen.held_longest.as_secs_f64();
+    figures.add("longest time that a task was held", held, "s (simulated)", Bar::None);
+}
+
+fn done_s(seen: &Seen) -> Vec<f64> {
+    let first = seen.done_at.first().copied().unwrap_or_default();
+    seen.done_at.iter().map(|at| at.since(first).as_secs_f64()).collect()
+}
+
+fn decisions(figures: &mut Figures) {
+    let micros = |span: Duration| span.as_secs_f64() * 1e6;
+    for (waiting, bars) in [(100_000, (Bar::AtMost(5.0), Bar::AtMost(50.0))), (1_000, (Bar::None, Bar::None))]
+    {
+        let speed = speed::measure(64, waiting, BATCHES);
+        let at = |share: f64| {
+            let place = ((speed.decisions.len() as f64 * share) as usize).min(speed.decisions.len() - 1);
+            micros(speed.decisions[place])
+        };
+        let name = format!("time of an event, 64 devices, {waiting} queued");
+        figures.add(format!("{name}, p50"), at(0.50), "us", bars.0);
+        figures.add(format!("{name}, p99"), at(0.99), "us", bars.1);
+        if waiting == 100_000 {
+            figures.add("tasks scheduled, one thread", speed.tasks_per_s, "tasks/s", Bar::AtLeast(1e6));
+            figures.add("memory per task in view", speed.bytes_per_task, "B", Bar::AtMost(200.0));
+        }
+    }
+}
+
+fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let after = |text: &str, key: &str| {
+        let line = text.lines().find(|line| line.starts_with(key))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    };
+    let model = after(&read("/proc/cpuinfo"), "model name").unwrap_or_else(|| "unknown processor".to_owned());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let kib = after(&read("/proc/meminfo"), "MemTotal").unwrap_or_default();
+    let kib: f64 = kib.trim_end_matches(" kB").parse().unwrap_or_default();
+    format!("{cores} cores {model}, {:.0} GiB", kib / f64::from(1 << 20))
+}
+
+/// The commit that was measured, with a plus if the working tree differs from it.
+fn commit() -> String {
+    let git = |args: &[&str]| {
+        let done = Command::new("git").args(args).output().ok()?;
+        done.status.success().then(|| String::from_utf8_lossy(&done.stdout).trim().to_owned())
+    };
+    let commit = git(&["rev-parse", "--short", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
+    let changed = git(&["status", "--porcelain", "--untracked-files=no"]);
+    if changed.is_some_and(|changed| !changed.is_empty()) { commit + "+" } else { commit }
+}
