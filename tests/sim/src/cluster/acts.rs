@@ -182,9 +182,9 @@ impl World {
 
     fn count(&mut self, n: usize, batch: &Batch, out_of_memory: bool, halved: bool) {
         let key = (Kind::of(&batch.tasks[0].task), self.devices[n].class());
+        let large = batch.tasks.iter().any(|given| self.is_too_large(number(given.task.job)));
         let count = self.seen.batches.entry(key).or_default();
         *count += 1;
-        let large = batch.tasks.iter().any(|given| self.is_too_large(number(given.task.job)));
         if *count > WARM_UP && !large {
             self.seen.after_warm_up.0 += 1;
             self.seen.after_warm_up.1 += u64::from(out_of_memory);

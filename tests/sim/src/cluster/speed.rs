@@ -120,7 +120,7 @@ pub fn measure(devices: usize, waiting: u64, batches: usize) -> Speed {
             let next = given(job, now);
             let consumer = Consumer::of_task(&next.task);
             take(timed(&mut planner, now, Event::TaskSeen(next)), &mut running);
-            if job % 64 == 0 {
+            if job.is_multiple_of(64) {
                 take(timed(&mut planner, now, Event::DrawEnded(consumer)), &mut running);
             }
             job += 1;
