@@ -146,7 +146,6 @@ fn micrometres(name: &str, value: &str) -> Result<u32, BadRecipe> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::Recipe;
 
     fn check(options: &[(&str, &str)], expect: Result<&str, &str>) {

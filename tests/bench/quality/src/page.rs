@@ -11,7 +11,7 @@ use std::path::Path;
 /// Side of each picture.
 const SIDE_PX: u32 = 256;
 /// From where model and truth are shown: a little from the right and above, the side, the back.
-const SHOWN: [[f32; 2]; 3] = [[0.5, 0.25], [1.57, 0.0], [3.14, 0.1]];
+const SHOWN: [[f32; 2]; 3] = [[0.5, 0.25], [1.57, 0.0], [std::f32::consts::PI, 0.1]];
 const GROUND: Rgba<u8> = Rgba([250, 250, 250, 255]);
 
 /// A line of the page.

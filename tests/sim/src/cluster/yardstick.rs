@@ -7,6 +7,9 @@ use super::truth::{Kind, MIX, NOISE, shape_of};
 use domain::{Bytes, Stage};
 use std::collections::{BTreeMap, VecDeque};
 
+/// What a device runs: tasks of one kind.
+type Running = (Kind, Vec<u64>);
+
 /// The largest batch that anybody may cut.
 const BATCH_MAX: u32 = 64;
 /// Improvements of the prices of the bound. Any prices give an upper bound; better ones a tighter one.
@@ -77,7 +80,7 @@ pub fn fixed_caps(devices: &[u64], jobs: u64, seed: u64) -> Vec<f64> {
         queues.entry(Kind { stage: first, shape: shape_of(job) }).or_default().push_back(job);
     }
     // Devices by when they are free, in milliseconds, with what they finish then.
-    let mut busy: Vec<(f64, Option<(Kind, Vec<u64>)>)> = devices.iter().map(|_| (0.0, None)).collect();
+    let mut busy: Vec<(f64, Option<Running>)> = devices.iter().map(|_| (0.0, None)).collect();
     let (mut done, mut now) = (Vec::new(), 0.0f64);
     while done.len() < jobs as usize {
         for (n, gib) in devices.iter().enumerate() {
