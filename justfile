@@ -44,7 +44,8 @@ clippy:
 format:
     cargo fmt --all
 
-# Visits the models of the protocol and tries their mutants; `sim large` visits larger worlds, `sim race` some of them.
+# Visits the models of the protocol, tries their mutants, and runs simulated clusters; `sim large` visits larger worlds,
+# `sim race` some of them, `sim cluster JOBS TASKS` prints the planner's figures.
 sim *ARGS:
     @if [ $# -eq 0 ]; then cargo test --release --locked -p sim -- --nocapture; \
     else cargo run --release --locked -p sim -- "$@"; fi
@@ -58,6 +59,10 @@ bench *ARGS:
 # Builds and tests the dashboard and says where it is; what builds the program does this by itself.
 ui:
     @python3 infra/tools.py path ui
+
+# Judges the shapes of all engines on objects that are known all around; figures, and a page with pictures side by side.
+quality *ARGS:
+    cargo run --release --locked -p quality -- "$@"
 
 # Prints all figures that were measured here as one table.
 figures:

@@ -14,10 +14,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// Workers write their entry anew every 3 s; nobody who only reckons needs it newer than this.
 const RECENT: Duration = Duration::from_secs(2);
+
+/// Longest wait for a board that only makes an answer better.
+const RECENT_MAX: Duration = Duration::from_millis(500);
 
 /// The board as it was read last, and when.
 #[derive(Default)]
@@ -33,7 +36,8 @@ async fn read(gateway: &Gateway) -> PortResult<Arc<Vec<DeviceEntry>>> {
     Ok(entries)
 }
 
-/// All entries of a moment ago; none when the board cannot be read.
+/// All entries of a moment ago; none when the board cannot be read. An answer about a job must not wait for a
+/// board that does not answer: nobody asks it again for a moment.
 pub(crate) async fn recent(gateway: &Gateway) -> Arc<Vec<DeviceEntry>> {
     {
         let last = gateway.devices.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -41,10 +45,14 @@ pub(crate) async fn recent(gateway: &Gateway) -> Arc<Vec<DeviceEntry>> {
             return entries.clone();
         }
     }
-    read(gateway).await.unwrap_or_else(|error| {
-        tracing::debug!(%error, "read the board of devices");
-        Arc::default()
-    })
+    match timeout(RECENT_MAX, read(gateway)).await {
+        Ok(Ok(entries)) => return entries,
+        Ok(Err(error)) => tracing::debug!(%error, "read the board of devices"),
+        Err(_) => tracing::debug!("the board of devices does not answer"),
+    }
+    let mut last = gateway.devices.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let (_, entries) = last.insert((Instant::now(), Arc::default()));
+    entries.clone()
 }
 
 /// Memory of a device at one moment.

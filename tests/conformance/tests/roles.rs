@@ -65,12 +65,12 @@ async fn each_role_may_do_only_what_is_its_own() -> Result<()> {
     let gateway = connect_as(&server, "gateway").await?;
     let consumer = Consumer::Tasks(Stage::Shape, Class::Normal, "default".parse()?);
     let task = format!("task.shape.normal.default.{}", "ab".repeat(16));
-    let (drawn, queued, spoofed, timed) = tokio::join!(
+    let (drawn, queued, spoofed) = tokio::join!(
         worker.take(&consumer, 1, Duration::ZERO),
         planner.put_if_absent(&task, "never".into()),
         gateway.put_if_absent("s3ev.minio", "never".into()),
-        gateway.append("timing.shape", "never".into()),
     );
+    let timed = gateway.append("timing.shape", "never".into()).await;
     assert!(matches!(drawn, Err(PortError::Denied(_))), "a worker that draws: {drawn:?}");
     assert!(matches!(queued, Err(PortError::Denied(_))), "a planner that queues: {queued:?}");
     assert!(matches!(spoofed, Err(PortError::Denied(_))), "a gateway that speaks as a store: {spoofed:?}");

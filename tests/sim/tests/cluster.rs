@@ -31,7 +31,7 @@ fn run(seed: u64) -> Seen {
     let settings = Settings::rough(seed);
     let (jobs, every) = (settings.jobs, settings.too_large_every);
     let seen = World::new(settings).run();
-    let too_large = if every == 0 { 0 } else { jobs / every };
+    let too_large = jobs.checked_div(every).unwrap_or(0);
     assert_eq!((seen.rejected.len() as u64, seen.done_at.len() as u64), (too_large, jobs - too_large));
     seen
 }
