@@ -1,5 +1,6 @@
-//! What the program says: results on standard output, everything else on standard error. `println!` panics where
-//! nobody listens any more; here `meshwright watch | head` ends quietly, and a full disk is told with exit 74.
+//! What the program says: results on standard output, everything else on standard error. `println!` panics
+//! where nobody listens any more; here `meshwright watch | head` ends quietly, and a full disk is told with
+//! exit 74.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};

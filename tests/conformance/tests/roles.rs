@@ -1,5 +1,6 @@
-//! The broker's configuration that is shipped: a real nats-server takes it, and its users may do what is theirs
-//! and nothing else. That what is theirs is enough is shown by the whole pipeline, which `e2e` runs under them.
+//! The broker's configuration that is shipped: a real nats-server takes it, and its users may do what is
+//! theirs and nothing else. That what is theirs is enough is shown by the whole pipeline, which `e2e` runs
+//! under them.
 
 use anyhow::{Context, Result};
 use async_nats::{ConnectOptions, jetstream};

@@ -34,8 +34,8 @@ impl NatsConfig {
         NatsConfig { sync_always: true, ..NatsConfig::default() }
     }
 
-    /// As [`NatsConfig::durable`], with the users of `infra/nats/authorization.conf`: `admin`, `store` and one
-    /// for each function, all with [`ROLE_PASSWORD`].
+    /// As [`NatsConfig::durable`], with the users of `infra/nats/authorization.conf`: `admin`, `store` and
+    /// one for each function, all with [`ROLE_PASSWORD`].
     ///
     /// # Errors
     /// It does not run in a checkout.

@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes as Payload;
 use domain::{
     Batch, BatchEnded, BatchId, BatchReply, BatchTask, Bytes, Consumer, DeviceClass, ENDED_SUBJECT, Epoch,
-    Event, JobId, JobRecord, Life, Manifest, OFFER_SUBJECT, Offer, Outcome, Reading, Site, Stage, Stop, Task,
-    Times, Timing, Upload, WorkerId, control_subject, run_subject, stop_subject, task_subject,
+    Event, JobId, JobRecord, Life, Manifest, OFFER_SUBJECT, Offer, Outcome, Reading, RefusedReason, Site,
+    Stage, Stop, Task, Times, Timing, Upload, WorkerId, control_subject, run_subject, stop_subject,
+    task_subject,
 };
 use embedded::MemoryBroker;
 use embedded::s3_server::{RunningS3, S3ServerConfig, start};
@@ -251,11 +252,21 @@ impl World {
         }
     }
 
-    /// Runs tasks as one batch that is accepted.
+    /// Runs tasks as one batch that is accepted, as soon as the lane is free: what is heard of an earlier batch
+    /// is said a moment before its lane is.
     pub async fn run(&self, tasks: Vec<BatchTask>) -> BatchId {
         let batch = self.batch(tasks);
-        assert_eq!(self.propose(&batch).await, BatchReply::Accepted);
-        batch.id
+        loop {
+            match self.propose(&batch).await {
+                BatchReply::Refused { reason: RefusedReason::NoLane, .. } => {
+                    self.offer(|offer| offer.lanes_free > 0).await;
+                }
+                reply => {
+                    assert_eq!(reply, BatchReply::Accepted);
+                    return batch.id;
+                }
+            }
+        }
     }
 
     pub async fn stop(&self, batch: BatchId) {
