@@ -252,8 +252,8 @@ impl World {
         }
     }
 
-    /// Runs tasks as one batch that is accepted, as soon as the lane is free: what is heard of an earlier batch
-    /// is said a moment before its lane is.
+    /// Runs tasks as one batch that is accepted, as soon as the lane is free: the end of an earlier batch is
+    /// heard of a moment before its lane is free.
     pub async fn run(&self, tasks: Vec<BatchTask>) -> BatchId {
         let batch = self.batch(tasks);
         loop {
