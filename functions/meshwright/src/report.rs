@@ -24,7 +24,8 @@ pub(crate) struct Row {
 
 impl Row {
     fn seconds(&self) -> f64 {
-        self.stages.iter().map(|(_, seconds)| seconds).sum()
+        // The sum of nothing is -0.0.
+        self.stages.iter().fold(0.0, |all, (_, seconds)| all + seconds)
     }
 
     fn json(&self) -> Value {
