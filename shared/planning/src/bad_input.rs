@@ -1,7 +1,7 @@
 //! What nobody should say, and somebody will: each is taken for as much of it as can be true, or not at all.
 
-use crate::samples::{given, job, offer, tenant};
-use crate::{Decision, Event, Footprint, Limits, Planner};
+use crate::samples::{given, job, limits, offer, tell};
+use crate::{Decision, Event, Footprint, Planner};
 use domain::{
     Batch, BatchEnd, BatchEnded, BatchId, Bytes, Class, Consumer, DeviceClass, EngineVersion, Epoch, JobId,
     Offer, Reading, RefusedReason, Stage, Timestamp,
@@ -12,19 +12,7 @@ use std::time::Duration;
 const NOW: Timestamp = Timestamp(1_000_000);
 
 fn planner(epoch: u64) -> Planner {
-    let limits = Limits {
-        batch_max: 8,
-        hold_max: Duration::from_secs(30),
-        patience: Duration::from_secs(10),
-        drain_target: Duration::from_secs(60),
-        tenants: vec![tenant(0)],
-    };
-    Planner::new(limits, Epoch(epoch), BTreeMap::new())
-}
-
-fn tell(planner: &mut Planner, now: Timestamp, event: Event) -> Vec<Decision> {
-    planner.handle(now, event);
-    std::iter::from_fn(|| planner.poll()).collect()
+    Planner::new(limits(1), Epoch(epoch), BTreeMap::new())
 }
 
 fn see(planner: &mut Planner, now: Timestamp, n: u64) -> Vec<Decision> {

@@ -181,8 +181,8 @@ fn words(task: &Task, whereabouts: &Whereabouts, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::{given, offer, task, tenant};
-    use crate::{Event, Limits};
+    use crate::Event;
+    use crate::samples::{given, limits, offer, task};
     use domain::{Epoch, Offer, Reading};
     use std::collections::BTreeMap;
     use std::time::Duration;
@@ -190,14 +190,7 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_000_000);
 
     fn planner() -> Planner {
-        let limits = Limits {
-            batch_max: 8,
-            hold_max: Duration::from_secs(30),
-            patience: Duration::from_secs(10),
-            drain_target: Duration::from_secs(60),
-            tenants: vec![tenant(0)],
-        };
-        Planner::new(limits, Epoch(3), BTreeMap::new())
+        Planner::new(limits(1), Epoch(3), BTreeMap::new())
     }
 
     fn see(planner: &mut Planner, n: u64, class: Class) {

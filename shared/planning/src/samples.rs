@@ -1,9 +1,28 @@
-//! Tasks, offers and devices for this crate's tests.
+//! Tasks, offers, devices and limits for this crate's tests.
 
+use crate::{Decision, Event, Limits, Planner};
 use domain::{
     AckToken, BatchTask, Bytes, Class, DeviceClass, JobId, Offer, Reading, Recipe, Stage, Task, TenantId,
     Timestamp, UploadId,
 };
+use std::time::Duration;
+
+/// What most tests set a planner up with.
+pub(crate) fn limits(tenants: u8) -> Limits {
+    Limits {
+        batch_max: 8,
+        hold_max: Duration::from_secs(30),
+        patience: Duration::from_secs(10),
+        drain_target: Duration::from_secs(60),
+        tenants: (0..tenants).map(tenant).collect(),
+    }
+}
+
+/// Tells a planner something; what it decides.
+pub(crate) fn tell(planner: &mut Planner, now: Timestamp, event: Event) -> Vec<Decision> {
+    planner.handle(now, event);
+    std::iter::from_fn(|| planner.poll()).collect()
+}
 
 pub(crate) fn tenant(n: u8) -> TenantId {
     format!("tenant-{n}").parse().expect("a name")

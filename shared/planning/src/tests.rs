@@ -1,7 +1,7 @@
 //! The core as a whole: one canonical case per branch that matters. Runs of a cluster are in `tests/`.
 
-use crate::samples::{given, job, offer, tenant};
-use crate::{Decision, Event, Limits, Planner};
+use crate::samples::{given, job, limits, offer, tell, tenant};
+use crate::{Decision, Event, Planner};
 use domain::{
     AckToken, Batch, BatchEnd, BatchEnded, BatchTask, Bytes, Class, Consumer, Epoch, Offer, Reading,
     RefusedReason, Stage, Timestamp, WorkerId,
@@ -16,19 +16,7 @@ fn planner() -> Planner {
 }
 
 fn planner_of(tenants: u8) -> Planner {
-    let limits = Limits {
-        batch_max: 8,
-        hold_max: Duration::from_secs(30),
-        patience: Duration::from_secs(10),
-        drain_target: Duration::from_secs(60),
-        tenants: (0..tenants).map(tenant).collect(),
-    };
-    Planner::new(limits, Epoch(3), BTreeMap::new())
-}
-
-fn tell(planner: &mut Planner, now: Timestamp, event: Event) -> Vec<Decision> {
-    planner.handle(now, event);
-    std::iter::from_fn(|| planner.poll()).collect()
+    Planner::new(limits(tenants), Epoch(3), BTreeMap::new())
 }
 
 /// A task is drawn, alone.
