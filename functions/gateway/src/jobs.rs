@@ -294,7 +294,11 @@ pub(crate) async fn show(
     if known.seen_at == Timestamp(0) {
         known.seen_at = record.accepted_at;
     }
-    let told = Outlook::of(&gateway).await.job(job, &known, &manifests);
+    // Who asks about a job that has ended waits for no board and no line.
+    let told = match known.has_ended() {
+        true => Told::default(),
+        false => Outlook::of(&gateway).await.job(job, &known, &manifests),
+    };
     let jobs_ahead = told.queue_position.map(|position| position - 1);
     let by_pace = gateway.hub.read().left(&known, gateway.ports.clock.now());
     let eta_p50_ms = told.eta.as_ref().map(|eta| eta.p50_ms);
