@@ -52,6 +52,24 @@ pub struct Config {
     pub replicas: usize,
 }
 
+impl Config {
+    /// One server or several, reached without user, at the times of production; the rest is set by name.
+    pub fn new(servers: impl Into<String>, name: impl Into<String>) -> Config {
+        Config {
+            servers: servers.into(),
+            name: name.into(),
+            user: None,
+            password: None,
+            credentials_file: None,
+            root_ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
+            times: Times::PRODUCTION,
+            replicas: 1,
+        }
+    }
+}
+
 /// Why the broker cannot be used: one sentence with what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
@@ -232,18 +250,7 @@ mod tests {
 
     #[tokio::test]
     async fn half_of_a_pair_is_refused_before_anybody_is_asked() {
-        let config = Config {
-            servers: "nats://127.0.0.1:1".to_owned(),
-            name: String::new(),
-            user: None,
-            password: None,
-            credentials_file: None,
-            root_ca_file: None,
-            client_cert_file: None,
-            client_key_file: None,
-            times: Times::PRODUCTION,
-            replicas: 1,
-        };
+        let config = Config::new("nats://127.0.0.1:1", "test");
         let check = async |config: Config, sentence: &str| {
             let refused = connect(config).await.err().map(|error| error.to_string()).unwrap_or_default();
             assert!(refused.contains(sentence), "{refused}");

@@ -27,18 +27,7 @@ async fn connect_as(server: &NatsServer, user: &str) -> Result<Arc<Broker>> {
 }
 
 fn config(server: &NatsServer, name: &str) -> nats::Config {
-    nats::Config {
-        servers: server.url(),
-        name: name.to_owned(),
-        user: None,
-        password: None,
-        credentials_file: None,
-        root_ca_file: None,
-        client_cert_file: None,
-        client_key_file: None,
-        times: times(),
-        replicas: 1,
-    }
+    nats::Config { times: times(), ..nats::Config::new(server.url(), name) }
 }
 
 /// A server with all streams, and two connections.

@@ -4,25 +4,16 @@
 
 use anyhow::{Context, Result};
 use async_nats::{ConnectOptions, jetstream};
-use domain::{Class, Consumer, Stage, TASKS, Times};
+use domain::{Class, Consumer, Stage, TASKS};
 use harness::{NatsConfig, NatsServer, ROLE_PASSWORD, Scratch, infra, output, tool};
 use ports::{PortError, Queue, Wire};
 use std::sync::Arc;
 use std::time::Duration;
 
 async fn connect_as(server: &NatsServer, user: &str) -> Result<Arc<nats::Broker>> {
-    let config = nats::Config {
-        servers: server.url(),
-        name: user.to_owned(),
-        user: Some(user.to_owned()),
-        password: Some(nats::Secret::new(ROLE_PASSWORD.to_owned())),
-        credentials_file: None,
-        root_ca_file: None,
-        client_cert_file: None,
-        client_key_file: None,
-        times: Times::PRODUCTION,
-        replicas: 1,
-    };
+    let password = Some(nats::Secret::new(ROLE_PASSWORD.to_owned()));
+    let config =
+        nats::Config { user: Some(user.to_owned()), password, ..nats::Config::new(server.url(), user) };
     Ok(nats::connect(config).await?)
 }
 

@@ -341,18 +341,8 @@ async fn declare_streams(url: String, times: Times) -> Result<()> {
 }
 
 fn nats_config(url: String, times: Times) -> nats::Config {
-    nats::Config {
-        servers: url,
-        name: "test".to_owned(),
-        user: Some("admin".to_owned()),
-        password: Some(nats::Secret::new(ROLE_PASSWORD.to_owned())),
-        credentials_file: None,
-        root_ca_file: None,
-        client_cert_file: None,
-        client_key_file: None,
-        times,
-        replicas: 1,
-    }
+    let password = Some(nats::Secret::new(ROLE_PASSWORD.to_owned()));
+    nats::Config { user: Some("admin".to_owned()), password, times, ..nats::Config::new(url, "test") }
 }
 
 fn connect_store(endpoint: &S3Endpoint) -> Arc<dyn Store> {
