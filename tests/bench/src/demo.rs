@@ -1,9 +1,9 @@
 //! From the start of the built binary to its first model: `meshwright demo`, read as a script would read it.
 
-use crate::figure::{Bar, Report};
 use crate::servers;
 use anyhow::{Context, Result, bail};
 use domain::{Event, EventKind};
+use figures::{Bar, Report};
 use harness::Scratch;
 use std::process::Stdio;
 use std::time::{Duration, Instant};

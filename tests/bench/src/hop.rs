@@ -4,13 +4,13 @@
 //!
 //! Beside it, in the same run on the same stream: publishing alone.
 
-use crate::figure::{Bar, Report, ms, percentile};
 use crate::memory_store::MemoryStore;
 use crate::pipeline::Pipeline;
 use crate::servers;
 use crate::watched::Hop;
 use anyhow::Result;
 use domain::{JobId, Recipe, Stage, Task, UploadId, task_subject};
+use figures::{Bar, Report, ms, percentile};
 use harness::{NatsConfig, NatsServer};
 use ports::{Clock, Queue, SystemClock};
 use std::sync::Arc;

@@ -2,12 +2,12 @@
 //! real nats-server. Beside it, in the same run: what MinIO alone answers for the same requests from the same
 //! client, and parsing alone.
 
-use crate::figure::{Bar, Report};
 use crate::pipeline::each;
 use crate::servers;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use domain::{Class, Consumer, Site, Stage, Times, Timestamp, uploads_subject};
+use figures::{Bar, Report};
 use harness::{Minio, MinioConfig, NatsConfig, NatsServer, until};
 use ingest::{Parsed, Settings, parse};
 use ports::{Clock, Condition, Ports, PutOptions, Store, SystemClock};

@@ -2,12 +2,12 @@
 //! event is real, and nothing is computed. Without S3 work (objects are kept in memory), and with everything
 //! in MinIO beside it.
 
-use crate::figure::{Bar, Report};
 use crate::hop::sync_settings;
 use crate::memory_store::MemoryStore;
 use crate::pipeline::Pipeline;
 use crate::servers;
 use anyhow::Result;
+use figures::{Bar, Report};
 use harness::{Minio, MinioConfig, NatsConfig, NatsServer};
 use ports::Store;
 use std::sync::Arc;

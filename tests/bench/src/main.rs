@@ -6,7 +6,6 @@
 #![forbid(unsafe_code)]
 
 mod demo;
-mod figure;
 mod hop;
 mod intake;
 mod jobs;
@@ -22,8 +21,7 @@ mod watched;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use figure::Report;
-use std::path::PathBuf;
+use figures::Report;
 use std::time::Instant;
 
 /// The argument that makes this binary a runner with null stages; its own workers start it so.
@@ -71,7 +69,7 @@ fn main() -> Result<()> {
 }
 
 async fn measure(suites: &[Suite], quick: bool) -> Result<()> {
-    let folder = figures_folder()?;
+    let folder = figures::folder()?;
     let (mut tables, mut failed) = (Vec::new(), Vec::new());
     for suite in suites {
         let name = suite.to_possible_value().expect("no suite is hidden");
@@ -98,17 +96,8 @@ async fn measure(suites: &[Suite], quick: bool) -> Result<()> {
         }
         eprintln!("{name}: {:.0} s", began.elapsed().as_secs_f64());
     }
-    println!("{}", figure::table(&tables));
+    println!("{}", figures::table(&tables));
     println!("written to {}", folder.display());
     ensure!(failed.is_empty(), "not measured: {}", failed.join(", "));
     Ok(())
-}
-
-/// `figures` in the target folder: this binary lies two folders deep in it.
-fn figures_folder() -> Result<PathBuf> {
-    let binary = std::env::current_exe().context("find this binary")?;
-    let target = binary.ancestors().nth(2).context("this binary lies in no target folder")?;
-    let folder = target.join("figures");
-    std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-    Ok(folder)
 }

@@ -2,11 +2,11 @@
 //! bucket and its task in the queue, and nothing takes them. Read when ingest has swept over all of them and
 //! the gateway has listed them.
 
-use crate::figure::{Bar, Report};
 use crate::pipeline::each;
 use crate::servers::{Process, Servers};
 use anyhow::{Context, Result, ensure};
 use domain::{JobRecord, SWEEP_SUBJECT, Stage, Timestamp, Upload, task_subject};
+use figures::{Bar, Report};
 use harness::{NatsConfig, until};
 use ports::{Answer, Clock, Ledger, Ports, SystemClock};
 use std::time::{Duration, Instant};

@@ -1,10 +1,10 @@
 //! What lies between a worker and its runner: the copy of a batch over the pipe and back, and a restart.
 
-use crate::figure::{Bar, Report, ms, percentile};
 use crate::null_stage::ECHO;
 use crate::{SERVE_RUNNER, servers};
 use anyhow::{Context, Result, ensure};
 use domain::{Bytes, Recipe, Stage};
+use figures::{Bar, Report, ms, percentile};
 use stage::{File, Input};
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! Real servers, clients of them, and processes of the `meshwright` binary on them.
 
 use anyhow::{Context, Result, bail};
-use domain::{Site, Times};
+use domain::Site;
 use harness::{Minio, NatsConfig, S3Endpoint, Scratch, Stack, StackConfig};
 use ports::{Ports, Store, SystemClock};
 use std::collections::BTreeMap;
@@ -20,18 +20,7 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 /// # Errors
 /// The broker cannot be reached.
 pub(crate) async fn broker(url: String, name: &str) -> Result<Arc<nats::Broker>> {
-    let config = nats::Config {
-        servers: url,
-        name: name.to_owned(),
-        user: None,
-        password: None,
-        credentials_file: None,
-        root_ca_file: None,
-        client_cert_file: None,
-        client_key_file: None,
-        times: Times::PRODUCTION,
-        replicas: 1,
-    };
+    let config = nats::Config::new(url, name);
     nats::connect(config).await.context("connect to the broker")
 }
 

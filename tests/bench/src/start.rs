@@ -1,10 +1,10 @@
 //! From the start of each process to its word `ready`, on running servers: configuration read, broker and
 //! store reached, streams verified, the store's conditional writes probed.
 
-use crate::figure::{Bar, Report, ms, percentile};
 use crate::servers::Servers;
 use anyhow::Result;
 use domain::Stage;
+use figures::{Bar, Report, ms, percentile};
 use harness::NatsConfig;
 
 pub(crate) async fn measure(report: &mut Report, quick: bool) -> Result<()> {

@@ -2,10 +2,10 @@
 //! broker and a real store, the event sent by the store itself. MinIO sends an event at once, or through a
 //! folder into which it looks every 3 s; the latter is measured beside it.
 
-use crate::figure::{Bar, Report, ms, percentile};
 use crate::servers::Servers;
 use anyhow::{Context, Result, ensure};
 use domain::{Event, EventKind, Phase, Stage, Timing};
+use figures::{Bar, Report, ms, percentile};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use harness::NatsConfig;

@@ -1,15 +1,17 @@
 //! A figure: a value with its bar, the machine and the commit; tables and files of them.
+//! Used by whatever measures; nothing here is a test.
+#![forbid(unsafe_code)]
 
 use anyhow::{Context, Result};
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 /// What a value must be.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Bar {
+pub enum Bar {
     /// Only printed.
     None,
     /// At most this.
@@ -50,7 +52,7 @@ struct Figure {
 
 /// The figures of a suite.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub struct Report {
     suite: String,
     figures: Vec<Figure>,
     machine: String,
@@ -59,12 +61,12 @@ pub(crate) struct Report {
 
 impl Report {
     /// An empty one.
-    pub(crate) fn new(suite: &str) -> Report {
+    pub fn new(suite: &str) -> Report {
         Report { suite: suite.to_owned(), figures: Vec::new(), machine: machine(), commit: commit() }
     }
 
     /// Adds a figure.
-    pub(crate) fn add(&mut self, figure: impl Into<String>, value: f64, unit: &'static str, bar: Bar) {
+    pub fn add(&mut self, figure: impl Into<String>, value: f64, unit: &'static str, bar: Bar) {
         let figure = figure.into();
         let value = (value * 1000.0).round() / 1000.0;
         eprintln!("  {figure}: {value} {unit}");
@@ -74,7 +76,7 @@ impl Report {
     }
 
     /// Adds the median and the 99th percentile of some spans, each against its bar, in milliseconds.
-    pub(crate) fn add_spans(&mut self, figure: &str, spans: &mut [Duration], bars: (Bar, Bar)) {
+    pub fn add_spans(&mut self, figure: &str, spans: &mut [Duration], bars: (Bar, Bar)) {
         self.add(format!("{figure}, p50"), ms(percentile(spans, 0.50)), "ms", bars.0);
         self.add(format!("{figure}, p99"), ms(percentile(spans, 0.99)), "ms", bars.1);
     }
@@ -83,15 +85,27 @@ impl Report {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
+    pub fn write(&self, folder: &Path) -> Result<()> {
         let file = folder.join(format!("{}.json", self.suite));
         let text = serde_json::to_string_pretty(&self.figures)?;
         std::fs::write(&file, text + "\n").with_context(|| format!("write {}", file.display()))
     }
 }
 
+/// `figures` in the target folder of this program; made if it is missing.
+///
+/// # Errors
+/// The program lies in no target folder, or the folder cannot be made.
+pub fn folder() -> Result<PathBuf> {
+    let program = std::env::current_exe().context("find this program")?;
+    let target = program.ancestors().nth(2).context("this program lies in no target folder")?;
+    let folder = target.join("figures");
+    std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    Ok(folder)
+}
+
 /// All reports as one table, as `infra/just figures` prints them.
-pub(crate) fn table(reports: &[Report]) -> Table {
+pub fn table(reports: &[Report]) -> Table {
     let mut table = Table::new();
     table.load_preset(ASCII_MARKDOWN).set_header(["suite", "figure", "value", "unit", "bar", "holds"]);
     for report in reports {
@@ -115,14 +129,14 @@ pub(crate) fn table(reports: &[Report]) -> Table {
 }
 
 /// The span below which this share of the spans lies. They are sorted by it; zero if there are none.
-pub(crate) fn percentile(spans: &mut [Duration], share: f64) -> Duration {
+pub fn percentile(spans: &mut [Duration], share: f64) -> Duration {
     spans.sort_unstable();
     let place = ((spans.len() as f64 * share).ceil() as usize).clamp(1, spans.len().max(1)) - 1;
     spans.get(place).copied().unwrap_or_default()
 }
 
 /// Milliseconds.
-pub(crate) fn ms(span: Duration) -> f64 {
+pub fn ms(span: Duration) -> f64 {
     span.as_secs_f64() * 1000.0
 }
 

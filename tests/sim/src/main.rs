@@ -37,18 +37,17 @@ fn main() -> ExitCode {
 fn cluster(parts: &[String]) -> ExitCode {
     let number =
         |n: usize, otherwise: u64| parts.get(n).and_then(|text| text.parse().ok()).unwrap_or(otherwise);
-    let figures = sim::cluster::figures::measure(number(1, 10_000), number(2, 2_500_000));
-    let target =
-        std::env::current_exe().ok().and_then(|binary| Some(binary.ancestors().nth(2)?.join("figures")));
-    match target.map(|folder| (figures.write(&folder), folder)) {
-        Some((Ok(()), folder)) => println!("written to {}", folder.display()),
-        Some((Err(error), folder)) => {
-            eprintln!("write figures to {}: {error}", folder.display());
-            return ExitCode::FAILURE;
+    let report = sim::cluster::figures::measure(number(1, 10_000), number(2, 2_500_000));
+    match figures::folder().and_then(|folder| report.write(&folder)) {
+        Ok(()) => {
+            println!("{}", figures::table(&[report]));
+            ExitCode::SUCCESS
         }
-        None => return ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
     }
-    ExitCode::SUCCESS
 }
 
 fn print(name: &str, visit: &Visit, begun: Instant) -> bool {

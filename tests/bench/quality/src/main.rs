@@ -6,9 +6,6 @@
 #![forbid(unsafe_code)]
 
 mod compare;
-#[path = "../../src/figure.rs"]
-#[allow(dead_code)] // The format of figures is the bench's; not all of it is needed here.
-mod figure;
 mod objects;
 mod page;
 mod solids;
@@ -19,7 +16,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use compare::Scores;
 use domain::{Engine, Recipe};
-use figure::{Bar, Report};
+use figures::{Bar, Report};
 use std::path::{Path, PathBuf};
 
 /// Measures the quality of shapes; writes figures/quality.json and figures/quality/index.html.
@@ -45,7 +42,7 @@ fn main() -> Result<()> {
     let cli = Cli::parse();
     let folder = match cli.out {
         Some(folder) => folder,
-        None => figures_folder()?,
+        None => figures::folder()?,
     };
     std::fs::create_dir_all(folder.join("quality")).context("make the folder of pictures")?;
     let pairs = cli.options.iter().map(|option| option.split_once('=').unwrap_or((option, "")));
@@ -55,7 +52,7 @@ fn main() -> Result<()> {
         let recipe = Recipe::default().with_options(pairs.iter().copied())?;
         stages::measure(&mut report, read(cutout)?, &recipe, &folder.join("quality/files"))?;
         report.write(&folder)?;
-        println!("{}", figure::table(&[report]));
+        println!("{}", figures::table(&[report]));
         return Ok(());
     }
     let mut report = Report::new("quality");
@@ -84,7 +81,7 @@ fn main() -> Result<()> {
     }
     page::write(&folder.join("quality/index.html"), &rows)?;
     report.write(&folder)?;
-    println!("{}", figure::table(&[report]));
+    println!("{}", figures::table(&[report]));
     println!("written to {}", folder.display());
     Ok(())
 }
@@ -115,11 +112,4 @@ fn add(report: &mut Report, engine: &str, scores: &[Scores]) {
     mean("colours, side", "dB", Bar::None, |s| s.psnr_db[1]);
     mean("colours, back", "dB", Bar::None, |s| s.psnr_db[2]);
     mean("watertight", "share", Bar::AtLeast(1.0), |s| f64::from(u8::from(s.watertight)));
-}
-
-/// `figures` in the target folder: this binary lies two folders deep in it.
-fn figures_folder() -> Result<PathBuf> {
-    let binary = std::env::current_exe().context("find this binary")?;
-    let target = binary.ancestors().nth(2).context("this binary lies in no target folder")?;
-    Ok(target.join("figures"))
 }

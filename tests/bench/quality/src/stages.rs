@@ -1,9 +1,9 @@
 //! What each stage and each format costs for one picture: time by span, bytes by file. The files stay beside
 //! the page, to be looked at.
 
-use crate::figure::{Bar, Report, ms, percentile};
 use anyhow::{Context as _, Result};
 use domain::{Format, Recipe};
+use figures::{Bar, Report, ms, percentile};
 use stage::{Context, File, Input, Observer, Output, StageFunction};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

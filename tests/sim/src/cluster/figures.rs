@@ -4,9 +4,7 @@ use super::settings::Settings;
 use super::speed;
 use super::world::{Seen, World};
 use super::yardstick::{fixed_caps, steady_rate, upper_bound};
-use serde::Serialize;
-use std::path::Path;
-use std::process::Command;
+use figures::{Bar, Report};
 use std::time::{Duration, Instant};
 
 /// The seed of the figures; the tests use others.
@@ -15,60 +13,9 @@ const SEED: u64 = 77_001;
 /// Batches whose events are timed.
 const BATCHES: usize = 20_000;
 
-/// One measured value, in the format of all suites.
-#[derive(Clone, Debug, Serialize)]
-pub struct Figure {
-    figure: String,
-    value: f64,
-    unit: &'static str,
-    bar: Option<String>,
-    holds: Option<bool>,
-    machine: String,
-    commit: String,
-}
-
-/// What a value must be.
-#[derive(Clone, Copy)]
-enum Bar {
-    None,
-    AtMost(f64),
-    AtLeast(f64),
-}
-
-/// All of a run.
-pub struct Figures {
-    all: Vec<Figure>,
-    machine: String,
-    commit: String,
-}
-
-impl Figures {
-    fn add(&mut self, figure: impl Into<String>, value: f64, unit: &'static str, bar: Bar) {
-        let value = (value * 1000.0).round() / 1000.0;
-        let (bar, holds) = match bar {
-            Bar::None => (None, None),
-            Bar::AtMost(most) => (Some(format!("<= {most}")), Some(value <= most)),
-            Bar::AtLeast(least) => (Some(format!(">= {least}")), Some(value >= least)),
-        };
-        let (figure, machine, commit) = (figure.into(), self.machine.clone(), self.commit.clone());
-        println!("  {figure}: {value} {unit} {} {holds:?}", bar.clone().unwrap_or_default());
-        self.all.push(Figure { figure, value, unit, bar, holds, machine, commit });
-    }
-
-    /// Writes `sim.json` into the folder.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn write(&self, folder: &Path) -> std::io::Result<()> {
-        std::fs::create_dir_all(folder)?;
-        let text = serde_json::to_string_pretty(&self.all).map_err(std::io::Error::other)?;
-        std::fs::write(folder.join("sim.json"), text + "\n")
-    }
-}
-
 /// Measures all of them; `jobs` of the large cluster, each with four tasks.
-pub fn measure(jobs: u64, large_jobs: u64) -> Figures {
-    let mut figures = Figures { all: Vec::new(), machine: machine(), commit: commit() };
+pub fn measure(jobs: u64, large_jobs: u64) -> Report {
+    let mut figures = Report::new("sim");
     // First, while the process is small: memory is measured too.
     decisions(&mut figures);
     cluster(&mut figures, jobs);
@@ -85,7 +32,7 @@ pub fn measure(jobs: u64, large_jobs: u64) -> Figures {
     figures
 }
 
-fn cluster(figures: &mut Figures, jobs: u64) {
+fn cluster(figures: &mut Report, jobs: u64) {
     let settings = Settings::saturated(SEED, jobs);
     let devices = settings.devices.clone();
     let seen = World::new(settings).run();
@@ -110,7 +57,7 @@ fn done_s(seen: &Seen) -> Vec<f64> {
     seen.done_at.iter().map(|at| at.since(first).as_secs_f64()).collect()
 }
 
-fn decisions(figures: &mut Figures) {
+fn decisions(figures: &mut Report) {
     let micros = |span: Duration| span.as_secs_f64() * 1e6;
     for (waiting, bars) in [(100_000, (Bar::AtMost(5.0), Bar::AtMost(50.0))), (1_000, (Bar::None, Bar::None))]
     {
@@ -127,28 +74,4 @@ fn decisions(figures: &mut Figures) {
             figures.add("memory per task in view", speed.bytes_per_task, "B", Bar::AtMost(200.0));
         }
     }
-}
-
-fn machine() -> String {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let after = |text: &str, key: &str| {
-        let line = text.lines().find(|line| line.starts_with(key))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
-    };
-    let model = after(&read("/proc/cpuinfo"), "model name").unwrap_or_else(|| "unknown processor".to_owned());
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let kib = after(&read("/proc/meminfo"), "MemTotal").unwrap_or_default();
-    let kib: f64 = kib.trim_end_matches(" kB").parse().unwrap_or_default();
-    format!("{cores} cores {model}, {:.0} GiB", kib / f64::from(1 << 20))
-}
-
-/// The commit that was measured, with a plus if the working tree differs from it.
-fn commit() -> String {
-    let git = |args: &[&str]| {
-        let done = Command::new("git").args(args).output().ok()?;
-        done.status.success().then(|| String::from_utf8_lossy(&done.stdout).trim().to_owned())
-    };
-    let commit = git(&["rev-parse", "--short", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
-    let changed = git(&["status", "--porcelain", "--untracked-files=no"]);
-    if changed.is_some_and(|changed| !changed.is_empty()) { commit + "+" } else { commit }
 }
