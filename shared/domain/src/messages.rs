@@ -122,6 +122,10 @@ pub struct Batch {
     pub bytes: Bytes,
     /// Why it has this size and place, with numbers, for a person.
     pub why: String,
+    /// How long before this was sent the oldest of its tokens was extended for the last time, in ms: that
+    /// much of the ack wait is used up. Not known: they are extended at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_ms: Option<u64>,
 }
 
 /// A worker's answer to a batch.
@@ -205,8 +209,9 @@ pub struct BatchEnded {
     pub peak_bytes: Bytes,
     /// What had been reserved.
     pub reserved_bytes: Bytes,
-    /// Wall time of computing, without starting runners.
-    pub compute_ms: u64,
+    /// How long the batch had its lane, from the acceptance on, without starting runners: what the next
+    /// batch waited for, in microseconds.
+    pub lane_us: u64,
     /// Jobs whose items ran out of the whole reservation alone.
     #[serde(default)]
     pub ran_out: Vec<JobId>,

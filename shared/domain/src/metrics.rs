@@ -171,6 +171,8 @@ metrics! {
         "workers that would finish what waits in time";
     TASKS_WAITING: "meshwright_tasks_waiting", Gauge, Count, [STAGE, CLASS, TENANT],
         "tasks that wait in the queue";
+    PLANNER_LEADS: "meshwright_planner_leads", Gauge, Count, [],
+        "planners of this process that hold the lease: 1 or 0";
     PROPOSALS_TOTAL: "meshwright_proposals_total", Counter, Count, [ANSWER],
         "batches proposed to workers, by their answers";
     HTTP_REQUESTS_TOTAL: "meshwright_http_requests_total", Counter, Count, [ROUTE, STATUS],
