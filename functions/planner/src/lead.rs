@@ -317,8 +317,9 @@ impl Driver<'_> {
         });
     }
 
-    fn propose(&mut self, worker: WorkerId, batch: Batch) {
+    fn propose(&mut self, worker: WorkerId, mut batch: Batch) {
         self.asked += 1;
+        batch.held_ms = self.tokens.oldest(&batch.tasks).map(|age| age.as_millis() as u64);
         for task in &batch.tasks {
             self.tokens.show(&task.ack_token, true);
         }

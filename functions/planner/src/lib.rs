@@ -36,10 +36,15 @@ pub struct Settings {
 /// The broker denies what a planner needs.
 pub async fn run(ports: Ports, settings: Settings, shutdown: CancellationToken) -> PortResult<()> {
     telemetry::describe_metrics();
+    let tenants: Vec<_> = settings.site.tenants().into_iter().collect();
+    telemetry::leads(false, &tenants);
     while !shutdown.is_cancelled() {
         let Some(lease) = lease::acquire(&ports, &settings, &shutdown).await? else { break };
         tracing::info!(epoch = lease.epoch().0, "leads");
-        match lead::lead(&ports, &settings, &lease, &shutdown).await {
+        telemetry::leads(true, &tenants);
+        let led = lead::lead(&ports, &settings, &lease, &shutdown).await;
+        telemetry::leads(false, &tenants);
+        match led {
             Err(error) if error.is_transient() => tracing::warn!(%error, "begin to lead; trying again"),
             ended => ended?,
         }

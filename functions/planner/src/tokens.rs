@@ -5,6 +5,7 @@ use domain::{AckToken, BatchTask, JobId, Stage, Times};
 use ports::Queue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// A token that is ours.
@@ -50,6 +51,12 @@ impl Tokens {
         if let Some(older) = older.filter(|older| *older != given.ack_token) {
             self.drop_superseded(&older);
         }
+    }
+
+    /// The longest time since one of these tokens was extended; none if one of them is not ours.
+    pub(crate) fn oldest(&self, tasks: &[BatchTask]) -> Option<Duration> {
+        let ages = tasks.iter().map(|given| Some(self.held.get(&given.ack_token)?.extended.elapsed()));
+        ages.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     /// A worker is shown the token, or has declined it.
@@ -163,7 +170,6 @@ mod tests {
     use domain::{Bytes, Class, Consumer, Recipe, Task, Timestamp, UploadId};
     use ports::{Backlog, Delivery, PortError, PortResult, Put};
     use std::sync::Mutex;
-    use std::time::Duration;
 
     /// Counts what is done with tokens; extends only those that begin with `good`.
     #[derive(Default)]

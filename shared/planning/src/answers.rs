@@ -110,7 +110,7 @@ impl Planner {
                 if ended.load_ms > 0 {
                     footprint.loaded(Duration::from_millis(ended.load_ms));
                 }
-                let time = Duration::from_millis(ended.compute_ms);
+                let time = Duration::from_micros(ended.lane_us);
                 footprint.observe(ended.items.min(most), ended.peak_bytes, time);
                 done.extend(live.batch.tasks.iter().map(|given| (stage, given.task.job)));
             }

@@ -50,7 +50,7 @@ fn ended(batch: &Batch, end: BatchEnd) -> BatchEnded {
         items: batch.tasks.len() as u32,
         peak_bytes: Bytes::mib(100),
         reserved_bytes: batch.bytes,
-        compute_ms: 1_000,
+        lane_us: 1_000_000,
         ran_out: Vec::new(),
         engine: EngineVersion::default(),
         precision: String::new(),
@@ -74,7 +74,7 @@ fn a_measurement_that_cannot_be_is_none() {
     assert_eq!(prior.bytes, Bytes::mib(256 + 64), "the prior");
     let absurd_peak = next_after(|over| BatchEnded { peak_bytes: Bytes(u64::MAX), ..over });
     let more_than_the_device = next_after(|over| BatchEnded { peak_bytes: Bytes::gib(17), ..over });
-    let for_ever = next_after(|over| BatchEnded { compute_ms: u64::MAX, load_ms: u64::MAX, ..over });
+    let for_ever = next_after(|over| BatchEnded { lane_us: u64::MAX, load_ms: u64::MAX, ..over });
     for batch in [absurd_peak, more_than_the_device, for_ever] {
         assert_eq!((batch.bytes, batch.tasks.len()), (prior.bytes, 1), "{}", batch.why);
     }

@@ -354,7 +354,7 @@ impl Planner {
         let (arrivals, tasks): (Vec<u64>, Vec<BatchTask>) = taken.into_iter().unzip();
         self.short.extend(tasks.iter().map(|given| Consumer::of_task(&given.task)));
         let why = format!("{} {why}; {warm} on {worker}", tasks.len());
-        let batch = Batch { id, epoch: self.epoch, stage, tasks, bytes, why };
+        let batch = Batch { id, epoch: self.epoch, stage, tasks, bytes, why, held_ms: None };
         self.live.propose((worker.clone(), class), batch.clone(), arrivals);
         self.decisions.push_back(Decision::Propose(worker, batch));
     }

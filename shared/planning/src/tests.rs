@@ -49,7 +49,7 @@ fn ended(batch: &Batch, end: BatchEnd, peak: Bytes) -> Event {
         items: batch.tasks.len() as u32,
         peak_bytes: peak,
         reserved_bytes: batch.bytes,
-        compute_ms: 1_000,
+        lane_us: 1_000_000,
         ran_out: Vec::new(),
         engine: domain::EngineVersion::default(),
         precision: String::new(),
@@ -178,7 +178,7 @@ fn measured_footprints_let_batches_grow_and_running_out_halves_them() {
         let peak = Bytes::mib(100 * last.tasks.len() as u64);
         // Larger batches are faster per item, so that they stay worth it.
         let Event::BatchEnded(mut over) = ended(&last, end, peak) else { unreachable!("just made") };
-        over.compute_ms = 1_000;
+        over.lane_us = 1_000_000;
         let decisions = tell(&mut planner, NOW, Event::BatchEnded(over));
         assert!(matches!(decisions[0], Decision::Learned(..)));
         let next = proposals(&tell(&mut planner, NOW, Event::OfferMade(offer("a", 16, 1))));

@@ -237,7 +237,7 @@ impl Worker {
             items: batch.tasks.len() as u32,
             peak_bytes: Bytes::mib(50),
             reserved_bytes: batch.bytes,
-            compute_ms: 100 * batch.tasks.len() as u64,
+            lane_us: 100_000 * batch.tasks.len() as u64,
             ran_out: Vec::new(),
             engine: domain::EngineVersion::default(),
             precision: String::new(),

@@ -365,7 +365,7 @@ impl World {
             items,
             peak_bytes: peak.min(batch.bytes),
             reserved_bytes: batch.bytes,
-            compute_ms: self.batch_time.as_millis() as u64,
+            lane_us: self.batch_time.as_micros() as u64,
             ran_out: Vec::new(),
             engine: domain::EngineVersion::default(),
             precision: String::new(),

@@ -166,7 +166,7 @@ impl World {
             items,
             peak_bytes: peak,
             reserved_bytes: batch.bytes,
-            compute_ms: ms as u64,
+            lane_us: (ms * 1_000.0) as u64,
             ran_out,
             engine: EngineVersion::default(),
             precision: String::new(),

@@ -61,7 +61,7 @@ fn ended(n: usize, batch: &Batch) -> BatchEnded {
         items,
         peak_bytes: kind.peak(items).min(batch.bytes),
         reserved_bytes: batch.bytes,
-        compute_ms: kind.time_ms(items) as u64,
+        lane_us: (kind.time_ms(items) * 1_000.0) as u64,
         ran_out: Vec::new(),
         engine: EngineVersion::default(),
         precision: String::new(),
