@@ -15,9 +15,9 @@ use ports::{PortError, PortResult};
 use stage::Input;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 /// What all tasks of a batch share.
 pub(crate) struct BatchRun {
@@ -31,6 +31,14 @@ pub(crate) struct BatchRun {
     pub(crate) peak: watch::Sender<Option<Bytes>>,
     /// What the planner is told of the computing.
     pub(crate) measured: Mutex<Measured>,
+}
+
+impl BatchRun {
+    /// How old the oldest of its tokens may be: what the planner says, and its question's longest way.
+    pub(crate) fn token_age(&self) -> Option<Duration> {
+        let held = Duration::from_millis(self.batch.held_ms?);
+        Some(held + self.steps.times.run_answer + self.accepted.instant.elapsed())
+    }
 }
 
 /// What a batch's items say of its computing, for the planner to learn from.
@@ -70,7 +78,6 @@ pub(crate) async fn run(run: Arc<BatchRun>, seat: Seat, release: impl FnOnce(Lan
         () = stopped.cancelled() => Vec::new(),
         found = futures::future::join_all(items.iter_mut().map(|item| prepare(&run, item))) => found,
     };
-    let began = Instant::now();
     let (mut waiting, mut inputs) = (Waiting::new(), Vec::new());
     let mut found = found.into_iter();
     for (place, item) in items.into_iter().enumerate() {
@@ -101,9 +108,10 @@ pub(crate) async fn run(run: Arc<BatchRun>, seat: Seat, release: impl FnOnce(Lan
     let was_stopped = report.is_none();
     let report = report.unwrap_or_default();
     run.peak.send_replace(Some(report.peak));
+    let lane_us = run.accepted.instant.elapsed().saturating_sub(report.load).as_micros() as u64;
     // The lane first: who hears of the end may ask for it at once.
     release(lane, report.clone());
-    tell_end(&run, &report, was_stopped, began).await;
+    tell_end(&run, &report, was_stopped, lane_us).await;
     finish::leave(&run, left).await;
     while finishing.join_next().await.is_some() {}
 }
@@ -245,7 +253,7 @@ async fn take(
     }
 }
 
-async fn tell_end(run: &BatchRun, report: &LaneReport, was_stopped: bool, began: Instant) {
+async fn tell_end(run: &BatchRun, report: &LaneReport, was_stopped: bool, lane_us: u64) {
     let end = match report {
         _ if was_stopped => BatchEnd::Stopped,
         LaneReport { device_broken: true, .. } => BatchEnd::DeviceLost,
@@ -264,7 +272,7 @@ async fn tell_end(run: &BatchRun, report: &LaneReport, was_stopped: bool, began:
         items: measured.items,
         peak_bytes: report.peak,
         reserved_bytes: run.batch.bytes,
-        compute_ms: began.elapsed().saturating_sub(report.load).as_millis() as u64,
+        lane_us,
         ran_out: measured.ran_out,
         engine: measured.engine,
         precision: measured.precision,

@@ -355,7 +355,7 @@ mod tests {
         let (ack_token, at) = (AckToken(format!("token-{id}")), Timestamp(0));
         let tasks = vec![BatchTask { task, ack_token, delivery: 1, published_at: at, drawn_at: at }];
         let (id, epoch, why) = (BatchId([id; 16]), Epoch(epoch), String::new());
-        Batch { id, epoch, stage: Stage::Shape, tasks, bytes: Bytes::gib(gib), why }
+        Batch { id, epoch, stage: Stage::Shape, tasks, bytes: Bytes::gib(gib), why, held_ms: None }
     }
 
     async fn accept(desk: &mut Desk, batch: &Batch) -> Result<Seat, RefusedReason> {

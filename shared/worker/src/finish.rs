@@ -60,7 +60,7 @@ impl Item {
         let queue = run.steps.ports.queue.clone();
         Item {
             given: given.clone(),
-            token: HeldToken::hold(given.ack_token.clone(), queue, run.steps.times),
+            token: HeldToken::hold(given.ack_token.clone(), queue, run.steps.times, run.token_age()),
             clock: TaskClock::start(given, &run.steps.worker, run.accepted),
             life: Life(0),
             attempt: AttemptId(*uuid::Uuid::new_v4().as_bytes()),
@@ -183,9 +183,11 @@ pub(crate) async fn conclude(run: Arc<BatchRun>, item: Item, over: Over) {
             }
             Over::Superseded => {
                 let reason = "superseded".to_owned();
-                steps.decide(task.job, life, Ending::Cancelled { reason }).await
+                steps.decide(task.job, life, Ending::Cancelled { reason }).await.map(drop)
             }
-            Over::Rejected(reason) => steps.decide(task.job, life, Ending::Rejected { reason }).await,
+            Over::Rejected(reason) => {
+                steps.decide(task.job, life, Ending::Rejected { reason }).await.map(drop)
+            }
         }
     };
     let way = match capped(steps.times.phase_max, "conclude", concluding).await {

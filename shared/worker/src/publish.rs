@@ -3,9 +3,10 @@
 //!
 //! Per file: read the friendly object's etag, **then** HEAD the upload; the files of the version that stands
 //! there now are copied under that etag. Whoever wrote in between makes the copy fail, and it begins again.
+//! Copies of a life that turns out to have ended otherwise meanwhile are withdrawn.
 
 use crate::steps::Steps;
-use domain::{Artifact, Ending, JobRecord, Manifest, Stage, Upload};
+use domain::{Artifact, Ending, JobRecord, Life, Manifest, Stage, Upload};
 use ports::{PortError, PortResult};
 
 /// Times a copy begins again because somebody else wrote; each round some writer has succeeded.
@@ -21,47 +22,96 @@ enum Standing {
     NotYet,
 }
 
-/// Publishes the files of a job whose export is committed. Returns the keys that hold them, and why a file
-/// was not published.
-pub(crate) async fn friendly_copies(
-    steps: &Steps,
-    record: &JobRecord,
-) -> PortResult<(Vec<String>, Option<String>)> {
+/// A friendly object that holds this job's artifact.
+struct Copy {
+    key: String,
+    etag: String,
+    of: Artifact,
+}
+
+/// What was published.
+#[derive(Default)]
+pub(crate) struct Copies {
+    copies: Vec<Copy>,
+    /// Why a file was not published.
+    pub(crate) unpublished: Option<String>,
+}
+
+impl Copies {
+    /// The keys that hold this job's files.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        self.copies.iter().map(|copy| copy.key.clone()).collect()
+    }
+}
+
+/// Publishes the files of a job whose export is committed.
+pub(crate) async fn friendly_copies(steps: &Steps, record: &JobRecord) -> PortResult<Copies> {
     let job = record.job_id();
     let Some(manifest) = steps.ledger.manifest(job, Stage::Export).await? else {
         return Err(PortError::Missing(format!("the export manifest of job {job}")));
     };
-    let (mut keys, mut unpublished) = (Vec::new(), None);
-    for artifact in &manifest.artifacts {
+    let mut copies = Copies::default();
+    for artifact in manifest.artifacts {
         match steps.site.friendly_key(record, &artifact.name) {
-            Ok(key) if copy(steps, record, artifact, &key).await? => keys.push(key),
-            Ok(key) => {
-                let why = "a newer version of the upload has its place";
-                unpublished = Some(format!("not published: {key}: {why}"));
-            }
-            Err(why) => unpublished = Some(why),
+            Ok(key) => match copy(steps, record, &artifact, &key).await? {
+                Some(etag) => copies.copies.push(Copy { key, etag, of: artifact }),
+                None => {
+                    let why = "a newer version of the upload has its place";
+                    copies.unpublished = Some(format!("not published: {key}: {why}"));
+                }
+            },
+            Err(why) => copies.unpublished = Some(why),
         }
     }
-    Ok((keys, unpublished))
+    Ok(copies)
 }
 
-/// Brings one friendly object up to date. True if it holds this job's artifact then.
-async fn copy(steps: &Steps, record: &JobRecord, own: &Artifact, key: &str) -> PortResult<bool> {
+/// Takes back the copies of a life that was ended otherwise while they were made. An object that somebody
+/// wrote over is theirs; one that came between the look and the deletion is put again.
+pub(crate) async fn withdraw(
+    steps: &Steps,
+    record: &JobRecord,
+    life: Life,
+    copies: &Copies,
+) -> PortResult<()> {
+    let models = &steps.site.models;
+    for Copy { key, etag, of } in &copies.copies {
+        let there = steps.ports.store.head(models, key).await?;
+        if there.is_none_or(|info| info.etag != *etag) {
+            continue;
+        }
+        steps.ports.store.delete(models, std::slice::from_ref(key)).await?;
+        let newer = match standing(steps, record).await? {
+            Standing::Newer(manifest) => manifest.artifact(&of.name).cloned(),
+            // The next life of the same upload publishes the same bytes.
+            Standing::Own if steps.ledger.state(record.job_id()).await?.life != life => Some(of.clone()),
+            Standing::Own | Standing::NotYet => None,
+        };
+        if let Some(newer) = newer {
+            steps.put_friendly(key, None, &newer).await?;
+        }
+        tracing::info!(job = %record.job_id(), "a copy is taken back: its job was ended meanwhile");
+    }
+    Ok(())
+}
+
+/// Brings one friendly object up to date. Its etag if it holds this job's artifact then.
+async fn copy(steps: &Steps, record: &JobRecord, own: &Artifact, key: &str) -> PortResult<Option<String>> {
     for _ in 0..ROUNDS_MAX {
         let etag = steps.ports.store.head(&steps.site.models, key).await?.map(|info| info.etag);
         match standing(steps, record).await? {
             Standing::Own => {
-                if steps.put_friendly(key, etag, own).await? {
-                    return Ok(true);
+                if let Some(written) = steps.put_friendly(key, etag, own).await? {
+                    return Ok(Some(written));
                 }
             }
             Standing::Newer(manifest) => {
-                let Some(newer) = manifest.artifact(&own.name) else { return Ok(false) };
-                if steps.put_friendly(key, etag, newer).await? {
-                    return Ok(false);
+                let Some(newer) = manifest.artifact(&own.name) else { return Ok(None) };
+                if steps.put_friendly(key, etag, newer).await?.is_some() {
+                    return Ok(None);
                 }
             }
-            Standing::NotYet => return Ok(false),
+            Standing::NotYet => return Ok(None),
         }
     }
     Err(PortError::Unavailable(format!("{key} is written by others all the time")))

@@ -4,6 +4,7 @@
 //! Nothing here computes or holds a token; `batch` calls these in their order.
 
 use crate::markers::Attempts;
+use crate::publish;
 use bytes::Bytes as Payload;
 use domain::{
     Artifact, AttemptId, BatchTask, DeadLetter, Ending, Event, EventKind, INTERMEDIATES_KEPT, InputFrom,
@@ -207,14 +208,23 @@ impl Steps {
         if state.has_outcome || state.life != life {
             return Ok(());
         }
-        let (files, unpublished) = crate::publish::friendly_copies(self, &record).await?;
-        self.decide(task.job, life, Ending::Done { files, unpublished }).await?;
-        crate::telemetry::time_job(self.ports.clock.now().since(record.accepted_at));
+        let copies = publish::friendly_copies(self, &record).await?;
+        let done = Ending::Done { files: copies.keys(), unpublished: copies.unpublished.clone() };
+        match self.decide(task.job, life, done).await? {
+            Decided::Mine => crate::telemetry::time_job(self.ports.clock.now().since(record.accepted_at)),
+            Decided::Already(Outcome { ending: Ending::Done { .. }, .. }) => {}
+            Decided::Already(_) => publish::withdraw(self, &record, life, &copies).await?,
+        }
         Ok(())
     }
 
     /// Decides how this life ends, and tells people if it was decided here.
-    pub(crate) async fn decide(&self, job: JobId, life: Life, ending: Ending) -> PortResult<()> {
+    pub(crate) async fn decide(
+        &self,
+        job: JobId,
+        life: Life,
+        ending: Ending,
+    ) -> PortResult<Decided<Outcome>> {
         let now = self.ports.clock.now();
         let kind = match &ending {
             Ending::Done { .. } => EventKind::Finished,
@@ -224,11 +234,12 @@ impl Steps {
         };
         let expire = now + INTERMEDIATES_KEPT;
         let outcome = Outcome { job, life, ending, decided_at: now, intermediates_expire_at: expire };
-        if self.ledger.decide(&outcome).await? == Decided::Mine {
+        let decided = self.ledger.decide(&outcome).await?;
+        if decided == Decided::Mine {
             crate::telemetry::count_job(&outcome.ending);
             self.tell(job, life, kind).await;
         }
-        Ok(())
+        Ok(decided)
     }
 
     /// Sets the task aside for a person: the letter first, then the outcome.
@@ -245,7 +256,7 @@ impl Steps {
         let body = serde_json::to_vec(&letter).map_err(|e| PortError::Invalid(e.to_string()))?;
         self.ports.wire.append(&dead_subject(task.stage, task.job), body.into()).await?;
         crate::telemetry::count_dead_letter(task.stage);
-        self.decide(task.job, life, Ending::Dead { stage: task.stage, error }).await
+        self.decide(task.job, life, Ending::Dead { stage: task.stage, error }).await.map(drop)
     }
 
     /// Tells people. Nobody waits for it, and a lost event loses no result.
@@ -258,13 +269,14 @@ impl Steps {
         }
     }
 
-    /// Puts a friendly copy if the object is still the one with `etag` (or still absent).
+    /// Puts a friendly copy if the object is still the one with `etag` (or still absent). Its new etag; none
+    /// if somebody else wrote.
     pub(crate) async fn put_friendly(
         &self,
         key: &str,
         etag: Option<String>,
         artifact: &Artifact,
-    ) -> PortResult<bool> {
+    ) -> PortResult<Option<String>> {
         let bytes =
             match self.ports.store.get(self.ledger.bucket(), &artifact.key, &GetOptions::default()).await? {
                 Got::Found(object) => object.body,
@@ -273,7 +285,10 @@ impl Steps {
         let condition = etag.map_or(Condition::IfAbsent, Condition::IfMatch);
         let options = PutOptions::of(&artifact.content_type, condition);
         let stored = self.ports.store.put(&self.site.models, key, bytes, &options).await?;
-        Ok(matches!(stored, Stored::Written(_)))
+        Ok(match stored {
+            Stored::Written(etag) => Some(etag),
+            Stored::ConditionFailed => None,
+        })
     }
 
     /// The record of the upload's own job, for whatever version stands under the key now.
@@ -293,5 +308,5 @@ impl Steps {
 
 /// SHA-256 in lower-case hex.
 pub(crate) fn sha256(bytes: &[u8]) -> Sha256 {
-    Sha256(Hasher::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    Sha256(hex::encode(Hasher::digest(bytes)))
 }

@@ -33,6 +33,18 @@ pub fn describe_metrics() {
     }
 }
 
+/// What has not happened yet is none, not nothing: whoever watches a rate sees the first of each.
+pub(crate) fn begin(stages: &[Stage]) {
+    let reasons = RUNNER_DEATHS_TOTAL.labels.iter().find(|label| label.name == "reason");
+    for stage in stages {
+        for reason in reasons.map_or(&[][..], |label| label.values) {
+            let labels = [("stage", stage.as_str()), ("reason", *reason)];
+            metrics::counter!(RUNNER_DEATHS_TOTAL.name, &labels).increment(0);
+        }
+        metrics::counter!(DEAD_LETTERS_TOTAL.name, "stage" => stage.as_str()).increment(0);
+    }
+}
+
 pub(crate) fn count_task(timing: &Timing) {
     let stage = timing.stage.as_str();
     metrics::counter!(TASKS_TOTAL.name, "stage" => stage, "outcome" => timing.end.as_str()).increment(1);

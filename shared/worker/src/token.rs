@@ -8,7 +8,7 @@ use ports::Queue;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// A delivery in our hands. It is extended until this value is dropped.
 pub(crate) struct HeldToken {
@@ -47,10 +47,19 @@ impl Age {
 }
 
 impl HeldToken {
-    /// Begins to extend, right away: the planner's last extension may be old.
-    pub(crate) fn hold(token: AckToken, queue: Arc<dyn Queue>, times: Times) -> HeldToken {
-        let age = Age { extended: Arc::new(Mutex::new(Instant::now())), cap: Arc::default(), times };
-        let extender = tokio::spawn(extend(token.clone(), queue.clone(), age.clone()));
+    /// Begins to extend when the planner would have, and at once if nobody knows how old its last extension
+    /// is: most short tasks are done before.
+    pub(crate) fn hold(
+        token: AckToken,
+        queue: Arc<dyn Queue>,
+        times: Times,
+        age: Option<Duration>,
+    ) -> HeldToken {
+        let now = Instant::now();
+        let extended = age.and_then(|age| now.checked_sub(age)).unwrap_or(now);
+        let first = age.map_or(now, |_| extended + times.extend_every);
+        let age = Age { extended: Arc::new(Mutex::new(extended)), cap: Arc::default(), times };
+        let extender = tokio::spawn(extend(token.clone(), queue.clone(), age.clone(), first));
         HeldToken { token, queue, age, extender }
     }
 
@@ -97,7 +106,8 @@ impl Drop for HeldToken {
     }
 }
 
-async fn extend(token: AckToken, queue: Arc<dyn Queue>, age: Age) {
+async fn extend(token: AckToken, queue: Arc<dyn Queue>, age: Age, first: Instant) {
+    sleep_until(first).await;
     while !age.is_lost() && !age.is_past_cap() {
         let asked = Instant::now();
         match queue.extend(&token).await {
@@ -164,9 +174,13 @@ mod tests {
     }
 
     fn held() -> (Arc<Broker>, HeldToken) {
+        held_since(None)
+    }
+
+    fn held_since(age: Option<Duration>) -> (Arc<Broker>, HeldToken) {
         let broker = Arc::new(Broker { said: Mutex::default(), up: Mutex::new(true) });
         let token = AckToken("token".to_owned());
-        (broker.clone(), HeldToken::hold(token, broker, Times::PRODUCTION))
+        (broker.clone(), HeldToken::hold(token, broker, Times::PRODUCTION, age))
     }
 
     #[tokio::test(start_paused = true)]
@@ -176,6 +190,19 @@ mod tests {
         token.give_back().await;
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(broker.said(), ["extend", "extend", "extend", "give back"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_whose_age_is_known_is_extended_when_its_giver_would_have_or_is_lost_by_then() {
+        let (broker, _token) = held_since(Some(Duration::from_secs(1)));
+        tokio::time::sleep(Duration::from_millis(1_900)).await;
+        assert!(broker.said().is_empty());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(broker.said(), ["extend"]);
+        let (broker, token) = held_since(Some(Duration::from_secs(10)));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        token.give_back().await;
+        assert!(broker.said().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

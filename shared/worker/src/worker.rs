@@ -72,6 +72,7 @@ pub async fn run(ports: Ports, settings: Settings, shutdown: CancellationToken) 
     let mut stops = ports.wire.subscribe(&stop_subject(name)).await?;
     let mut controls = ports.wire.subscribe("control.*").await?;
     let calls = ports.wire.subscribe(CALL_SUBJECT).await?;
+    crate::telemetry::begin(&settings.stages);
     let worker = Arc::new(Worker::new(ports, settings));
     let mut batches = JoinSet::new();
     let mut telling = JoinSet::new();

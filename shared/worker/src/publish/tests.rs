@@ -1,12 +1,13 @@
 //! Friendly copies and outcomes over a store in memory.
 
+use crate::publish;
 use crate::steps::Steps;
 use async_trait::async_trait;
 use bytes::Bytes as Payload;
 use domain::{
     Artifact, AttemptId, Bytes, Class, Consumer, Ending, EngineVersion, JobRecord, Life, Manifest, Marks,
-    Recipe, Sha256, Site, Stage, Times, Timestamp, Upload, artifact_key, life_key, manifest_key,
-    task_subject,
+    Outcome, Recipe, Sha256, Site, Stage, Times, Timestamp, Upload, artifact_key, life_key, manifest_key,
+    outcome_key, task_subject,
 };
 use ports::{
     Condition, GetOptions, Got, Ledger, Listed, Object, ObjectInfo, Page, PortError, PortResult, Ports,
@@ -23,8 +24,15 @@ struct Memory {
     objects: Mutex<BTreeMap<(String, String), (Payload, usize)>>,
     /// PUTs that are still to fail.
     away: Mutex<usize>,
-    /// A PUT of the first key finds that the second was written just before.
-    just_before: Mutex<Option<(String, String)>>,
+    /// A PUT of this key finds that something else was written just before.
+    just_before: Mutex<Option<(String, Before)>>,
+}
+
+/// What somebody else writes.
+struct Before {
+    bucket: &'static str,
+    key: String,
+    body: Payload,
 }
 
 fn info((body, etag): &(Payload, usize)) -> ObjectInfo {
@@ -44,8 +52,8 @@ impl Memory {
         objects.get(&(bucket.to_owned(), key.to_owned())).cloned()
     }
 
-    fn write_just_before(&self, key: String, other: String) {
-        *self.just_before.lock().expect("no test panics with it") = Some((key, other));
+    fn write_just_before(&self, key: String, before: Before) {
+        *self.just_before.lock().expect("no test panics with it") = Some((key, before));
     }
 
     fn text(&self, bucket: &str, key: &str) -> Option<String> {
@@ -75,7 +83,7 @@ impl Store for Memory {
         let mut objects = self.objects.lock().expect("no test panics with it");
         let other = self.just_before.lock().expect("no test panics with it").take_if(|(of, _)| of == key);
         if let Some((_, other)) = other {
-            objects.insert((bucket.to_owned(), other), (Payload::new(), 999));
+            objects.insert((other.bucket.to_owned(), other.key), (other.body, 999));
         }
         let (place, etag) = ((bucket.to_owned(), key.to_owned()), objects.len() + 1);
         let before = objects.get(&place).map(|(_, etag)| etag.to_string());
@@ -104,8 +112,10 @@ impl Store for Memory {
         Ok(Page { objects: listed.collect(), next: None })
     }
 
-    async fn delete(&self, _bucket: &str, _keys: &[String]) -> PortResult<()> {
-        unreachable!("nothing is deleted here")
+    async fn delete(&self, bucket: &str, keys: &[String]) -> PortResult<()> {
+        let mut objects = self.objects.lock().expect("no test panics with it");
+        objects.retain(|(of, key), _| of != bucket || !keys.contains(key));
+        Ok(())
     }
 
     async fn abort_uploads(&self, _bucket: &str, _begun_before: Timestamp) -> PortResult<usize> {
@@ -253,6 +263,36 @@ async fn a_job_that_was_cancelled_after_its_export_publishes_nothing() {
     assert_eq!(world.published(), None);
 }
 
+#[tokio::test]
+async fn copies_of_a_job_that_is_cancelled_while_they_are_made_are_taken_back_and_nobody_elses() {
+    let cancelled = Ending::Cancelled { reason: "requested".to_owned() };
+    let outcome = |job| {
+        let (ending, at) = (cancelled.clone(), Timestamp(9));
+        let outcome = Outcome { job, life: Life(0), ending, decided_at: at, intermediates_expire_at: at };
+        let body = serde_json::to_vec(&outcome).expect("plain words").into();
+        Before { bucket: "state", key: outcome_key(job, Life(0)), body }
+    };
+    let world = World::new();
+    let record = world.accept("picture").await;
+    world.export(&record, "model").await;
+    world.store.write_just_before("red.png/red.glb".to_owned(), outcome(record.job_id()));
+    assert_eq!(world.go_on(&record).await, cancelled);
+    assert_eq!(world.published(), None);
+    // The next life has published the same bytes by then.
+    let world = World::new();
+    let record = world.accept("picture").await;
+    world.export(&record, "model").await;
+    world.store.write_just_before("red.png/red.glb".to_owned(), outcome(record.job_id()));
+    world.put("state", &life_key(record.job_id(), Life(1)), "{}").await;
+    let copies = publish::friendly_copies(&world.steps, &record).await.expect("copies");
+    publish::withdraw(&world.steps, &record, Life(0), &copies).await.expect("a look");
+    assert_eq!(world.published().as_deref(), Some("model"));
+    // Somebody has written over it.
+    world.put("models", "red.png/red.glb", "another").await;
+    publish::withdraw(&world.steps, &record, Life(1), &copies).await.expect("a look");
+    assert_eq!(world.published().as_deref(), Some("another"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_redrive_queues_what_is_uncommitted_once_its_life_has_begun_or_says_that_it_could_not() {
     let world = World::new();
@@ -269,7 +309,9 @@ async fn a_redrive_queues_what_is_uncommitted_once_its_life_has_begun_or_says_th
     };
     end(Life(0)).await;
     // A worker of the first life commits while the second begins.
-    world.store.write_just_before(life_key(job, Life(1)), manifest_key(job, Stage::Preprocess));
+    let manifest =
+        Before { bucket: "state", key: manifest_key(job, Stage::Preprocess), body: Payload::new() };
+    world.store.write_just_before(life_key(job, Life(1)), manifest);
     assert_eq!(lives::redrive(ports, ledger, &record).await, Ok(Wish::Granted(Life(1))));
     assert_eq!((take(Stage::Preprocess).await.len(), take(Stage::Shape).await.len()), (0, 1));
     // That task is still held when the third life begins.

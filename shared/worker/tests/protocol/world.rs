@@ -240,7 +240,7 @@ impl World {
 
     pub fn batch(&self, tasks: Vec<BatchTask>) -> Batch {
         let (id, stage) = (BatchId([self.number() as u8; 16]), tasks[0].task.stage);
-        Batch { id, epoch: Epoch(1), stage, tasks, bytes: Bytes::mib(256), why: String::new() }
+        Batch { id, epoch: Epoch(1), stage, tasks, bytes: Bytes::mib(256), why: String::new(), held_ms: None }
     }
 
     /// Proposes a batch; how the worker answers.
