@@ -15,6 +15,7 @@ mod s3_events;
 mod s3_keys;
 mod s3_list;
 mod s3_multipart;
+mod s3_room;
 pub mod s3_server;
 mod s3_service;
 mod wire;

@@ -2,9 +2,10 @@
 
 use crate::s3_disk::Unfinished;
 use futures::{Stream, StreamExt};
+use http::StatusCode;
 use md5::{Digest, Md5};
 use s3s::dto::StreamingBlob;
-use s3s::{S3Result, s3_error};
+use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter};
@@ -19,22 +20,18 @@ pub(crate) struct Received {
     pub(crate) md5: [u8; 16],
 }
 
-/// An error of this machine, as the protocol says it.
+/// An error of this machine, as the protocol says it. A full disk is MinIO's code for it, and is told of by
+/// whoever watches the room.
 pub(crate) fn internal(error: io::Error) -> s3s::S3Error {
+    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        tracing::debug!(%error, "the disk is full");
+        let code = S3ErrorCode::Custom("XMinioStorageFull".into());
+        let mut full = S3Error::with_message(code, format!("the disk is full: {error}"));
+        full.set_status_code(StatusCode::INSUFFICIENT_STORAGE);
+        return full;
+    }
     tracing::warn!(%error, "the disk");
     s3_error!(InternalError, "the disk: {error}")
-}
-
-/// Lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Lower-case hex, back.
-pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
-    let whole = text.len().is_multiple_of(2) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let pair = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
-    (0..text.len()).step_by(2).map(pair).collect::<Option<Vec<u8>>>().filter(|_| whole)
 }
 
 /// Writes a body to an empty file, up to a limit.
@@ -43,8 +40,13 @@ pub(crate) async fn receive(
     into: &Unfinished,
     bytes_max: u64,
 ) -> S3Result<Received> {
-    let file = std::fs::OpenOptions::new().append(true).open(into.path()).map_err(internal)?;
-    let file = tokio::fs::File::from_std(file);
+    let file = fs_err::OpenOptions::new().append(true).open(into.path()).map_err(internal)?;
+    let file = tokio::fs::File::from_std(file.into_file());
+    // What tokio says of a file does not name it.
+    let failed = |error: io::Error| {
+        let text = format!("write {}: {error}", into.path().display());
+        internal(io::Error::new(error.kind(), text))
+    };
     let mut file = BufWriter::with_capacity(CHUNK_BYTES, file);
     let (mut size, mut hash) = (0u64, Md5::new());
     if let Some(mut body) = body {
@@ -55,10 +57,10 @@ pub(crate) async fn receive(
                 return Err(s3_error!(EntityTooLarge, "at most {bytes_max} bytes are taken"));
             }
             hash.update(&chunk);
-            file.write_all(&chunk).await.map_err(internal)?;
+            file.write_all(&chunk).await.map_err(failed)?;
         }
     }
-    file.flush().await.map_err(internal)?;
+    file.flush().await.map_err(failed)?;
     Ok(Received { size, md5: hash.finalize().into() })
 }
 
@@ -78,11 +80,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hex_is_read_back_and_anything_else_is_not() {
-        let text = "a/ü b";
-        assert_eq!(unhex(&hex(text.as_bytes())).as_deref(), Some(text.as_bytes()));
-        for bad in ["0", "0g", "ü", "+1"] {
-            assert_eq!(unhex(bad), None, "{bad}");
-        }
+    fn a_full_disk_is_told_from_other_troubles() {
+        let code = |kind: io::ErrorKind| internal(io::Error::from(kind)).status_code();
+        assert_eq!(code(io::ErrorKind::StorageFull), Some(StatusCode::INSUFFICIENT_STORAGE));
+        assert_eq!(code(io::ErrorKind::PermissionDenied), Some(StatusCode::INTERNAL_SERVER_ERROR));
     }
 }

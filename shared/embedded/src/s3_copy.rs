@@ -1,6 +1,6 @@
 //! Copying an object within the store.
 
-use crate::s3_body::{hex, internal, receive, send};
+use crate::s3_body::{internal, receive, send};
 use crate::s3_disk::{Description, Only};
 use crate::s3_service::{Finished, Service, check_key, now_ms, timestamp};
 use s3s::dto::*;
@@ -42,7 +42,7 @@ pub(crate) async fn copy_object(
     } else {
         (from.content_type.clone(), from.metadata.clone())
     };
-    let (key, modified_ms, etag) = (input.key, now_ms(), hex(&received.md5));
+    let (key, modified_ms, etag) = (input.key, now_ms(), hex::encode(received.md5));
     let object =
         Description { key, etag: etag.clone(), size: received.size, modified_ms, content_type, metadata };
     let finished = Finished { from: into, object, only: Only::Always, event: "Copy", parts: None };

@@ -4,9 +4,9 @@
 
 use crate::broker::locked;
 use crate::s3_keys::{file_name, level_name};
+use fs_err::{self as fs, File};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
@@ -198,10 +198,10 @@ impl Bucket {
     }
 
     /// Opens an object's content together with the description that belongs to it.
-    pub(crate) async fn read(&self, key: &str) -> io::Result<Option<(File, Arc<Description>)>> {
+    pub(crate) async fn read(&self, key: &str) -> io::Result<Option<(std::fs::File, Arc<Description>)>> {
         let _one_at_a_time = self.stripe(key).lock().await;
         let Some(found) = self.describe(key) else { return Ok(None) };
-        Ok(Some((File::open(self.folder.join(file_name(key)))?, found)))
+        Ok(Some((File::open(self.folder.join(file_name(key)))?.into_file(), found)))
     }
 
     /// Makes the finished content of `from` the object, if the condition holds. One writer of a key at a time

@@ -1,15 +1,15 @@
 //! Multipart uploads: parts in a folder of their own, joined and committed like any other object.
 
-use crate::s3_body::{hex, internal, receive, send};
+use crate::s3_body::{internal, receive, send};
 use crate::s3_copy::source;
 use crate::s3_disk::{Bucket, Description, UPLOADS, Unfinished, sync_folder};
 use crate::s3_service::{Finished, Service, check_key, now_ms, only, timestamp};
+use fs_err as fs;
 use md5::{Digest, Md5};
 use s3s::dto::*;
 use s3s::{S3Response, S3Result, s3_error};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -140,7 +140,7 @@ async fn store_part(
     }
     let from = bucket.unfinished().map_err(internal)?;
     let received = receive(body, &from, service.body_bytes_max).await?;
-    let etag = hex(&received.md5);
+    let etag = hex::encode(received.md5);
     let name = format!("{number}.{etag}");
     // Goes on to its end even if the client does not wait for it.
     let kept = tokio::task::spawn_blocking(move || {
@@ -211,13 +211,13 @@ fn join(folder: &Path, wanted: &[CompletedPart], to: &Unfinished, bytes_max: u64
             joined.write_all(&buffer[..count]).map_err(internal)?;
         }
         let md5 = hash.finalize();
-        if hex(&md5) != *etag {
+        if hex::encode(md5) != *etag {
             return Err(s3_error!(InvalidPart, "part {number} is not what was sent; send it again"));
         }
         hashes.update(md5);
     }
     joined.flush().map_err(internal)?;
-    Ok((size, format!("{}-{}", hex(&hashes.finalize()), wanted.len())))
+    Ok((size, format!("{}-{}", hex::encode(hashes.finalize()), wanted.len())))
 }
 
 pub(crate) async fn complete(

@@ -4,6 +4,8 @@
 //! otherwise.
 
 use crate::s3_disk::Disk;
+use crate::s3_room;
+pub use crate::s3_room::trouble;
 use crate::s3_service::Service;
 use bytes::Bytes as Payload;
 use domain::Bytes;
@@ -68,6 +70,7 @@ pub struct RunningS3 {
     pub endpoint: String,
     stop: CancellationToken,
     serving: JoinHandle<()>,
+    watching: JoinHandle<()>,
 }
 
 impl RunningS3 {
@@ -82,6 +85,7 @@ impl RunningS3 {
 
 impl Drop for RunningS3 {
     fn drop(&mut self) {
+        self.watching.abort();
         self.stop.cancel();
     }
 }
@@ -102,7 +106,8 @@ pub async fn start(config: S3ServerConfig) -> io::Result<RunningS3> {
     let endpoint = format!("http://{}", listener.local_addr()?);
     let stop = CancellationToken::new();
     let serving = tokio::spawn(serve(listener, builder.build(), stop.clone()));
-    Ok(RunningS3 { endpoint, stop, serving })
+    let watching = tokio::spawn(s3_room::watch(config.data_dir));
+    Ok(RunningS3 { endpoint, stop, serving, watching })
 }
 
 async fn serve(listener: TcpListener, service: S3Service, stop: CancellationToken) {

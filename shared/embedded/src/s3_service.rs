@@ -1,6 +1,6 @@
 //! The S3 operations: what a client asks, done on the disk, announced to whoever watches.
 
-use crate::s3_body::{hex, internal, receive, send, unhex};
+use crate::s3_body::{internal, receive, send};
 use crate::s3_disk::{Bucket, Commit, Description, Disk, Only, Unfinished};
 use crate::s3_keys::{self, BadKey};
 use crate::s3_list::{Line, ListQuery, list};
@@ -261,7 +261,7 @@ impl S3 for Service {
         let token = match &input.continuation_token {
             None => None,
             Some(token) => {
-                let key = unhex(token).and_then(|key| String::from_utf8(key).ok());
+                let key = hex::decode(token).ok().and_then(|key| String::from_utf8(key).ok());
                 Some(key.ok_or_else(|| s3_error!(InvalidArgument, "the continuation token is not ours"))?)
             }
         };
@@ -279,7 +279,7 @@ impl S3 for Service {
             is_truncated: Some(next.is_some()),
             continuation_token: input.continuation_token,
             // A key may hold what XML cannot.
-            next_continuation_token: next.map(|next| hex(next.as_bytes())),
+            next_continuation_token: next.map(|next| hex::encode(next.as_bytes())),
             contents: Some(objects),
             common_prefixes: Some(prefixes),
             encoding_type: input.encoding_type,
@@ -347,7 +347,7 @@ impl S3 for Service {
         }
         let object = Description {
             key: input.key,
-            etag: hex(&received.md5),
+            etag: hex::encode(received.md5),
             size: received.size,
             modified_ms: now_ms(),
             content_type: input.content_type,
