@@ -144,6 +144,29 @@ impl Broker {
         Ok(())
     }
 
+    /// Verifies what is there, and makes nothing. The streams and boards that are missing.
+    ///
+    /// # Errors
+    /// See [`DeclareError`].
+    pub async fn missing(&self) -> Result<Vec<&'static str>, DeclareError> {
+        let mut missing = Vec::new();
+        for spec in &STREAMS {
+            match self.settings_of(spec.name).await? {
+                Some(found) => verified(spec.name, &stream_config(spec, self.replicas), &found)?,
+                None => missing.push(spec.name),
+            }
+        }
+        for spec in &BOARDS {
+            // The server's name for the stream behind a key-value bucket.
+            let name = format!("KV_{}", spec.name);
+            match self.settings_of(&name).await? {
+                Some(found) => verified(&name, &board_stream_config(spec, self.replicas, &found), &found)?,
+                None => missing.push(spec.name),
+            }
+        }
+        Ok(missing)
+    }
+
     async fn ensure_stream(&self, spec: &StreamSpec) -> Result<(), DeclareError> {
         let expected = stream_config(spec, self.replicas);
         // Looked at first: most users may not create what an operator has created for them.

@@ -257,12 +257,8 @@ impl Queue for Broker {
             if !there.is_empty() || wait.is_zero() {
                 return Ok(there);
             }
-            let mut first = self.pull(&from, 1, Some(wait)).await?;
-            if !first.is_empty() && max > 1 {
-                // What came with it. A failure here must not lose the first.
-                first.extend(self.pull(&from, max - 1, None).await.unwrap_or_default());
-            }
-            Ok(first)
+            // The first in an empty queue waits for no other: what comes behind it is taken next.
+            self.pull(&from, 1, Some(wait)).await
         };
         let taken = taken.await;
         if taken.is_err() {
