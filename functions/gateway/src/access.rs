@@ -5,7 +5,7 @@ use crate::{Gateway, Settings};
 use axum::extract::{Request, State};
 use axum::http::HeaderValue;
 use axum::http::header::{
-    AUTHORIZATION, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    AUTHORIZATION, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY, UPGRADE, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -53,7 +53,7 @@ pub(crate) async fn has_token(State(gateway): State<Arc<Gateway>>, request: Requ
 
 /// Without a token, whoever reaches this machine's own address may call; a browser on it reaches that for
 /// every page that it shows. So a name that somebody else may have pointed here is refused, and so is every
-/// change that a page of another site asks for.
+/// change, and every WebSocket, that a page of another site asks for.
 pub(crate) async fn is_neighbour(
     State(gateway): State<Arc<Gateway>>,
     request: Request,
@@ -73,7 +73,8 @@ fn judge(settings: &Settings, request: &Request) -> Result<(), Problem> {
     let host = text(HOST.as_str()).or_else(|| request.uri().authority().map(|place| place.as_str()));
     let host = host.filter(|host| is_ours(host, &settings.public_hosts));
     let host = host.ok_or_else(Problem::foreign_host)?;
-    if request.method().is_safe() {
+    // No rule of browsers keeps a page from what another site says over a WebSocket.
+    if request.method().is_safe() && text(UPGRADE.as_str()).is_none() {
         return Ok(());
     }
     // What no browser sends has neither header.

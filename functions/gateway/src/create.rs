@@ -109,6 +109,9 @@ pub(crate) async fn create(
             .map_err(|error| Problem::bad_request(format!("send {{\"bucket\": …, \"key\": …}}: {error}")))?;
         of_object(&gateway, &name, &said).await?
     } else {
+        if let Some(trouble) = (gateway.settings.trouble)() {
+            return Err(Problem::full(trouble));
+        }
         let content = match take(&gateway, request).await? {
             Taken::Raw(content) => content,
             Taken::Form { picture, fields } => {

@@ -29,6 +29,7 @@ mod routes;
 #[cfg(test)]
 mod samples;
 mod server;
+mod socket;
 mod states;
 mod stream;
 mod system;
@@ -62,6 +63,8 @@ pub struct Settings {
     pub has_matting: bool,
     /// What callers may take.
     pub limits: Limits,
+    /// What the gateway cannot see and is in the way of work, as a full disk of the embedded store.
+    pub trouble: Arc<dyn Fn() -> Option<String> + Send + Sync>,
     /// The text of `/metrics`.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// The program's version.

@@ -44,7 +44,10 @@ pub(crate) async fn page(
     limit: Option<usize>,
 ) -> Result<Page, Problem> {
     let after = after.map(place).transpose()?;
-    let limit = limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+    let limit = limit.unwrap_or(PAGE);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(Problem::bad_request(format!("limit is a number from 1 to {PAGE_MAX}")));
+    }
     let mut reads_left = READS_MAX;
     loop {
         let (mut rows, more) = gateway.hub.read().page(after, state, limit);

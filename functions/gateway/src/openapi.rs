@@ -143,6 +143,7 @@ fn create_job() -> Value {
             .or("404", "no such bucket or object")
             .or("408", "the body did not arrive in time")
             .or("413", "too large")
+            .or("507", "the disk is full")
             .or("422", "a recipe that makes no sense, or an Idempotency-Key that was used otherwise");
     Operation { body: Some(body), ..create }.json()
 }
@@ -179,6 +180,11 @@ fn of_jobs() -> Value {
     let show = Operation::of_job("One job", "200", answer("the job", "Job"));
     let name = parameter("name", "path", text(), "the file's name");
     let follow = Operation::of_job("What happens to a job, as it happens", "200", event_stream());
+    let resume = parameter("last_event_id", "query", text(), "the `id` of the last message that was heard");
+    let switched = json!({"description": "a WebSocket; each message is {id, event, data: Event}"});
+    let socket = Operation::of_job("The same over a WebSocket", "101", switched)
+        .with(vec![resume])
+        .or("400", "no WebSocket was asked for");
     let follow = events(follow).answers("204", json!({"description": "the client has heard the end"}));
     let wish = |summary| {
         let granted = answer("it is so", "Granted");
@@ -190,6 +196,7 @@ fn of_jobs() -> Value {
         "/api/jobs/{id}/upload": {"get": file("The picture of a job").json()},
         "/api/jobs/{id}/artifacts/{name}": {"get": file("A file of a job").with(vec![name]).json()},
         "/api/jobs/{id}/events": {"get": follow.json()},
+        "/api/jobs/{id}/ws": {"get": socket.json()},
         "/api/jobs/{id}/cancel": {"post": wish("Ends a job")},
         "/api/jobs/{id}/redrive": {"post": wish("Begins a dead or cancelled job again")},
         "/api/jobs/{id}/retry": {"post": wish("The same as redrive")},

@@ -88,6 +88,10 @@ impl Problem {
         }
     }
 
+    pub(crate) fn full(detail: impl Into<String>) -> Problem {
+        Problem::new("full", StatusCode::INSUFFICIENT_STORAGE, detail)
+    }
+
     pub(crate) fn unavailable(detail: impl Into<String>) -> Problem {
         Problem::new("unavailable", StatusCode::SERVICE_UNAVAILABLE, detail)
     }

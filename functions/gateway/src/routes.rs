@@ -1,7 +1,7 @@
 //! The table of routes. The API's document names the same ones, and a test compares the two.
 
 use crate::{Gateway, access, actions, artifacts, create, devices, intake, jobs, openapi, page, performance};
-use crate::{problem, stream, system, telemetry};
+use crate::{problem, socket, stream, system, telemetry};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -48,6 +48,7 @@ pub(crate) fn routes() -> Vec<Route> {
         route("/api/jobs/{id}/upload", GET, Caller, get(artifacts::upload)),
         route("/api/jobs/{id}/artifacts/{name}", GET, Caller, get(artifacts::artifact)),
         route("/api/jobs/{id}/events", GET, Caller, get(stream::of_job)),
+        route("/api/jobs/{id}/ws", GET, Caller, get(socket::of_job)),
         route("/api/jobs/{id}/profile", GET, Caller, get(performance::of_job)),
         route("/api/performance/summary", GET, Caller, get(performance::summary)),
         route("/api/performance/bottlenecks", GET, Caller, get(performance::bottlenecks)),

@@ -2,10 +2,10 @@
 
 use crate::Limits;
 use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper::server::conn::http1::Builder;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -19,10 +19,9 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 /// Serves until shutdown; then open answers have `drain_max`, and those that are not finished are cut off.
 pub(crate) async fn serve(listener: TcpListener, app: Router, limits: Limits, shutdown: CancellationToken) {
     // Not both versions of HTTP: telling them apart would wait for the first byte without a limit.
-    let mut server = Builder::new(TokioExecutor::new()).http1_only();
-    server.http1().timer(TokioTimer::new()).header_read_timeout(limits.head_max);
+    let mut server = Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(limits.head_max);
     let service = TowerToHyperService::new(app);
-    let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(limits.connections));
     let mut open = JoinSet::new();
     loop {
@@ -43,10 +42,18 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, limits: Limits, sh
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "set TCP_NODELAY");
         }
-        let connection = server.serve_connection(TokioIo::new(socket), service.clone()).into_owned();
-        let watched = graceful.watch(connection);
+        let connection = server.serve_connection(TokioIo::new(socket), service.clone()).with_upgrades();
+        let ending = shutdown.clone();
         open.spawn(async move {
-            if let Err(error) = watched.await {
+            let mut connection = pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = ending.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%error, "serve a connection");
             }
             drop(place);
@@ -55,7 +62,8 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, limits: Limits, sh
         while open.try_join_next().is_some() {}
     }
     drop(listener);
-    if tokio::time::timeout(limits.drain_max, graceful.shutdown()).await.is_err() {
+    let finished = async { while open.join_next().await.is_some() {} };
+    if tokio::time::timeout(limits.drain_max, finished).await.is_err() {
         tracing::info!("some answers were not taken in time and are cut off");
     }
     open.shutdown().await;

@@ -1,4 +1,5 @@
-//! Server-sent events: what happens, as it happens, resumed where a client was cut off.
+//! What happens, as it happens, resumed where a client was cut off: as server-sent events here, over a
+//! WebSocket in `socket`.
 //!
 //! The id of an event is its place in the log; that of an event which ends a life says so too, so that a
 //! browser which comes back after the end is told to stay away (204) instead of hearing the end for ever.
@@ -18,6 +19,7 @@ use axum::response::{IntoResponse, Response};
 use domain::{EVENTS, Ending, Event, EventKind, JobId, Life, job_events_subject};
 use futures::stream::{BoxStream, StreamExt, unfold};
 use ports::{Logged, PortResult};
+use serde::Serialize;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,13 +34,18 @@ const SILENCE: Duration = Duration::from_secs(10);
 
 /// Where a client was cut off.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Place {
+pub(crate) struct Place {
     sequence: u64,
     /// The life whose end it has heard.
     ended: Option<u32>,
 }
 
 impl Place {
+    /// A place that is none of ours lies behind every event: the client is told to load again.
+    pub(crate) fn said(text: &str) -> Place {
+        Place::parse(text).unwrap_or(Place { sequence: u64::MAX, ended: None })
+    }
+
     fn parse(text: &str) -> Option<Place> {
         let (sequence, ended) = match text.split_once("-end") {
             Some((sequence, life)) => (sequence, Some(life.parse().ok()?)),
@@ -48,29 +55,46 @@ impl Place {
     }
 
     fn of(headers: &HeaderMap) -> Option<Place> {
-        let said = headers.get("last-event-id")?.to_str().ok().and_then(Place::parse);
-        // A place that is none of ours lies behind every event: the client is told to load again.
-        Some(said.unwrap_or(Place { sequence: u64::MAX, ended: None }))
+        Some(Place::said(headers.get("last-event-id")?.to_str().unwrap_or_default()))
     }
 }
 
-fn sse(sequence: u64, event: &Event) -> Sse {
-    let data = serde_json::to_string(event).unwrap_or_default();
-    let id = match event.kind.is_end() {
-        true => format!("{sequence}-end{}", event.life.0),
-        false => sequence.to_string(),
-    };
-    Sse::default().event(event.kind.as_str()).data(data).id(id)
+/// What a client is told: its place from here on, and what happened.
+#[derive(Serialize)]
+pub(crate) struct Said {
+    id: String,
+    /// Without one it is the place alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Event>,
 }
 
-/// Where a client is before it hears anything: no event by itself, but it resumes there.
-fn greeting(sequence: u64) -> Sse {
-    Sse::default().id(sequence.to_string())
-}
+impl Said {
+    fn event(sequence: u64, event: &Event) -> Said {
+        let id = match event.kind.is_end() {
+            true => format!("{sequence}-end{}", event.life.0),
+            false => sequence.to_string(),
+        };
+        Said { id, event: Some(event.kind.as_str()), data: Some(event.clone()) }
+    }
 
-/// What a client knows of the moment is void; its next place is in the new log.
-fn reload() -> Sse {
-    Sse::default().event("reload").data("{}").id("0")
+    /// Where a client is before it hears anything: no event by itself, but it resumes there.
+    fn greeting(sequence: u64) -> Said {
+        Said { id: sequence.to_string(), event: None, data: None }
+    }
+
+    /// What a client knows of the moment is void; its next place is in the new log.
+    fn reload() -> Said {
+        Said { id: "0".to_owned(), event: Some("reload"), data: None }
+    }
+
+    fn sse(self) -> Sse {
+        let sse = Sse::default().id(self.id);
+        let Some(event) = self.event else { return sse };
+        let data = self.data.as_ref().map(serde_json::to_string).and_then(Result::ok);
+        sse.event(event).data(data.unwrap_or_else(|| "{}".to_owned()))
+    }
 }
 
 fn read(logged: &Logged) -> Option<Event> {
@@ -78,7 +102,7 @@ fn read(logged: &Logged) -> Option<Event> {
 }
 
 /// Events on their way to one client: of one job until its life ends, or of all.
-struct Client {
+pub(crate) struct Client {
     gateway: Arc<Gateway>,
     job: Option<JobId>,
     /// The log as far as it is this client's past, and where that ends.
@@ -92,14 +116,15 @@ struct Client {
     /// The bucket knew the end before this client came.
     has_ended: bool,
     /// Said before everything else.
-    greeting: Option<Sse>,
+    greeting: Option<Said>,
     over: bool,
     _place: OwnedSemaphorePermit,
     _counted: Follower,
 }
 
 impl Client {
-    async fn next(mut self) -> Option<(Sse, Client)> {
+    /// What it is told next; none when that was all.
+    pub(crate) async fn next(mut self) -> Option<(Said, Client)> {
         if let Some(greeting) = self.greeting.take() {
             return Some((greeting, self));
         }
@@ -113,14 +138,14 @@ impl Client {
         said.map(|said| (said, self))
     }
 
-    fn say(&mut self, sequence: u64, event: &Event) -> Sse {
+    fn say(&mut self, sequence: u64, event: &Event) -> Said {
         self.sent = sequence;
         self.over = self.job.is_some() && event.kind.is_end() && event.life >= self.life;
-        sse(sequence, event)
+        Said::event(sequence, event)
     }
 
     /// The next of what was before this client came; none once all of that is told.
-    async fn next_past(&mut self) -> Option<Sse> {
+    async fn next_past(&mut self) -> Option<Said> {
         while self.sent < self.past_to
             && let Some(past) = &mut self.past
         {
@@ -139,7 +164,7 @@ impl Client {
 
     /// The next that is new; none when the stream is to end. A client that lags too far is cut off: it comes
     /// back with its place and reads the log.
-    async fn next_live(&mut self) -> Option<Sse> {
+    async fn next_live(&mut self) -> Option<Said> {
         let mut ask_at = Instant::now() + SILENCE;
         loop {
             match timeout_at(ask_at, self.live.recv()).await {
@@ -150,7 +175,7 @@ impl Client {
                 }
                 Ok(Ok(Told::Anew)) => {
                     self.sent = 0;
-                    return Some(reload());
+                    return Some(Said::reload());
                 }
                 Ok(Err(RecvError::Lagged(_) | RecvError::Closed)) => return None,
                 Err(_) => {
@@ -167,7 +192,7 @@ impl Client {
     }
 
     /// The end that the bucket tells, when no event did.
-    async fn end_in_bucket(&mut self) -> Option<Sse> {
+    async fn end_in_bucket(&mut self) -> Option<Said> {
         match end(&self.gateway, self.job?).await {
             Ok(Some(event)) => Some(self.say(self.sent, &event)),
             Ok(None) => None,
@@ -181,7 +206,8 @@ impl Client {
     fn answer(self) -> Response {
         let over = self.gateway.shutdown.clone().cancelled_owned();
         let events = unfold(self, Client::next).take_until(over);
-        SseResponse::new(events.map(Ok::<_, Infallible>)).keep_alive(KeepAlive::default()).into_response()
+        let events = events.map(|said| Ok::<_, Infallible>(said.sse()));
+        SseResponse::new(events).keep_alive(KeepAlive::default()).into_response()
     }
 }
 
@@ -215,7 +241,7 @@ async fn client(gateway: Arc<Gateway>, job: Option<JobId>, place: Option<Place>)
         sent: from,
         life: Life(0),
         has_ended: false,
-        greeting: Some(if must_reload { reload() } else { greeting(from) }),
+        greeting: Some(if must_reload { Said::reload() } else { Said::greeting(from) }),
         over: false,
         _place: held,
         _counted: Follower::new(),
@@ -228,17 +254,26 @@ pub(crate) async fn of_job(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let job = job_id(&id)?;
+    let client = client_of_job(gateway, &id, Place::of(&headers)).await?;
+    Ok(client.map_or_else(|| StatusCode::NO_CONTENT.into_response(), Client::answer))
+}
+
+/// A client of one job at its place; none if it has heard the end.
+pub(crate) async fn client_of_job(
+    gateway: Arc<Gateway>,
+    id: &str,
+    place: Option<Place>,
+) -> Result<Option<Client>, Problem> {
+    let job = job_id(id)?;
     record(&gateway, job).await?;
-    let place = Place::of(&headers);
     // Before the look at the bucket: an end that falls between the two is heard.
     let mut client = client(gateway.clone(), Some(job), place).await?;
     let state = gateway.ledger.state(job).await?;
     if state.has_outcome && place.is_some_and(|place| place.ended == Some(state.life.0)) {
-        return Ok(StatusCode::NO_CONTENT.into_response());
+        return Ok(None);
     }
     (client.life, client.has_ended) = (state.life, state.has_outcome);
-    Ok(client.answer())
+    Ok(Some(client))
 }
 
 /// The event that ended the job's current life, made from its outcome.

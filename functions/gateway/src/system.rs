@@ -27,6 +27,9 @@ pub(crate) async fn ready(State(gateway): State<Arc<Gateway>>) -> Result<&'stati
     }
     let broker = gateway.ports.wire.last_sequence(&EVENTS).await;
     broker.map_err(|_| Problem::unavailable("the broker does not answer"))?;
+    if let Some(trouble) = (gateway.settings.trouble)() {
+        return Err(Problem::unavailable(trouble));
+    }
     Ok("ok")
 }
 

@@ -47,7 +47,7 @@ async fn the_list_is_filtered_by_state_and_refuses_what_it_does_not_know() {
         let page = json(world.get(&format!("/api/jobs?state={state}")).await, StatusCode::OK).await;
         assert_eq!(ids(&page), [job.to_string()], "{state}");
     }
-    for bad in ["state=great", "cursor=x", "cursor=1-x", "limit=many", "colour=red"] {
+    for bad in ["state=great", "cursor=x", "cursor=1-x", "limit=many", "limit=0", "limit=201", "colour=red"] {
         problem(world.get(&format!("/api/jobs?{bad}")).await, 400, "bad-request").await;
     }
 }

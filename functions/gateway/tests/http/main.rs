@@ -11,5 +11,6 @@ mod jobs;
 mod openapi;
 mod outages;
 mod performance;
+mod sockets;
 mod system;
 mod world;

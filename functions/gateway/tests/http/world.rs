@@ -261,6 +261,7 @@ async fn serve(
         public_hosts: vec!["models.example.org".to_owned()],
         has_matting: false,
         limits,
+        trouble: Arc::new(|| None),
         metrics: Arc::new(|| METRICS_TEXT.to_owned()),
         version: "1.2.3".to_owned(),
     };
