@@ -9,7 +9,7 @@
 
 use crate::event_key::{KeyStyle, key_candidates};
 use domain::Bytes;
-use serde_json::Value;
+use serde_json_borrow::{ObjectAsVec, Value};
 
 /// Largest event body that is read: what stream `UPLOADS` takes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -98,7 +98,7 @@ impl Found {
         }
     }
 
-    fn message(&mut self, fields: &Fields, wrappers_left: usize) -> Result<(), &'static str> {
+    fn message(&mut self, fields: &Fields<'_>, wrappers_left: usize) -> Result<(), &'static str> {
         if let Some(Value::Array(records)) = fields.get("Records") {
             return self.records(records, wrappers_left);
         }
@@ -118,7 +118,7 @@ impl Found {
         }
     }
 
-    fn records(&mut self, records: &[Value], wrappers_left: usize) -> Result<(), &'static str> {
+    fn records(&mut self, records: &[Value<'_>], wrappers_left: usize) -> Result<(), &'static str> {
         self.records += records.len();
         if self.records > RECORDS_MAX {
             return Err("more than 100 records");
@@ -150,7 +150,7 @@ impl Found {
         }
     }
 
-    fn s3_record(&mut self, record: &Fields) {
+    fn s3_record(&mut self, record: &Fields<'_>) {
         let Some(name) = text(record, "eventName") else {
             self.unreadable += 1;
             return;
@@ -159,23 +159,27 @@ impl Found {
             self.ignored = Some("not a creation");
             return;
         }
-        let s3 = record.get("s3").unwrap_or(&Value::Null);
         let names = Names { etag: "eTag", version: "versionId", style: KeyStyle::Encoded };
-        self.object(&s3["bucket"]["name"], &s3["object"], &names);
+        self.object(record.get("s3"), &names);
     }
 
-    fn event_bridge(&mut self, kind: &str, detail: &Value) -> Result<(), &'static str> {
+    fn event_bridge(&mut self, kind: &str, detail: &Value<'_>) -> Result<(), &'static str> {
         self.records += 1;
         if kind != "Object Created" {
             return self.ignore("not a creation");
         }
         let names = Names { etag: "etag", version: "version-id", style: KeyStyle::Raw };
-        self.object(&detail["bucket"]["name"], &detail["object"], &names);
+        self.object(Some(detail), &names);
         Ok(())
     }
 
-    fn object(&mut self, bucket: &Value, object: &Value, names: &Names) {
-        let (Some(bucket), Some(key)) = (bucket.as_str(), object["key"].as_str()) else {
+    /// What a record says of bucket and object.
+    fn object(&mut self, said: Option<&Value<'_>>, names: &Names) {
+        let field = |of: &str| said.and_then(Value::as_object)?.get(of)?.as_object();
+        let (bucket, object) = (field("bucket"), field("object"));
+        let of_object = |name: &str| object.and_then(|fields| text(fields, name));
+        let (Some(bucket), Some(key)) = (bucket.and_then(|fields| text(fields, "name")), of_object("key"))
+        else {
             self.unreadable += 1;
             return;
         };
@@ -184,18 +188,18 @@ impl Found {
             self.unreadable += 1;
             return;
         }
-        let etag = object[names.etag].as_str().map(|etag| etag.trim_matches('"')).filter(|e| !e.is_empty());
-        let version = object[names.version].as_str().filter(|v| !v.is_empty() && *v != "null");
+        let etag = of_object(names.etag).map(|etag| etag.trim_matches('"')).filter(|e| !e.is_empty());
+        let version = of_object(names.version).filter(|v| !v.is_empty() && *v != "null");
         // Ceph has sent sizes as text.
-        let size = &object["size"];
-        let size = size.as_u64().or_else(|| size.as_str()?.parse().ok());
+        let size = object.and_then(|fields| fields.get("size"));
+        let size = size.and_then(|size| size.as_u64().or_else(|| size.as_str()?.parse().ok()));
         self.objects.push(ObjectEvent {
             bucket: bucket.to_owned(),
             key_candidates,
             etag: etag.map(str::to_owned),
             size: size.map(Bytes),
             version_id: version.map(str::to_owned),
-            sequencer: object["sequencer"].as_str().map(str::to_owned),
+            sequencer: of_object("sequencer").map(str::to_owned),
         });
     }
 
@@ -205,7 +209,7 @@ impl Found {
     }
 }
 
-type Fields = serde_json::Map<String, Value>;
+type Fields<'a> = ObjectAsVec<'a>;
 
 /// How a dialect names and writes what it tells of an object.
 struct Names {
@@ -214,14 +218,14 @@ struct Names {
     style: KeyStyle,
 }
 
-fn text<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
+fn text<'a>(fields: &'a Fields<'_>, name: &str) -> Option<&'a str> {
     fields.get(name).and_then(Value::as_str)
 }
 
 /// The text that an SNS or SQS message carries, as itself or as a function's record.
-fn wrapped(fields: &Fields) -> Option<&str> {
+fn wrapped<'a>(fields: &'a Fields<'_>) -> Option<&'a str> {
     let own = ["Message", "Body", "body"].into_iter().find_map(|name| text(fields, name));
-    own.or_else(|| fields.get("Sns")?.get("Message")?.as_str())
+    own.or_else(|| text(fields.get("Sns")?.as_object()?, "Message"))
 }
 
 /// Whether brackets outside of strings nest deeper than allowed. Before parsing, since a parser recurses.
