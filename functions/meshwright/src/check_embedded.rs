@@ -20,10 +20,12 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// The findings about data folder and ports.
 pub(crate) async fn findings() -> Vec<Finding> {
     let data = data_folder("up");
-    let running = is_locked(&data.join("lock"));
+    let locked = is_locked(&data.join("lock"));
     let there = nearest(&data);
+    // One with another data folder has the usual ports as well.
+    let running = locked || is_ours(address(8787)).await;
     vec![
-        Finding { what: "data folder", result: writable(&data, there, running) },
+        Finding { what: "data folder", result: writable(&data, there, locked) },
         Finding { what: "disk", result: room(there) },
         Finding { what: "S3 port", result: port(9100, "--s3", running).await },
         Finding { what: "page port", result: port(8787, "--listen", running).await },
@@ -64,9 +66,13 @@ fn room(there: &Path) -> Outcome<String> {
     Ok(format!("{free} free; `up` keeps at most what --keep says"))
 }
 
+fn address(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
 /// A port that is free, or that a running `up` has.
 async fn port(port: u16, flag: &str, running: bool) -> Outcome<String> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let address = address(port);
     match tokio::net::TcpListener::bind(address).await {
         Ok(_) => Ok(format!("{address} is free")),
         Err(_) if running || is_ours(address).await => Ok(format!("{address} is a running meshwright's")),

@@ -11,10 +11,7 @@ pub(crate) async fn connect(config: &Config) -> Outcome<Ports> {
     let store = connect_store(&config.s3)?;
     check_buckets(&*store, config).await?;
     let broker = reach_broker(config).await?;
-    broker.ensure().await.map_err(|error| match error {
-        nats::DeclareError::Failed(PortError::Unavailable(_)) => Refusal::Unavailable(error.to_string()),
-        _ => Refusal::Config(error.to_string()),
-    })?;
+    broker.ensure().await.map_err(undeclared)?;
     Ok(Ports {
         queue: broker.queue(),
         boards: broker.boards(),
@@ -22,6 +19,14 @@ pub(crate) async fn connect(config: &Config) -> Outcome<Ports> {
         store,
         clock: Arc::new(SystemClock),
     })
+}
+
+/// Why streams and boards are not as they must be.
+pub(crate) fn undeclared(error: nats::DeclareError) -> Refusal {
+    match error {
+        nats::DeclareError::Failed(PortError::Unavailable(_)) => Refusal::Unavailable(error.to_string()),
+        _ => Refusal::Config(error.to_string()),
+    }
 }
 
 /// Reaches the broker, and makes nothing on it.

@@ -161,10 +161,16 @@ async fn store(config: &Config) -> Finding {
 }
 
 async fn broker(config: &Config) -> Finding {
-    let said =
-        "reachable, new enough, and it lets us in; functions make or verify their streams when they start";
-    let result = distributed::reach_broker(config).await.map(|_| said.to_owned());
-    Finding { what: "NATS", result }
+    let result = async {
+        let broker = distributed::reach_broker(config).await?;
+        let missing = broker.missing().await.map_err(distributed::undeclared)?;
+        let streams = match missing.as_slice() {
+            [] => "streams and boards are as they must be".to_owned(),
+            missing => format!("functions make {} when they start", missing.join(", ")),
+        };
+        Ok(format!("reachable, new enough, and it lets us in; {streams}"))
+    };
+    Finding { what: "NATS", result: result.await }
 }
 
 #[cfg(test)]

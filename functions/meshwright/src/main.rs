@@ -33,6 +33,7 @@ mod taken;
 mod top;
 mod up;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use refusal::{Outcome, Refusal};
@@ -41,7 +42,10 @@ use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_parsed(&error),
+    };
     let ended = match cli.command {
         Command::Runner { synthetic, matting_model } => {
             let options = stages::StageOptions { synthetic, matting_model };
@@ -70,6 +74,16 @@ fn main() -> ExitCode {
             ExitCode::from(refusal.exit_code())
         }
     }
+}
+
+/// Help, the version, or what was typed wrong.
+fn not_parsed(error: &clap::Error) -> ExitCode {
+    let as_json = std::env::args_os().any(|argument| argument == "--json");
+    if error.kind() == ErrorKind::DisplayVersion && as_json {
+        say!("{}", serde_json::json!({"name": "meshwright", "version": env!("CARGO_PKG_VERSION")}));
+        return ExitCode::SUCCESS;
+    }
+    error.exit()
 }
 
 async fn dispatch(command: Command, json: bool) -> Outcome<()> {
@@ -134,7 +148,9 @@ async fn cancel_on_signal(shutdown: CancellationToken) {
 
 fn log_to_stderr(json: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("MESHWRIGHT_LOG").unwrap_or_else(|_| {
-        tracing_subscriber::EnvFilter::new("warn,s3s=off,meshwright=info,worker=info,planner=info")
+        tracing_subscriber::EnvFilter::new(
+            "warn,s3s=off,meshwright=info,worker=info,planner=info,embedded=info",
+        )
     });
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

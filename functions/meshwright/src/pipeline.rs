@@ -20,11 +20,13 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Pipeline {
     tasks: JoinSet<(&'static str, Result<(), String>)>,
     shutdown: CancellationToken,
+    /// What is in the way of work that no port tells.
+    pub(crate) trouble: Arc<dyn Fn() -> Option<String> + Send + Sync>,
 }
 
 impl Pipeline {
     pub(crate) fn new(shutdown: CancellationToken) -> Pipeline {
-        Pipeline { tasks: JoinSet::new(), shutdown }
+        Pipeline { tasks: JoinSet::new(), shutdown, trouble: Arc::new(|| None) }
     }
 
     fn spawn<E: ToString>(
@@ -75,6 +77,7 @@ impl Pipeline {
             public_hosts: config.gateway.public_hosts.clone(),
             has_matting: config.worker.matting_model().is_some(),
             limits: gateway::Limits::default(),
+            trouble: self.trouble.clone(),
             metrics: Arc::new(move || render.text()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -70,7 +70,9 @@ impl Service {
         let at = |what: &str, error: std::io::Error| {
             Refusal::Io(format!("{what} in {}: {error}", options.data.display()))
         };
-        fs::create_dir_all(&options.data).map_err(|e| at("make a folder", e))?;
+        // Pictures and keys of whoever runs it are nobody else's.
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&options.data);
+        made.map_err(|e| at("make a folder", e))?;
         let lock = lock(&options.data)?;
         let credentials =
             credentials(&options.data.join("credentials.json")).map_err(|e| at("keep keys", e))?;
@@ -88,6 +90,8 @@ impl Service {
         let listener = bind(&options.listen.to_string()).await?;
         let page = listener.local_addr().map_err(|e| at("listen", e))?;
         let mut pipeline = Pipeline::new(shutdown);
+        let buckets = buckets(&options);
+        pipeline.trouble = Arc::new(move || embedded::s3_server::trouble(&buckets));
         pipeline.planner(&ports, &config, "embedded");
         pipeline.worker(&ports, &config, &Stage::ALL.into(), ("embedded", device(&config, "host")?))?;
         pipeline.gateway(&ports, &config, listener, &metrics)?;
@@ -102,6 +106,11 @@ impl Service {
         self.s3.shutdown().await;
         ended
     }
+}
+
+/// Where objects are kept.
+fn buckets(options: &ServiceOptions) -> PathBuf {
+    options.data.join("buckets")
 }
 
 async fn start_s3(
@@ -125,7 +134,7 @@ async fn start_s3(
         });
     };
     let config = S3ServerConfig {
-        data_dir: options.data.join("buckets"),
+        data_dir: buckets(options),
         listen: options.s3,
         access_key: credentials.access_key.clone(),
         secret_key: credentials.secret_key.clone(),
