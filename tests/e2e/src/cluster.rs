@@ -58,6 +58,8 @@ pub struct Cluster {
     pub stack: Stack,
     /// The link between `worker-a` and the store.
     pub link: Proxy,
+    /// The link between `worker-a` and the broker.
+    pub broker_link: Proxy,
     /// The processes, by name.
     pub processes: BTreeMap<String, Child>,
     /// The test's own eyes on broker and store.
@@ -98,13 +100,15 @@ impl Cluster {
         let scratch = Scratch::new("cluster")?;
         let endpoint = stack.minio.endpoint();
         let link = Proxy::start(endpoint.url.trim_start_matches("http://")).await?;
+        let broker_link = Proxy::start(stack.nats.url().trim_start_matches("nats://")).await?;
         let broker = nats::connect(nats_config(stack.nats.url(), times)).await?;
         let store = connect_store(&endpoint);
         let ledger = Ledger::new(store.clone(), &site.state);
         let (queue, boards, wire) = (broker.queue(), broker.boards(), broker.wire());
         let ports = Ports { queue, boards, wire, store, clock: Arc::new(SystemClock) };
         let processes = BTreeMap::new();
-        let mut cluster = Cluster { stack, link, processes, ports, ledger, site, times, scratch, setup };
+        let mut cluster =
+            Cluster { stack, link, broker_link, processes, ports, ledger, site, times, scratch, setup };
         cluster.write_config()?;
         for (name, functions) in PROCESSES.into_iter().chain(cluster.setup.more.clone()) {
             cluster.launch(name, functions)?;
@@ -132,6 +136,7 @@ impl Cluster {
             .folder(self.scratch.path());
         if name == "worker-a" {
             spec = spec.env("MESHWRIGHT_S3_ENDPOINT", format!("http://{}", self.link.address()));
+            spec = spec.env("MESHWRIGHT_NATS_URL", format!("nats://{}", self.broker_link.address()));
         }
         self.processes.insert(name.to_owned(), Child::spawn(spec)?);
         Ok(())

@@ -1,9 +1,11 @@
 //! Uploads become models, through real parts, each function its own process, with two workers.
 
 use anyhow::Result;
-use domain::{Ending, Life};
+use domain::{Ending, Life, TaskEnd, Timing};
 use e2e::{Cluster, Expect, Setup, Wanted, broken_pictures, check, outcomes, picture, unusual_pictures};
+use futures::StreamExt;
 use harness::{output, tool};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const WITHIN: Duration = Duration::from_secs(120);
@@ -21,6 +23,7 @@ fn odd_keys() -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn forty_uploads_by_aws_and_mc_with_odd_keys_become_models_and_broken_ones_rejections() {
     let cluster = Cluster::start(Setup::default()).await.expect("a cluster");
+    let told = hear_timings(&cluster).await.expect("a subscription");
     let mut wanted = Wanted::new();
     let odd = odd_keys();
     let numbered = (0..40 - odd.len()).map(|n| format!("batch/{n}.png"));
@@ -49,6 +52,43 @@ async fn forty_uploads_by_aws_and_mc_with_odd_keys_become_models_and_broken_ones
         let Ending::Rejected { reason } = outcome.ending else { panic!("{name}: {outcome:?}") };
         assert!(reason.contains(words), "{name}: {reason:?} does not say {words:?}");
     }
+    check_accounted(&told, 40).await.expect("the time of every task");
+}
+
+type Timings = Arc<Mutex<Vec<Timing>>>;
+
+/// Collects what workers say of their time from now on.
+async fn hear_timings(cluster: &Cluster) -> Result<Timings> {
+    let told = Timings::default();
+    let (mut said, heard) = (cluster.ports.wire.subscribe("timing.*").await?, told.clone());
+    tokio::spawn(async move {
+        while let Some(message) = said.next().await {
+            let timing = serde_json::from_slice(&message.payload).expect("a worker's words");
+            heard.lock().expect("a plain list").push(timing);
+        }
+    });
+    Ok(told)
+}
+
+/// Of the time of every committed task, and of all together, no phase accounts for 1 % at most.
+async fn check_accounted(told: &Timings, jobs: usize) -> Result<()> {
+    let committed = harness::until("a timing of every task", WITHIN, async || {
+        let told = told.lock().expect("a plain list");
+        let committed: Vec<Timing> =
+            told.iter().filter(|timing| timing.end == TaskEnd::Committed).cloned().collect();
+        Ok((committed.len() >= jobs * domain::Stage::ALL.len()).then_some(committed))
+    });
+    let committed = committed.await?;
+    for timing in &committed {
+        // A reading of the clock between two phases is not a phase.
+        let most = (timing.wall_us / 100).max(1_000);
+        anyhow::ensure!(timing.unaccounted_us <= most, "no phase accounts for it: {timing:?}");
+    }
+    let sum = |of: fn(&Timing) -> u64| committed.iter().map(of).sum::<u64>();
+    let (unaccounted, wall) = (sum(|timing| timing.unaccounted_us), sum(|timing| timing.wall_us));
+    println!("{unaccounted} of {wall} us are in no phase");
+    anyhow::ensure!(unaccounted * 100 <= wall, "{unaccounted} of {wall} us are in no phase");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

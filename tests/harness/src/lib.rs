@@ -28,7 +28,7 @@ pub use child::{Child, Spec, children, kill, meshwright};
 pub use minio::{Minio, MinioConfig, NotifyNats};
 pub use nats::{NatsConfig, NatsServer, ROLE_PASSWORD};
 pub use port::PortLease;
-pub use proxy::Proxy;
+pub use proxy::{Proxy, Weather};
 pub use rustix::process::{Pid, Signal};
 pub use s3::{S3Endpoint, output};
 pub use scratch::Scratch;

@@ -1,13 +1,15 @@
-//! A link that a test can stop, cut, or let lie: a TCP forwarder on loopback.
+//! A link that a test can stop, cut, slow down, or let lie: a TCP forwarder on loopback.
 
 use anyhow::{Context, Result};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
 
 /// Most bytes read at a time; an answer's head comes in one piece.
 const PIECE: usize = 64 << 10;
@@ -15,9 +17,28 @@ const PIECE: usize = 64 << 10;
 /// How much of what a client sent is remembered: longer than any pattern that is looked for.
 const PATTERN_BYTES_MAX: usize = 256;
 
+/// How well the link forwards, either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weather {
+    /// How long each piece is on its way.
+    pub latency: Duration,
+    /// Bytes per second of each connection.
+    pub rate: Option<u32>,
+    /// Most bytes that arrive at once.
+    pub slice: usize,
+}
+
+impl Default for Weather {
+    /// As good as loopback.
+    fn default() -> Weather {
+        Weather { latency: Duration::ZERO, rate: None, slice: PIECE }
+    }
+}
+
 /// What the link does besides forwarding.
 #[derive(Debug, Default)]
 struct Rules {
+    weather: Mutex<Weather>,
     /// What the client must send to be held.
     hold: Mutex<Option<String>>,
     /// Replaced in pieces from the server.
@@ -94,6 +115,11 @@ impl Proxy {
         locked(&self.rules.rewrite).push((from.to_owned(), to.to_owned()));
     }
 
+    /// Forwards like this from now on, on open connections too.
+    pub fn set_weather(&self, weather: Weather) {
+        *locked(&self.rules.weather) = weather;
+    }
+
     /// Cuts every open connection, and loses what is held. New ones are forwarded.
     pub fn cut(&self) {
         self.rules.cuts.send_modify(|times| *times += 1);
@@ -130,7 +156,7 @@ async fn forward(client: TcpStream, server: TcpStream, rules: Arc<Rules>) {
                 // The sender lives in `rules`.
                 let _changed = released.changed().await;
             }
-            if to_server.write_all(&piece[..length]).await.is_err() {
+            if send(&mut to_server, &piece[..length], &rules).await.is_err() {
                 break;
             }
         }
@@ -139,7 +165,7 @@ async fn forward(client: TcpStream, server: TcpStream, rules: Arc<Rules>) {
         let mut piece = vec![0; PIECE];
         while let Ok(length @ 1..) = from_server.read(&mut piece).await {
             let answer = rewritten(&piece[..length], &rules);
-            if to_client.write_all(&answer).await.is_err() {
+            if send(&mut to_client, &answer, &rules).await.is_err() {
                 break;
             }
         }
@@ -150,6 +176,19 @@ async fn forward(client: TcpStream, server: TcpStream, rules: Arc<Rules>) {
         () = answering => {}
         _ = cuts.changed() => {}
     }
+}
+
+async fn send(to: &mut OwnedWriteHalf, piece: &[u8], rules: &Rules) -> std::io::Result<()> {
+    let Weather { latency, rate, slice } = *locked(&rules.weather);
+    let mut arrives = Instant::now() + latency;
+    for part in piece.chunks(slice.max(1)) {
+        if let Some(rate) = rate {
+            arrives += Duration::from_secs_f64(part.len() as f64 / f64::from(rate));
+        }
+        sleep_until(arrives).await;
+        to.write_all(part).await?;
+    }
+    Ok(())
 }
 
 /// A connection that is held, for as long as this lives: a cut ends it too.
