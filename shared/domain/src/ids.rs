@@ -24,7 +24,7 @@ macro_rules! hex_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                write!(f, "{:032x}", u128::from_be_bytes(self.0))
             }
         }
 
@@ -42,11 +42,8 @@ macro_rules! hex_id {
                 if text.len() != 32 || !text.bytes().all(lower) {
                     return Err(bad);
                 }
-                let mut id = [0u8; 16];
-                for (n, byte) in id.iter_mut().enumerate() {
-                    *byte = u8::from_str_radix(&text[2 * n..2 * n + 2], 16).map_err(|_| bad.clone())?;
-                }
-                Ok($name(id))
+                let id = u128::from_str_radix(text, 16).map_err(|_| bad)?;
+                Ok($name(id.to_be_bytes()))
             }
         }
 

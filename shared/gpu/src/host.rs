@@ -26,16 +26,16 @@ impl HostMemory {
         HostMemory { proc: "/proc".into(), cgroups: "/sys/fs/cgroup".into(), cap }
     }
 
-    fn meminfo(&self, field: &str) -> Option<Bytes> {
-        let text = fs::read_to_string(self.proc.join("meminfo")).ok()?;
-        let line = text.lines().find(|line| line.split(':').next() == Some(field))?;
-        line.split_whitespace().nth(1)?.parse().ok().map(Bytes::kib)
-    }
-
-    fn resident(&self, pid: u32) -> Option<Bytes> {
-        let text = fs::read_to_string(self.proc.join(pid.to_string()).join("status")).ok()?;
-        let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
-        line.split_whitespace().nth(1)?.parse().ok().map(Bytes::kib)
+    /// Resident bytes of these processes, each counted once; one that is gone holds nothing.
+    fn resident(&self, pids: &[u32]) -> Bytes {
+        let pids: BTreeSet<&u32> = pids.iter().collect();
+        let pages = pids.into_iter().filter_map(|pid| {
+            // proc(5): sizes in pages, the resident one second. `status` says the same and costs more, and
+            // this is read for every batch.
+            let text = fs::read_to_string(self.proc.join(pid.to_string()).join("statm")).ok()?;
+            text.split_whitespace().nth(1)?.parse::<u64>().ok()
+        });
+        Bytes(pages.sum::<u64>() * rustix::param::page_size() as u64)
     }
 
     /// The limit of this process's groups that leaves least, with what its group uses. The smallest limit is
@@ -53,6 +53,12 @@ impl HostMemory {
         });
         limits.min_by_key(|(limit, current)| (limit.saturating_sub(*current), *limit))
     }
+}
+
+/// A field of `/proc/meminfo`, which says KiB.
+fn meminfo(text: &str, field: &str) -> Option<Bytes> {
+    let line = text.lines().find(|line| line.split(':').next() == Some(field))?;
+    line.split_whitespace().nth(1)?.parse().ok().map(Bytes::kib)
 }
 
 fn read_number(group: &Path, file: &str) -> Option<Bytes> {
@@ -77,17 +83,17 @@ impl Device for HostMemory {
     }
 
     async fn reading(&self, own_pids: &[u32]) -> PortResult<Reading> {
+        let text = fs::read_to_string(self.proc.join("meminfo")).unwrap_or_default();
         let missing = |what: &str| PortError::Missing(format!("{what} in {}/meminfo", self.proc.display()));
-        let mut total = self.meminfo("MemTotal").ok_or_else(|| missing("MemTotal"))?;
-        let available = self.meminfo("MemAvailable").ok_or_else(|| missing("MemAvailable"))?;
+        let told = |what: &str| meminfo(&text, what).ok_or_else(|| missing(what));
+        let (mut total, available) = (told("MemTotal")?, told("MemAvailable")?);
         let mut used = total.saturating_sub(available);
         if let Some((limit, current)) = self.group_limit().filter(|(limit, _)| *limit < total) {
             // What is free outside the group bounds us too.
             used = current.max(limit.saturating_sub(available));
             total = limit;
         }
-        let own: BTreeSet<&u32> = own_pids.iter().collect();
-        let own_bytes = own.into_iter().filter_map(|pid| self.resident(*pid)).sum();
+        let own_bytes = self.resident(own_pids);
         let (total, used) = capped(self.cap, total, used, own_bytes);
         let reclaimable_bytes = Bytes::ZERO;
         Ok(Reading {
@@ -97,6 +103,10 @@ impl Device for HostMemory {
             reclaimable_bytes,
             read_at: SystemClock.now(),
         })
+    }
+
+    async fn held(&self, pids: &[u32]) -> PortResult<Bytes> {
+        Ok(self.resident(pids))
     }
 }
 
@@ -120,10 +130,12 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_group_the_machine_is_the_device() {
-        let (_root, host) = machine(&[MEMINFO, ("proc/7/status", "VmRSS:\t 1024 kB\n")]);
+        let (_root, host) = machine(&[MEMINFO, ("proc/7/statm", "900 256 64 1 0 300 0\n")]);
         let reading = host.reading(&[7, 8]).await.expect("a machine");
         let found = (reading.total_bytes, reading.used_bytes, reading.own_bytes);
-        assert_eq!(found, (Bytes::mib(8), Bytes::mib(2), Bytes::mib(1)));
+        let own = Bytes(256 * rustix::param::page_size() as u64);
+        assert_eq!(found, (Bytes::mib(8), Bytes::mib(2), own));
+        assert_eq!(host.held(&[7, 7, 8]).await, Ok(own));
     }
 
     #[tokio::test]

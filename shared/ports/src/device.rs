@@ -2,7 +2,7 @@
 
 use crate::PortResult;
 use async_trait::async_trait;
-use domain::{DeviceClass, Reading};
+use domain::{Bytes, DeviceClass, Reading};
 
 /// One GPU, one MIG slice, or a host's memory.
 #[async_trait]
@@ -15,4 +15,9 @@ pub trait Device: Send + Sync {
 
     /// Its memory at this moment. `own` is what the given processes hold.
     async fn reading(&self, own_pids: &[u32]) -> PortResult<Reading>;
+
+    /// What the given processes hold of it, where that costs less than a reading.
+    async fn held(&self, pids: &[u32]) -> PortResult<Bytes> {
+        Ok(self.reading(pids).await?.own_bytes)
+    }
 }

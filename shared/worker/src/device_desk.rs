@@ -113,10 +113,10 @@ impl Desk {
         let reading = self.facts.device.reading(&own).await?;
         let reclaimable_bytes = match idle.as_slice() {
             [] => Bytes::ZERO,
-            idle => self.facts.device.reading(idle).await?.own_bytes,
+            idle => self.facts.device.held(idle).await?,
         };
         if self.own.is_none_or(|(read, _)| read.elapsed() >= WORKER_READING_AGE_MAX) {
-            let own_bytes = self.facts.device.reading(&[std::process::id()]).await?.own_bytes;
+            let own_bytes = self.facts.device.held(&[std::process::id()]).await?;
             self.own = Some((Instant::now(), own_bytes));
         }
         self.read = Reading { reclaimable_bytes, ..reading };
