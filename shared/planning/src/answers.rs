@@ -7,7 +7,6 @@ use crate::window::StageFacts;
 use domain::{
     BatchEnd, BatchEnded, BatchId, BatchTask, Bytes, JobId, Offer, Reading, RefusedReason, Stage, Timestamp,
 };
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Tasks that are remembered as having run out of memory alone.
@@ -16,23 +15,24 @@ pub(crate) const STRAINED_MAX: usize = 4096;
 impl Planner {
     pub(crate) fn offer_made(&mut self, now: Timestamp, offer: Offer) {
         if offer.valid_for_ms == 0 {
-            self.offers.remove(&offer.worker);
-            return;
+            return self.worker_gone(now, &offer.worker);
         }
         let promises = self.live.compare(now, &offer);
         let worker = offer.worker.clone();
-        let standing = match self.offers.get_mut(&worker) {
-            Some(standing) => {
+        if self.fleet.contains(&worker) {
+            self.fleet.change(&worker, |standing| {
                 standing.hear(now, offer);
-                standing
-            }
-            None => self.offers.entry(worker).or_insert_with(|| Standing::new(now, offer)),
-        };
-        standing.keep_promises(promises);
+                standing.keep_promises(promises);
+            });
+        } else {
+            let mut standing = Standing::new(now, offer);
+            standing.keep_promises(promises);
+            self.fleet.add(worker, standing);
+        }
     }
 
     pub(crate) fn batch_accepted(&mut self, now: Timestamp, id: BatchId) {
-        if self.live.accept(now, id) {
+        if self.live.accept(now, id, |worker| self.fleet.contains(worker)) {
             self.end_live(id);
         }
     }
@@ -43,42 +43,48 @@ impl Planner {
         id: BatchId,
         answer: Option<(Reading, RefusedReason)>,
     ) {
-        let Some((live, again)) = self.live.end(id) else { return };
-        // Of a task that was delivered again meanwhile the newer token is the good one.
-        let mut again: BTreeMap<JobId, BatchTask> =
-            again.into_iter().map(|given| (given.task.job, given)).collect();
-        let line = self.lines.of(live.batch.stage);
-        for (arrival, given) in live.arrivals.into_iter().zip(live.batch.tasks) {
-            let job = given.task.job;
-            let ours = (!live.lost.contains(&job)).then_some(given);
-            if let Some(given) = again.remove(&job).or(ours) {
-                line.put_back(arrival, given);
+        let Some(live) = self.live.end(id) else { return };
+        let line = self.lines.of(live.stage);
+        for slot in &live.slots {
+            let held = line.pool.at(*slot);
+            let (job, arrival) = (held.job, held.arrival);
+            // Of a task that was delivered again meanwhile the newer token is the good one.
+            match self.live.take_again(live.stage, job) {
+                Some(given) => line.put_back_newer(*slot, arrival, &given),
+                None => line.put_back(*slot),
             }
         }
-        match (answer, self.offers.get_mut(&live.worker)) {
-            (Some((reading, reason)), Some(standing)) => {
-                standing.forget(id);
-                standing.refused(now, reading, reason == RefusedReason::Memory);
+        match answer {
+            Some((reading, reason)) => {
+                self.fleet.change(&live.worker, |standing| {
+                    standing.forget(id);
+                    standing.refused(now, reading, reason == RefusedReason::Memory);
+                });
             }
-            _ => drop(self.offers.remove(&live.worker)),
+            None => self.worker_gone(now, &live.worker),
         }
     }
 
-    pub(crate) fn batch_lost(&mut self, id: BatchId) {
+    pub(crate) fn batch_lost(&mut self, now: Timestamp, id: BatchId) {
         if let Some(worker) = self.live.get(id).map(|live| live.worker.clone()) {
             self.end_live(id);
-            self.offers.remove(&worker);
+            self.worker_gone(now, &worker);
         }
     }
 
     /// The batch is over: its promise is void, and tasks that were kept back for it stand in line.
     pub(crate) fn end_live(&mut self, id: BatchId) {
-        let Some((live, again)) = self.live.end(id) else { return };
-        if let Some(standing) = self.offers.get_mut(&live.worker) {
-            standing.forget(id);
+        let Some(live) = self.live.end(id) else { return };
+        self.fleet.change(&live.worker, |standing| standing.forget(id));
+        let line = self.lines.of(live.stage);
+        let mut again: Vec<BatchTask> = Vec::new();
+        for slot in live.slots {
+            let job = line.pool.at(slot).job;
+            line.over(slot);
+            again.extend(self.live.take_again(live.stage, job));
         }
         for given in again {
-            self.lines.of(live.batch.stage).push(given);
+            line.push(&given);
         }
     }
 
@@ -91,16 +97,18 @@ impl Planner {
 
     fn learn(&mut self, now: Timestamp, ended: &BatchEnded) {
         let Some(live) = self.live.get(ended.batch) else { return };
-        let Some(first) = live.batch.tasks.first() else { return };
+        let line = self.lines.at(live.stage);
+        let jobs: Vec<JobId> = live.slots.iter().map(|slot| line.pool.at(*slot).job).collect();
+        let Some(first) = jobs.first().copied() else { return };
         // A word that cannot be true is taken for as much of it as can be.
-        let most = live.batch.tasks.len() as u32;
-        let total = self.offers.get(&live.worker).map(|standing| standing.offer.reading.total_bytes);
+        let most = jobs.len() as u32;
+        let total = self.fleet.of(&live.worker).map(|standing| standing.offer.reading.total_bytes);
         let peak_can_be = total.is_none_or(|total| total == Bytes::ZERO || ended.peak_bytes <= total);
-        let (stage, batch_of_one) = (live.batch.stage, live.batch.tasks.len() == 1);
-        self.engines.hear(&first.task, ended);
-        let key = self.engines.key(&first.task, &live.worker, &live.device_class);
-        let in_batch = |job: &&JobId| live.batch.tasks.iter().any(|given| given.task.job == **job);
-        let mut alone: Vec<JobId> = ended.ran_out.iter().filter(in_batch).copied().collect();
+        let (stage, batch_of_one) = (live.stage, jobs.len() == 1);
+        let shape = line.pool.shape(live.shape);
+        self.engines.hear(stage, shape, ended);
+        let key = self.engines.key(stage, shape, (&live.worker, &live.device_class));
+        let mut alone: Vec<JobId> = ended.ran_out.iter().filter(|job| jobs.contains(job)).copied().collect();
         let mut done: Vec<(Stage, JobId)> = Vec::new();
         let footprint = self.footprints.entry(key.clone()).or_default();
         match ended.end {
@@ -112,12 +120,12 @@ impl Planner {
                 }
                 let time = Duration::from_micros(ended.lane_us);
                 footprint.observe(ended.items.min(most), ended.peak_bytes, time);
-                done.extend(live.batch.tasks.iter().map(|given| (stage, given.task.job)));
+                done.extend(jobs.iter().map(|job| (stage, *job)));
             }
             BatchEnd::OutOfMemory { at_items } => {
                 let at_items = at_items.clamp(1, most);
                 if alone.is_empty() && batch_of_one {
-                    alone.push(first.task.job);
+                    alone.push(first);
                 }
                 // The second time it is the task, not its key; and so it is if it ran out alone after its
                 // neighbours had shared the same reservation with it.

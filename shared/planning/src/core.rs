@@ -4,22 +4,22 @@
 //! hear, expire, give back, cut, draw, desire.
 
 use crate::answers::STRAINED_MAX;
-use crate::cut::{Ask, Choice, Size};
-use crate::device::Standing;
+use crate::cut::{Choice, Place, Size};
 use crate::engines::Engines;
 use crate::event::{Decision, Event, Limits};
+use crate::fleet::Fleet;
 use crate::footprint::Footprint;
-use crate::key::{FootprintKey, alike};
-use crate::live::Live;
+use crate::held::{Head, ShapeNo, Slot};
+use crate::key::FootprintKey;
+use crate::live::{Live, Proposed};
 use crate::pace::Pace;
 use crate::share::{Lines, StageLine};
 use crate::window::{Backlogs, StageFacts, window, workers};
 use domain::{Batch, BatchId, BatchTask, Bytes, Class, Consumer, Epoch, JobId, Stage, Timestamp, WorkerId};
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Devices that are kept free, and for which task.
-type Claims = BTreeMap<WorkerId, (Stage, JobId)>;
+pub(crate) type Claims = BTreeMap<WorkerId, (Stage, JobId)>;
 
 /// The planner's state.
 pub struct Planner {
@@ -30,7 +30,7 @@ pub struct Planner {
     /// Batches cut in this term.
     batches: u64,
     pub(crate) lines: Lines,
-    pub(crate) offers: BTreeMap<WorkerId, Standing>,
+    pub(crate) fleet: Fleet,
     pub(crate) live: Live,
     /// Draws that are out, and what they are expected to bring.
     drawing: BTreeMap<Consumer, usize>,
@@ -43,11 +43,11 @@ pub struct Planner {
     pub(crate) footprints: BTreeMap<FootprintKey, Footprint>,
     pub(crate) engines: Engines,
     /// The footprint of what nobody has measured.
-    unknown: Footprint,
-    /// How fast tasks come, by stage.
-    paces: BTreeMap<Stage, Pace>,
+    pub(crate) unknown: Footprint,
+    /// How fast tasks of each shape come.
+    pub(crate) paces: BTreeMap<(Stage, ShapeNo), Pace>,
     /// Stages whose next task waits because that is worth more, and until when at most.
-    later: BTreeMap<Stage, Timestamp>,
+    pub(crate) later: BTreeMap<Stage, Timestamp>,
     pub(crate) facts: BTreeMap<Stage, StageFacts>,
     /// How much each of these tasks ran out of, alone.
     pub(crate) strained: BTreeMap<(Stage, JobId), Bytes>,
@@ -65,7 +65,7 @@ impl Planner {
             now: Timestamp::default(),
             batches: 0,
             lines: Lines::default(),
-            offers: BTreeMap::new(),
+            fleet: Fleet::default(),
             live: Live::default(),
             drawing: BTreeMap::new(),
             expected: BTreeMap::new(),
@@ -104,6 +104,7 @@ impl Planner {
         let is_tick = event == Event::Tick;
         // The others of its draw come right behind it, and a batch is cut from all of them.
         let draw_goes_on = match &event {
+            Event::TaskSeen(_) if self.drawing.is_empty() => false,
             Event::TaskSeen(given) => self.drawing.contains_key(&Consumer::of_task(&given.task)),
             _ => false,
         };
@@ -132,35 +133,35 @@ impl Planner {
     /// When a `Tick` is due even if nothing happens.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let Limits { hold_max, patience, .. } = self.limits;
-        let offers = self.offers.values().map(|standing| standing.until);
         let waits = Stage::ALL.into_iter().filter_map(|stage| {
-            let line = self.lines.get(stage)?;
-            let old = line.drawn_first().filter(|_| self.room(stage) == 0).map(|since| since + hold_max);
+            let line = self.lines.at(stage);
+            let stays = self.room(stage) > 0;
+            let old = if stays { None } else { line.drawn_first().map(|since| since + hold_max) };
             let passed = line.passed().flat_map(|(since, _)| [since + patience, since + hold_max]);
             passed.filter(|due| *due > self.now).chain(old).min()
         });
         let later = self.later.values().copied();
-        let due = offers.chain(waits).chain(later).chain(self.live.next_over());
+        let due = waits.chain(later).chain(self.fleet.next_expiry()).chain(self.live.next_over());
         due.filter(|due| *due > self.now).min()
     }
 
     fn hear(&mut self, now: Timestamp, event: Event) {
         match event {
             Event::TaskSeen(given) => {
-                self.paces.entry(given.task.stage).or_default().see(now);
-                self.task_seen(given);
+                self.task_seen(now, given);
             }
             Event::TaskGone(stage, job, token) => {
+                self.lines.of(stage).lose(job, &token);
                 self.live.token_lost(stage, job, &token);
                 if let Some(gone) = self.lines.of(stage).remove_token(job, &token) {
                     self.short.insert(Consumer::of_task(&gone.task));
                 }
             }
             Event::OfferMade(offer) => self.offer_made(now, offer),
-            Event::OfferWithdrawn(worker) => drop(self.offers.remove(&worker)),
+            Event::OfferWithdrawn(worker) => self.worker_gone(now, &worker),
             Event::BatchAccepted(batch) => self.batch_accepted(now, batch),
             Event::BatchRefused(batch, answer) => self.batch_refused(now, batch, answer),
-            Event::BatchLost(batch) => self.batch_lost(batch),
+            Event::BatchLost(batch) => self.batch_lost(now, batch),
             Event::BatchEnded(ended) => self.batch_ended(now, &ended),
             Event::DrawEnded(consumer) => {
                 self.draw_ended(&consumer);
@@ -171,23 +172,40 @@ impl Planner {
         }
     }
 
-    fn task_seen(&mut self, given: BatchTask) {
-        if let Some(given) = self.live.keep_back(given) {
-            self.lines.of(given.task.stage).push(given);
+    fn task_seen(&mut self, now: Timestamp, given: BatchTask) {
+        let (stage, job) = (given.task.stage, given.task.job);
+        let line = self.lines.of(stage);
+        if line.runs(job) {
+            return self.live.keep_back(given);
         }
+        let slot = line.push(&given);
+        let shape = line.pool.at(slot).shape;
+        self.paces.entry((stage, shape)).or_default().see(now);
     }
 
     /// Forgets words that have expired, and batches that are over without a word.
     fn expire(&mut self, now: Timestamp, memory_moved: bool) {
-        self.offers.retain(|_, standing| now < standing.until);
+        for worker in self.fleet.expire(now) {
+            self.left(now, &worker);
+        }
         if memory_moved {
-            let offers = &self.offers;
-            self.engines.keep_only(|worker| offers.contains_key(worker));
-            for batch in self.live.over(now, |worker| offers.contains_key(worker)) {
+            for batch in self.live.over(now) {
                 self.end_live(batch);
             }
         }
-        assert!(self.offers.values().all(|standing| now < standing.until), "only standing words are used");
+        assert!(self.fleet.next_expiry().is_none_or(|until| now < until), "only standing words are used");
+    }
+
+    /// A worker is gone.
+    pub(crate) fn worker_gone(&mut self, now: Timestamp, worker: &WorkerId) {
+        if self.fleet.remove(worker) {
+            self.left(now, worker);
+        }
+    }
+
+    fn left(&mut self, now: Timestamp, worker: &WorkerId) {
+        self.engines.forget(worker);
+        self.live.worker_gone(now, worker);
     }
 
     fn try_aside_again(&mut self) {
@@ -206,64 +224,41 @@ impl Planner {
         }
     }
 
-    /// Cuts batches while there is somewhere to put them: the best class first, and in it later stages, so
-    /// that work in progress stays bounded.
+    /// Cuts batches while there is somewhere to put them.
     fn cut(&mut self, now: Timestamp) {
         self.later.clear();
+        if !self.fleet.any_free() {
+            return;
+        }
         let claims = self.claims(now);
         for place in claims.values() {
             self.cut_claimed(now, *place, &claims);
         }
-        let mut open: Vec<Stage> = Stage::ALL.into_iter().filter(|stage| self.has_lane(*stage)).collect();
-        loop {
-            let turn = |stage: &Stage| {
-                let class = self.lines.get(*stage)?.best_class(now)?;
-                Some((class, Reverse(*stage)))
-            };
-            let Some((_, Reverse(stage))) = open.iter().filter_map(turn).min() else { break };
-            if !self.cut_one(now, stage, &claims) {
-                open.retain(|of| *of != stage);
-            }
-        }
-    }
-
-    fn has_lane(&self, stage: Stage) -> bool {
-        self.offers.values().any(|standing| standing.hosts(stage) && standing.lanes_free() > 0)
-    }
-
-    pub(crate) fn ask<'a>(
-        &'a self,
-        now: Timestamp,
-        given: &'a BatchTask,
-        passed: Option<Timestamp>,
-    ) -> Ask<'a> {
-        Ask {
-            given,
-            now,
-            waiting: self.lines.len(given.task.stage),
-            arrivals: self.paces.get(&given.task.stage).map_or(0.0, |pace| pace.per_second(now)),
-            runs: self.live.runs(given.task.stage),
-            ran_out: self.strained.get(&(given.task.stage, given.task.job)).copied(),
-            waited_long: passed.is_some_and(|since| now.since(since) >= self.limits.hold_max),
-            footprints: &self.footprints,
-            engines: &self.engines,
-            unknown: &self.unknown,
-            batch_max: self.limits.batch_max,
+        while let Some(next) = self.next(now, &claims) {
+            // Who ran out of memory alone runs alone.
+            let strained = std::mem::take(&mut self.strained);
+            let (stage, max) = (next.head.stage, next.place.size.items as usize);
+            let fits = |job: JobId| strained.is_empty() || !strained.contains_key(&(stage, job));
+            let first = next.head.slot;
+            self.propose(next.place, &next.head, |line, seconds| line.take(first, max, seconds, fits));
+            self.strained = strained;
         }
     }
 
     /// Devices that are kept free, each for a task that was passed over for too long; the longest wait first.
     fn claims(&self, now: Timestamp) -> Claims {
-        let lines = Stage::ALL.into_iter().filter_map(|stage| self.lines.get(stage));
-        let passed = lines.flat_map(|line| line.passed());
-        let mut passed: Vec<(Timestamp, &BatchTask)> =
+        let passed = Stage::ALL.into_iter().flat_map(|stage| {
+            let line = self.lines.at(stage);
+            line.passed().map(move |(since, slot)| (since, line.pool.head(slot)))
+        });
+        let mut passed: Vec<(Timestamp, Head)> =
             passed.filter(|(since, _)| now.since(*since) >= self.limits.patience).collect();
-        passed.sort_by_key(|(since, given)| (*since, given.task.stage, given.task.job));
+        passed.sort_by_key(|(since, head)| (*since, head.stage, head.job));
         let mut claims = Claims::new();
-        for (since, given) in passed {
-            let ask = self.ask(now, given, Some(since));
-            if let Some(worker) = ask.claim(&self.offers, |worker| claims.contains_key(worker)) {
-                claims.insert(worker.clone(), (given.task.stage, given.task.job));
+        for (since, head) in passed {
+            let ask = self.ask(now, &head, Some(since));
+            if let Some(worker) = ask.claim(&self.fleet, |worker| claims.contains_key(worker)) {
+                claims.insert(worker.clone(), (head.stage, head.job));
             }
         }
         claims
@@ -271,98 +266,61 @@ impl Planner {
 
     /// Cuts the task for which a device was kept free, if that is free now, whatever its turn.
     fn cut_claimed(&mut self, now: Timestamp, (stage, job): (Stage, JobId), claims: &Claims) {
-        let Some(line) = self.lines.get(stage) else { return };
-        let (Some(given), passed) = (line.find(job).cloned(), line.passed_since(job)) else { return };
+        let line = self.lines.at(stage);
+        let (Some(slot), passed) = (line.slot(job), line.passed_since(job)) else { return };
+        let head = line.pool.head(slot);
         let withheld = |worker: &WorkerId| claims.get(worker).is_some_and(|of| *of != (stage, job));
-        if let Choice::Place(worker, size) = self.ask(now, &given, passed).choose(&self.offers, withheld) {
-            let size = Size { items: 1, ..size };
-            self.propose(worker, size, &given, |line, seconds| line.take_job(job, seconds));
+        if let Choice::Place(_, place) = self.ask(now, &head, passed).choose(&self.fleet, withheld) {
+            let place = Place { size: Size { items: 1, ..place.size }, ..place };
+            self.propose(place, &head, |line, seconds| line.take_alone(slot, seconds));
         }
-    }
-
-    /// Decides on the task of a stage whose turn it is; false when nothing more can be decided now.
-    fn cut_one(&mut self, now: Timestamp, stage: Stage, claims: &Claims) -> bool {
-        let line = self.lines.of(stage);
-        let Some(first) = line.first(now).cloned() else { return false };
-        let passed = line.passed_since(first.task.job);
-        let place = (stage, first.task.job);
-        let withheld = |worker: &WorkerId| claims.get(worker).is_some_and(|of| *of != place);
-        let ask = self.ask(now, &first, passed);
-        if let Some(reason) = ask.late(&self.offers) {
-            self.forget_strained(place);
-            let task = self.take_out(&first);
-            self.decisions.extend(task.map(|task| Decision::Reject(task, reason)));
-            return true;
-        }
-        match ask.choose(&self.offers, withheld) {
-            Choice::Place(worker, size) => {
-                // Who ran out of memory alone runs alone.
-                let strained = std::mem::take(&mut self.strained);
-                let fits = |given: &BatchTask| {
-                    let place = (stage, given.task.job);
-                    alike(&given.task, &first.task) && !strained.contains_key(&place)
-                };
-                let max = size.items as usize;
-                self.propose(worker, size, &first, |line, seconds| line.take(now, max, seconds, fits));
-                self.strained = strained;
-            }
-            Choice::Never(reason) => {
-                self.forget_strained(place);
-                let task = self.take_out(&first);
-                self.decisions.extend(task.map(|task| Decision::Reject(task, reason)));
-            }
-            Choice::Later(until) => {
-                self.later.insert(stage, until);
-                return false;
-            }
-            Choice::Busy => return false,
-            Choice::Wait if ask.waited_long && ask.claim(&self.offers, |_| false).is_none() => {
-                let task = self.take_out(&first);
-                self.decisions.extend(task.map(Decision::GiveBack));
-            }
-            Choice::Wait => self.lines.of(stage).set_aside(now),
-        }
-        true
     }
 
     /// Takes a task out of its line, to nobody's batch.
-    fn take_out(&mut self, given: &BatchTask) -> Option<BatchTask> {
+    pub(crate) fn take_out(&mut self, stage: Stage, slot: Slot) -> Option<BatchTask> {
+        let line = self.lines.of(stage);
+        let job = line.pool.at(slot).job;
+        let given = line.remove(job)?;
         self.short.insert(Consumer::of_task(&given.task));
-        self.lines.of(given.task.stage).remove(given.task.job)
+        Some(given)
     }
 
     /// Promises a place to a batch; `take` takes its tasks out of their line, at so many device-seconds each.
     fn propose(
         &mut self,
-        worker: WorkerId,
-        Size { items, bytes, why }: Size,
-        first: &BatchTask,
-        take: impl FnOnce(&mut StageLine, f64) -> Vec<(u64, BatchTask)>,
+        Place { worker, size: Size { items, bytes, why } }: Place,
+        head: &Head,
+        take: impl FnOnce(&mut StageLine, f64) -> Vec<Slot>,
     ) {
-        let stage = first.task.stage;
-        let Some(standing) = self.offers.get_mut(&worker) else { return };
-        assert!(bytes <= standing.to_give(), "property A: a batch is never promised more than there is");
+        let stage = head.stage;
+        let id = batch_id(self.epoch, self.batches + 1);
+        let promised = self.fleet.change(&worker, |standing| {
+            assert!(bytes <= standing.to_give(), "property A: a batch is never promised more than there is");
+            standing.promise(id, bytes);
+            (standing.offer.device_class.clone(), !standing.offer.warm.contains(&stage))
+        });
+        let Some((class, cold)) = promised else { return };
         self.batches += 1;
-        let id = batch_id(self.epoch, self.batches);
-        standing.promise(id, bytes);
-        let class = standing.offer.device_class.clone();
-        let warm = if standing.offer.warm.contains(&stage) { "warm" } else { "cold" };
-        let key = self.engines.key(&first.task, &worker, &class);
+        let line = self.lines.of(stage);
+        let key = self.engines.key(stage, line.pool.shape(head.shape), (&worker, &class));
         let seconds = self.footprints.get(&key).map_or(1.0, |known| known.item_seconds(items));
-        let taken = take(self.lines.of(stage), seconds);
-        assert!(!taken.is_empty() && taken.len() <= items as usize, "a cut takes what it decided");
-        let (arrivals, tasks): (Vec<u64>, Vec<BatchTask>) = taken.into_iter().unzip();
-        self.short.extend(tasks.iter().map(|given| Consumer::of_task(&given.task)));
-        let why = format!("{} {why}; {warm} on {worker}", tasks.len());
-        let batch = Batch { id, epoch: self.epoch, stage, tasks, bytes, why, held_ms: None };
-        self.live.propose((worker.clone(), class), batch.clone(), arrivals);
-        self.decisions.push_back(Decision::Propose(worker, batch));
+        let slots = take(line, seconds);
+        assert!(!slots.is_empty() && slots.len() <= items as usize, "a cut takes what it decided");
+        let of = |(class, tenant)| Consumer::Tasks(stage, class, line.pool.tenant(tenant).clone());
+        self.short.extend(line.lines_of(&slots).into_iter().map(of));
+        let temperature = if cold { "cold" } else { "warm" };
+        let why = format!("{} {why}; {temperature} on {worker}", slots.len());
+        let tasks: Vec<BatchTask> = slots.iter().map(|slot| line.pool.open(*slot)).collect();
+        let batch = Batch { id, epoch: self.epoch, stage, tasks, bytes, why: why.clone(), held_ms: None };
+        let shape = head.shape;
+        let to = worker.clone();
+        self.live.propose(id, Proposed { worker, device_class: class, stage, shape, slots, bytes, why, cold });
+        self.decisions.push_back(Decision::Propose(to, batch));
     }
 
     /// Tasks of a stage that the live offers take in one round.
     fn room(&self, stage: Stage) -> usize {
-        let lanes: usize = self.offers.values().map(|standing| standing.lanes_for(stage)).sum();
-        lanes * self.facts.get(&stage).map_or(1, |facts| facts.batch)
+        self.fleet.lanes(stage) * self.facts.get(&stage).map_or(1, |facts| facts.batch)
     }
 
     /// Draws what live offers could take: for each consumer whose window has room.
@@ -410,10 +368,10 @@ impl Planner {
     /// Says how many workers each stage is worth, where that changed.
     fn desire(&mut self) {
         for stage in Stage::ALL {
-            let held = self.lines.get(stage).map_or(0, |line| line.held());
-            let tasks = self.backlogs.tasks(stage) + (held + self.live.tasks_of(stage)) as u64;
-            let hosts = self.offers.values().filter(|standing| standing.hosts(stage));
-            let lanes = hosts.map(|standing| standing.offer.lanes as usize).max().unwrap_or(1);
+            let line = self.lines.at(stage);
+            let tasks = self.backlogs.tasks(stage) + (line.held() + line.in_batches()) as u64;
+            let hosts = self.fleet.hosts(stage);
+            let lanes = hosts.map(|(_, standing)| standing.offer.lanes as usize).max().unwrap_or(1);
             let seconds = self.facts.get(&stage).map_or(1.0, |facts| facts.item_seconds);
             let workers = workers(tasks, seconds, lanes, self.limits.drain_target);
             if self.desired.insert(stage, workers) != Some(workers) {

@@ -2,9 +2,11 @@
 
 use crate::device::Standing;
 use crate::engines::Engines;
+use crate::fleet::Fleet;
 use crate::footprint::Footprint;
-use crate::key::{FootprintKey, RESERVATION_MIN, prior};
-use domain::{BatchTask, Bytes, Stage, Task, Timestamp, WorkerId};
+use crate::held::Head;
+use crate::key::{FootprintKey, RESERVATION_MIN, prior_of};
+use domain::{Bytes, Stage, Timestamp, WorkerId};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,17 +15,30 @@ use std::time::Duration;
 const WORTH_ANOTHER_TRY: f64 = 1.1;
 /// Longest wait for a fuller batch or for a warm runner, whatever it would save.
 const WAIT_MAX: Duration = Duration::from_secs(10);
+/// A batch that is not full waits so many times what a fuller one would save while its lane does other work:
+/// the wait costs the task, not the lane.
+const WAIT_BESIDE_WORK: u32 = 10;
+/// A runner is started although the device has other work when what waits for each warm runner of the stage
+/// takes so many times as long as the start: then the start costs a twentieth of what it is made for.
+const SWAP_PAYS: f64 = 20.0;
 
 /// What is to be placed: the task whose turn it is, with what is known around it.
 pub(crate) struct Ask<'a> {
-    pub(crate) given: &'a BatchTask,
+    pub(crate) head: &'a Head,
+    /// The name of its shape.
+    pub(crate) shape: &'a str,
     pub(crate) now: Timestamp,
-    /// Tasks of the stage that wait.
+    /// Tasks of its shape that wait.
     pub(crate) waiting: usize,
-    /// Tasks of the stage that arrive in a second.
+    /// Tasks of its shape that arrive in a second.
     pub(crate) arrivals: f64,
     /// A batch of the stage runs: a warm runner will be free.
     pub(crate) runs: bool,
+    /// Seconds of work that wait for each runner of the stage that is loaded or being started; without end
+    /// if there is none.
+    pub(crate) queued_s: f64,
+    /// How long the start of a runner of the stage takes.
+    pub(crate) load: Duration,
     /// With how much the task alone ran out of memory, if it did.
     pub(crate) ran_out: Option<Bytes>,
     /// It was passed over for so long that the devices and strangers of now count as there to stay.
@@ -44,10 +59,21 @@ pub(crate) struct Size {
     pub(crate) why: String,
 }
 
+/// How good it is to begin a batch now: the best are begun before all others of their class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Merit {
+    /// It is full, or has waited long enough to be; its runner is loaded, or worth its start.
+    Ready,
+    /// A fuller batch would be worth more, but the lane would idle.
+    Partial,
+    /// The lane would idle, and a runner has to be started for it.
+    Cold,
+}
+
 /// Where a task goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Choice {
-    Place(WorkerId, Size),
+    Place(Merit, Place),
     /// It is worth more to wait, at most until then.
     Later(Timestamp),
     /// One item alone needs more than any device could ever give.
@@ -56,6 +82,13 @@ pub(crate) enum Choice {
     Wait,
     /// No lane is free.
     Busy,
+}
+
+/// A batch with its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) worker: WorkerId,
+    pub(crate) size: Size,
 }
 
 /// What fits on a device.
@@ -72,79 +105,102 @@ struct Fit {
     bytes: Bytes,
 }
 
-type Offers = BTreeMap<WorkerId, Standing>;
+/// A device with a free lane.
+#[derive(Clone, Copy)]
+struct Open<'a> {
+    cold: bool,
+    give: Bytes,
+    worker: &'a WorkerId,
+    place: &'a Standing,
+}
 
-impl Ask<'_> {
-    fn task(&self) -> &Task {
-        &self.given.task
-    }
-
+impl<'a> Ask<'a> {
     fn stage(&self) -> Stage {
-        self.given.task.stage
+        self.head.stage
     }
 
-    fn footprint(&self, place: &Standing) -> &Footprint {
-        let Standing { offer, .. } = place;
-        let key = self.engines.key(self.task(), &offer.worker, &offer.device_class);
-        self.footprints.get(&key).unwrap_or(self.unknown)
+    fn footprint(&self, place: &Standing) -> &'a Footprint {
+        let of_here = (&place.offer.worker, &place.offer.device_class);
+        let make = || self.engines.key(self.stage(), self.shape, of_here);
+        let shape = (self.stage(), self.head.shape);
+        let known = place.with_key(shape, self.engines.version(), make, |key| self.footprints.get(key));
+        known.unwrap_or(self.unknown)
     }
 
-    fn known(&self, place: &Standing) -> Option<&Footprint> {
+    fn known(&self, place: &Standing) -> Option<&'a Footprint> {
         Some(self.footprint(place)).filter(|footprint| footprint.is_measured())
     }
 
+    /// What one item is taken to need where nobody has measured it: the most that it needs on any other kind
+    /// of device; where nobody has measured it at all, the prior of its stage. With whether it was measured.
+    fn prior(&self) -> (Bytes, bool) {
+        let key = FootprintKey {
+            stage: self.stage(),
+            shape: self.shape.to_owned(),
+            engine: String::new(),
+            device_class: domain::DeviceClass(String::new()),
+        };
+        let same = |(of, _): &(&FootprintKey, _)| of.stage == key.stage && of.shape == key.shape;
+        let others = self.footprints.range(&key..).take_while(same);
+        let measured = others.filter(|(of, known)| known.is_measured() && self.engines.is_latest(of));
+        match measured.map(|(_, known)| known.peak(1)).max() {
+            Some(peak) => (peak, true),
+            None => (prior_of(self.stage(), self.head.texture_px, self.head.size), false),
+        }
+    }
+
+    /// What `items` are to reserve on a device.
+    fn reservation(&self, footprint: &Footprint, items: u32) -> Bytes {
+        let prior = if footprint.is_measured() { Bytes::ZERO } else { self.prior().0 };
+        footprint.reservation(items, prior, self.now)
+    }
+
     /// The place for a batch that begins with this task. `withheld` places are kept free for another.
-    pub(crate) fn choose(&self, offers: &Offers, withheld: impl Fn(&WorkerId) -> bool) -> Choice {
-        let hosts: Vec<(&WorkerId, &Standing)> =
-            offers.iter().filter(|(_, place)| place.hosts(self.stage())).collect();
-        if let Some(reason) = self.never(&hosts) {
+    pub(crate) fn choose(&self, fleet: &Fleet, withheld: impl Fn(&WorkerId) -> bool) -> Choice {
+        if let Some(reason) = self.never(fleet) {
             return Choice::Never(reason);
         }
-        let mut open: Vec<(bool, Bytes, &WorkerId, &Standing)> = hosts
-            .iter()
-            .filter(|(worker, place)| place.lanes_free() > 0 && !withheld(worker))
+        let free = fleet.free().filter(|(worker, place)| place.hosts(self.stage()) && !withheld(worker));
+        let mut open: Vec<Open> = free
             .map(|(worker, place)| {
-                (!place.offer.warm.contains(&self.stage()), place.to_give(), *worker, *place)
+                let cold = !place.offer.warm.contains(&self.stage());
+                Open { cold, give: place.to_give(), worker, place }
             })
             .collect();
         if open.is_empty() {
             return Choice::Busy;
         }
         // Warm ones first, then the tightest.
-        open.sort_by_key(|(cold, give, worker, _)| (*cold, *give, *worker));
-        let lanes_free = open.iter().map(|(.., place)| place.lanes_free()).sum::<usize>().max(1);
+        open.sort_by_key(|open| (open.cold, open.give, open.worker));
+        let lanes_free = open.iter().map(|open| open.place.lanes_free()).sum::<usize>().max(1);
         if self.ran_out.is_none()
-            && let Some((cold, give, place, fit)) = self.best(&open, lanes_free)
+            && let Some((open, fit)) = self.best(&open, lanes_free)
         {
-            return match self.better_later(place, cold, fit, lanes_free) {
-                Some(until) => Choice::Later(until),
-                None => Choice::Place(place.offer.worker.clone(), self.sized(place, give, fit, lanes_free)),
-            };
+            return self.when(open, fit, lanes_free);
         }
         // What fits nowhere may have the largest idle device to itself.
-        open.sort_by_key(|(_, give, worker, _)| (Reverse(*give), *worker));
-        let mut idle = open.iter().filter(|(.., place)| place.is_idle());
-        match idle.find(|(_, give, _, place)| self.may_run_alone(place, *give, &hosts)) {
-            Some((_, give, worker, place)) => Choice::Place((*worker).clone(), self.alone(place, *give)),
+        open.sort_by_key(|open| (Reverse(open.give), open.worker));
+        let mut idle = open.iter().filter(|open| open.place.is_idle());
+        match idle.find(|open| self.may_run_alone(open.place, open.give, fleet)) {
+            Some(open) => {
+                let size = self.alone(open.place, open.give);
+                Choice::Place(Merit::Ready, Place { worker: open.worker.clone(), size })
+            }
             None => Choice::Wait,
         }
     }
 
     /// The first place in this order that has memory for the batch that is worth it; if none has, the one
     /// that has memory for most of it. A warm place goes before all cold ones.
-    fn best<'a>(
-        &self,
-        open: &[(bool, Bytes, &WorkerId, &'a Standing)],
-        lanes_free: usize,
-    ) -> Option<(bool, Bytes, &'a Standing, Fit)> {
-        let mut best: Option<(bool, Bytes, &Standing, Fit)> = None;
-        for (cold, give, _, place) in open {
-            if best.is_some_and(|(best_cold, ..)| best_cold != *cold) {
+    fn best<'b>(&self, open: &[Open<'b>], lanes_free: usize) -> Option<(Open<'b>, Fit)> {
+        let mut best: Option<(Open, Fit)> = None;
+        for open in open {
+            if best.is_some_and(|(best, _)| best.cold != open.cold) {
                 break;
             }
-            let Some(fit) = self.fit(place, *give, lanes_free) else { continue };
-            if best.is_none_or(|(.., best)| best.items < fit.items) {
-                best = Some((*cold, *give, place, fit));
+            let Some(fit) = self.fit(open.place, open.give, lanes_free) else { continue };
+            if best.is_none_or(|(_, best)| best.items < fit.items) {
+                best = Some((*open, fit));
             }
             if fit.items >= fit.wish {
                 break;
@@ -155,15 +211,16 @@ impl Ask<'_> {
 
     /// The largest batch that fits and is worth it, beside what runs there.
     fn fit(&self, place: &Standing, give: Bytes, lanes_free: usize) -> Option<Fit> {
-        let (footprint, prior) = (self.footprint(place), prior(self.task()));
+        let footprint = self.footprint(place);
         let allowed = footprint.size_max(self.now).min(self.batch_max as u32).max(1);
         let there = self.waiting.div_ceil(lanes_free).max(1).min(allowed as usize) as u32;
-        let fits = |items: &u32| footprint.reservation(*items, prior, self.now) <= give;
-        let most = largest(allowed, fits)?;
+        let prior = if footprint.is_measured() { Bytes::ZERO } else { self.prior().0 };
+        let need = |items: u32| footprint.reservation(items, prior, self.now);
+        let most = largest(allowed, |items| need(*items) <= give)?;
         let safe = there.min(most);
         let worth = |max: u32| footprint.worthwhile(max).clamp(1, max);
         let (items, wish, full) = (worth(safe), worth(there), worth(most));
-        let bytes = footprint.reservation(items, prior, self.now);
+        let bytes = need(items);
         assert!(bytes <= give, "property A: a batch is never promised more than there is");
         Some(Fit { items, safe, wish, full, bytes })
     }
@@ -179,42 +236,62 @@ impl Ask<'_> {
         Size { items, bytes, why }
     }
 
-    /// Until when waiting is worth more than beginning now. A fuller batch saves what every batch takes
-    /// however small it is; the lane that waits for the next task loses the time until it comes. A cold place
-    /// costs the start of a runner; one that is warm and busy costs no more than that if it is not waited for
-    /// any longer. Either way nobody waits for longer than what would be saved, nor beyond a deadline.
-    fn better_later(&self, place: &Standing, cold: bool, fit: Fit, lanes_free: usize) -> Option<Timestamp> {
-        let footprint = self.footprint(place);
+    /// Whether the batch begins now, and what that is worth. A fuller batch saves what every batch takes
+    /// however small it is; a lane that idles for it loses the time until the next task comes, one that has
+    /// other work meanwhile loses nothing. A cold place costs the start of a runner, which pays where more
+    /// work waits than the loaded ones do soon; else one that is warm and busy costs no more than the start if
+    /// it is not waited for any longer. Nobody waits beyond a deadline.
+    fn when(&self, open: Open, fit: Fit, lanes_free: usize) -> Choice {
+        let footprint = self.footprint(open.place);
         let saved = footprint.saved().min(WAIT_MAX);
+        let slack = self.head.deadline.map(|deadline| deadline - footprint.time_late(fit.items));
+        let waits = |span: Duration| {
+            let until = self.head.drawn_at + span;
+            let until = slack.map_or(until, |slack| until.min(slack));
+            (self.now < until).then_some(until)
+        };
+        let is_full = fit.items >= fit.full || waits((saved * WAIT_BESIDE_WORK).min(WAIT_MAX)).is_none();
+        let pays = !open.cold || self.queued_s >= SWAP_PAYS * self.load.as_secs_f64();
+        let merit = match (is_full, pays) {
+            (true, true) => Merit::Ready,
+            (_, false) => Merit::Cold,
+            (false, true) => Merit::Partial,
+        };
         let comes_soon = self.arrivals * saved.as_secs_f64() > lanes_free as f64;
         let fuller = if fit.items < fit.full && comes_soon { saved } else { Duration::ZERO };
-        let swap = if cold && self.runs { footprint.load_time().min(WAIT_MAX) } else { Duration::ZERO };
-        let until = self.given.drawn_at + fuller.max(swap);
-        let slack = self.task().deadline.map(|deadline| deadline - footprint.time_late(fit.items));
-        let until = slack.map_or(until, |slack| until.min(slack));
-        (self.now < until).then_some(until)
+        let swap = if open.cold && self.runs { self.load.min(WAIT_MAX) } else { Duration::ZERO };
+        match waits(fuller.max(swap)).filter(|_| merit != Merit::Ready) {
+            Some(until) => Choice::Later(until),
+            None => {
+                let size = self.sized(open.place, open.give, fit, lanes_free);
+                Choice::Place(merit, Place { worker: open.worker.clone(), size })
+            }
+        }
     }
 
     /// A prior never rejects, and neither does an estimate that no device meets: such a task may run alone,
-    /// with all that an idle device can give, if that is more than it ran out of.
-    fn may_run_alone(&self, place: &Standing, give: Bytes, hosts: &[(&WorkerId, &Standing)]) -> bool {
+    /// with all that an idle device can give, if that is more than it ran out of. But while there is a device
+    /// that could take it as far as is known, it waits for that one.
+    fn may_run_alone(&self, place: &Standing, give: Bytes, fleet: &Fleet) -> bool {
         if give < RESERVATION_MIN {
             return false;
         }
+        let (_, measured) = self.prior();
+        let hopeless = || {
+            let mut hosts = fleet.hosts(self.stage());
+            hosts.all(|(_, host)| host.capacity() < self.reservation(self.footprint(host), 1))
+        };
         match (self.ran_out, self.known(place)) {
             (Some(had), _) => give > had.scale(WORTH_ANOTHER_TRY),
-            (None, None) => true,
-            (None, Some(known)) => {
-                let need = known.reservation(1, Bytes::ZERO, self.now);
-                hosts.iter().all(|(_, host)| host.capacity() < need)
-            }
+            (None, None) if !measured && self.footprint(place).ran_out_of(self.now).is_none() => true,
+            (None, _) => hopeless(),
         }
     }
 
     fn alone(&self, place: &Standing, give: Bytes) -> Size {
         let cause = match (self.ran_out, self.known(place)) {
             (Some(had), _) => format!("it ran out of {had}"),
-            (None, None) => format!("its prior of {} does not fit beside others", prior(self.task())),
+            (None, None) => format!("its prior of {} does not fit beside others", self.prior().0),
             (None, Some(_)) => "its measured need is more than any device has".to_owned(),
         };
         let why = format!("alone with all {give} that the idle device can give, since {cause}");
@@ -223,10 +300,10 @@ impl Ask<'_> {
 
     /// Why the task can never run: it ran out alone of about as much as any device could give, and has waited
     /// long enough for a larger one to come back.
-    fn never(&self, hosts: &[(&WorkerId, &Standing)]) -> Option<String> {
+    fn never(&self, fleet: &Fleet) -> Option<String> {
         let had = self.ran_out.filter(|_| self.waited_long)?;
         // Strangers may go, so that what they hold speaks against nobody for good.
-        let best = hosts.iter().map(|(_, place)| place.capacity()).max()?;
+        let best = fleet.hosts(self.stage()).map(|(_, place)| place.capacity()).max()?;
         (best <= had.scale(WORTH_ANOTHER_TRY)).then(|| {
             format!(
                 "one item of {} needs more than {had}, and the largest device can give {best}; \
@@ -238,10 +315,9 @@ impl Ask<'_> {
 
     /// What one item needs where it needs the least, the most that any device of its stage can give now, and
     /// the most that any could if nothing of ours ran there.
-    pub(crate) fn short_of(&self, offers: &Offers) -> (Bytes, Bytes, Bytes) {
-        let hosts = || offers.values().filter(|place| place.hosts(self.stage()));
-        let prior = prior(self.task());
-        let need = |place: &Standing| self.footprint(place).reservation(1, prior, self.now);
+    pub(crate) fn short_of(&self, fleet: &Fleet) -> (Bytes, Bytes, Bytes) {
+        let hosts = || fleet.hosts(self.stage()).map(|(_, place)| place);
+        let need = |place: &Standing| self.reservation(self.footprint(place), 1);
         // What ran out alone needs more than it had, wherever that was.
         let least = hosts().map(need).min().unwrap_or_default().max(self.ran_out.unwrap_or_default());
         let most = |of: fn(&Standing) -> Bytes| hosts().map(of).max().unwrap_or_default();
@@ -249,10 +325,9 @@ impl Ask<'_> {
     }
 
     /// Why the task would be late wherever it ran now.
-    pub(crate) fn late(&self, offers: &Offers) -> Option<String> {
-        let deadline = self.task().deadline?;
-        let hosts = offers.values().filter(|place| place.hosts(self.stage()));
-        let soonest = hosts.map(|place| self.footprint(place).time(1)).min()?;
+    pub(crate) fn late(&self, fleet: &Fleet) -> Option<String> {
+        let deadline = self.head.deadline?;
+        let soonest = fleet.hosts(self.stage()).map(|(_, place)| self.footprint(place).time(1)).min()?;
         (self.now + soonest > deadline).then_some(())?;
         let over = (self.now + soonest).since(deadline).as_secs_f64();
         Some(format!(
@@ -263,21 +338,19 @@ impl Ask<'_> {
     }
 
     /// The device that should be kept free for a task that was passed over for too long.
-    pub(crate) fn claim<'a>(
+    pub(crate) fn claim<'b>(
         &self,
-        offers: &'a Offers,
+        fleet: &'b Fleet,
         taken: impl Fn(&WorkerId) -> bool,
-    ) -> Option<&'a WorkerId> {
-        let hosts: Vec<(&WorkerId, &Standing)> =
-            offers.iter().filter(|(_, place)| place.hosts(self.stage())).collect();
+    ) -> Option<&'b WorkerId> {
         let usable = |worker: &WorkerId, place: &Standing| {
             let whole = place.whole();
             let fits = self.ran_out.is_none() && self.fit(place, whole, 1).is_some();
-            !taken(worker) && (fits || self.may_run_alone(place, whole, &hosts))
+            !taken(worker) && (fits || self.may_run_alone(place, whole, fleet))
         };
-        offers
-            .iter()
-            .filter(|(worker, place)| place.hosts(self.stage()) && usable(worker, place))
+        fleet
+            .hosts(self.stage())
+            .filter(|(worker, place)| usable(worker, place))
             .max_by_key(|(worker, place)| (place.whole(), Reverse(*worker)))
             .map(|(worker, _)| worker)
     }

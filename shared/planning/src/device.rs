@@ -1,7 +1,9 @@
 //! A worker with its word and what it was promised since: what its device can give now, and at best.
 
-use crate::key::RESERVATION_MIN;
+use crate::held::ShapeNo;
+use crate::key::{FootprintKey, RESERVATION_MIN};
 use domain::{BatchId, Bytes, Offer, Reading, Stage, Timestamp};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -31,13 +33,22 @@ pub(crate) struct Standing {
     refusals: u32,
     /// What the worker holds besides idle runners while nothing runs there.
     idle_own: Bytes,
+    keys: RefCell<Keys>,
+}
+
+/// Keys of footprints, made once, with the version of the engines for which they hold.
+#[derive(Default)]
+struct Keys {
+    version: u64,
+    of: BTreeMap<(Stage, ShapeNo), FootprintKey>,
 }
 
 impl Standing {
     pub(crate) fn new(now: Timestamp, offer: Offer) -> Standing {
         let (until, offer) = (stands_until(now, &offer), believed(offer));
         let (promises, idle_own) = (BTreeMap::new(), idle_own(&offer).unwrap_or_default());
-        Standing { offer, until, promises, drift: Bytes::ZERO, read_at: now, refusals: 0, idle_own }
+        let keys = RefCell::default();
+        Standing { offer, until, promises, drift: Bytes::ZERO, read_at: now, refusals: 0, idle_own, keys }
     }
 
     /// A newer word.
@@ -64,6 +75,21 @@ impl Standing {
         self.read_at = now;
         self.offer.reading = reading;
         true
+    }
+
+    /// What `look` finds by the key of a shape here, which `make` makes; `version` is that of the engines.
+    pub(crate) fn with_key<R>(
+        &self,
+        shape: (Stage, ShapeNo),
+        version: u64,
+        make: impl FnOnce() -> FootprintKey,
+        look: impl FnOnce(&FootprintKey) -> R,
+    ) -> R {
+        let mut keys = self.keys.borrow_mut();
+        if keys.version != version {
+            *keys = Keys { version, ..Keys::default() };
+        }
+        look(keys.of.entry(shape).or_insert_with(make))
     }
 
     /// What was promised that the word does not know of.

@@ -1,8 +1,8 @@
 //! Which code each worker runs, as its batches have told: what was learned of one version says nothing of
 //! another.
 
-use crate::key::{FootprintKey, shape_name};
-use domain::{BatchEnded, DeviceClass, Stage, Task, WorkerId};
+use crate::key::FootprintKey;
+use domain::{BatchEnded, DeviceClass, Stage, WorkerId};
 use std::collections::BTreeMap;
 
 /// The code by stage and shape.
@@ -14,6 +14,8 @@ pub(crate) struct Engines {
     of_workers: BTreeMap<WorkerId, ByShape>,
     /// The latest that anybody told: what a worker is taken to run until it has told.
     latest: ByShape,
+    /// Grows when a key may have changed.
+    version: u64,
 }
 
 impl Engines {
@@ -27,22 +29,30 @@ impl Engines {
         engines
     }
 
-    /// A batch that began with this task has told. Batches in which nothing was computed tell nothing.
-    pub(crate) fn hear(&mut self, task: &Task, ended: &BatchEnded) {
+    /// A batch of this shape has told. Batches in which nothing was computed tell nothing.
+    pub(crate) fn hear(&mut self, stage: Stage, shape: &str, ended: &BatchEnded) {
         if ended.engine.name.is_empty() {
             return;
         }
         let engine = format!("{} {} {}", ended.engine.name, ended.engine.version, ended.precision);
-        let shape = shape_name(task);
         let of_worker = self.of_workers.entry(ended.worker.clone()).or_default();
         for known in [of_worker, &mut self.latest] {
-            known.entry(task.stage).or_default().insert(shape.clone(), engine.clone());
+            let known = known.entry(stage).or_default();
+            if known.get(shape) != Some(&engine) {
+                known.insert(shape.to_owned(), engine.clone());
+                self.version += 1;
+            }
         }
     }
 
     /// A worker is gone; it may come back with other code.
-    pub(crate) fn keep_only(&mut self, is_there: impl Fn(&WorkerId) -> bool) {
-        self.of_workers.retain(|worker, _| is_there(worker));
+    pub(crate) fn forget(&mut self, worker: &WorkerId) {
+        self.of_workers.remove(worker);
+    }
+
+    /// Keys that were made at another version may be out of date.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     /// Whether this is what is run now, as far as is known.
@@ -51,12 +61,16 @@ impl Engines {
         latest.is_none_or(|latest| *latest == key.engine)
     }
 
-    /// The footprint's key of a task on a worker.
-    pub(crate) fn key(&self, task: &Task, worker: &WorkerId, class: &DeviceClass) -> FootprintKey {
-        let mut key = FootprintKey::of(task, "", class);
-        let of = |known: &ByShape| known.get(&key.stage)?.get(&key.shape).cloned();
+    /// The footprint's key of a shape on a worker.
+    pub(crate) fn key(
+        &self,
+        stage: Stage,
+        shape: &str,
+        (worker, class): (&WorkerId, &DeviceClass),
+    ) -> FootprintKey {
+        let of = |known: &ByShape| known.get(&stage)?.get(shape).cloned();
         let engine = self.of_workers.get(worker).and_then(of).or_else(|| of(&self.latest));
-        key.engine = engine.unwrap_or_default();
-        key
+        let engine = engine.unwrap_or_default();
+        FootprintKey { stage, shape: shape.to_owned(), engine, device_class: class.clone() }
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::core::Planner;
 use crate::cut::Choice;
-use domain::{BatchId, BatchTask, Bytes, Class, Consumer, Stage, Task, Timestamp, WorkerId};
+use crate::share::Lines;
+use domain::{BatchId, Bytes, Class, Consumer, Stage, Task, Timestamp, WorkerId};
 use serde::Serialize;
 
 /// Where a task stands, with the numbers behind it.
@@ -89,36 +90,36 @@ impl Planner {
     }
 
     fn whereabouts(&self, now: Timestamp, task: &Task) -> Whereabouts {
-        if let Some(live) = self.live.of_task(task.stage, task.job) {
-            let (worker, batch) = (live.worker.clone(), live.batch.id);
-            let (items, bytes) = (live.batch.tasks.len(), live.batch.bytes);
-            return Whereabouts::InBatch { worker, batch, items, bytes, why: live.batch.why.clone() };
+        let line = self.lines.at(task.stage);
+        let runs = line.pool.slot(task.job).and_then(|slot| self.live.of_slot(task.stage, slot));
+        if let Some((batch, live)) = runs {
+            let (worker, items, bytes) = (live.worker.clone(), live.slots.len(), live.bytes);
+            return Whereabouts::InBatch { worker, batch, items, bytes, why: live.why.clone() };
         }
-        let line = self.lines.get(task.stage);
-        let Some((line, given)) = line.and_then(|line| Some((line, line.find(task.job)?))) else {
+        let Some(slot) = line.slot(task.job) else {
             let waiting = self.backlogs.of(&Consumer::of_task(task));
-            let drawn_before = line.map_or(0, |line| line.len_of(task.class, &task.tenant));
+            let drawn_before = line.len_of(task.class, &task.tenant);
             return Whereabouts::NotDrawn { waiting, drawn_before };
         };
-        let hosts = || self.offers.values().filter(|place| place.hosts(task.stage));
+        let hosts = || self.fleet.hosts(task.stage).map(|(_, place)| place);
         if hosts().next().is_none() {
-            return Whereabouts::NoOffer { other_offers: self.offers.len() };
+            return Whereabouts::NoOffer { other_offers: self.fleet.len() };
         }
-        let passed = line.passed_since(task.job);
-        let ask = self.ask(now, given, passed);
+        let (head, passed) = (line.pool.head(slot), line.passed_since(task.job));
+        let ask = self.ask(now, &head, passed);
         let memory = || {
-            let (needed_bytes, there_bytes, idle_bytes) = ask.short_of(&self.offers);
+            let (needed_bytes, there_bytes, idle_bytes) = ask.short_of(&self.fleet);
             Whereabouts::Memory { needed_bytes, there_bytes, idle_bytes, passed_since: passed }
         };
         if passed.is_some() {
             return memory();
         }
-        let (before_in_line, in_better_classes) = line.before(task.job);
+        let (before_in_line, in_better_classes) = line.before(slot);
         if before_in_line + in_better_classes > 0 {
             let served = line.best_class(now);
             return Whereabouts::Turn { before_in_line, in_better_classes, served };
         }
-        match ask.choose(&self.offers, |_| false) {
+        match ask.choose(&self.fleet, |_| false) {
             Choice::Later(until) => Whereabouts::Neighbours { until },
             Choice::Wait => memory(),
             Choice::Busy => {
@@ -129,17 +130,12 @@ impl Planner {
     }
 
     /// A task of this job that is here, if there is one: of its latest stage.
-    pub fn find(&self, job: domain::JobId) -> Option<&Task> {
-        let here = |stage: &Stage| {
-            let held = self.lines.get(*stage).and_then(|line| line.find(job));
-            let runs = || {
-                let live = self.live.of_task(*stage, job)?;
-                live.batch.tasks.iter().find(|given| given.task.job == job)
-            };
-            held.or_else(runs)
+    pub fn find(&self, job: domain::JobId) -> Option<Task> {
+        let here = |stage: Stage| {
+            let pool = &self.lines.at(stage).pool;
+            Some(pool.open(pool.slot(job)?).task)
         };
-        let latest: Option<&BatchTask> = Stage::ALL.iter().rev().find_map(here);
-        latest.map(|given| &given.task)
+        Lines::stages().find_map(here)
     }
 }
 
@@ -230,7 +226,7 @@ mod tests {
             "{}",
             why.text
         );
-        assert_eq!(planner.find(task(1).job), Some(&task(1)));
+        assert_eq!(planner.find(task(1).job), Some(task(1)));
         see(&mut planner, 2, Class::Normal);
         assert_eq!(of(&planner, 2).whereabouts, Whereabouts::NoLane { lanes: 1 });
         see(&mut planner, 3, Class::Normal);

@@ -188,6 +188,11 @@ impl Footprint {
         (all + ADDRESS_SPACE).max(RESERVATION_MIN)
     }
 
+    /// What one item had when batches of this key ran out of memory, while that is remembered.
+    pub(crate) fn ran_out_of(&self, now: Timestamp) -> Option<Bytes> {
+        self.kept.out_of_memory.filter(|(_, _, until)| now < *until).map(|(_, had, _)| had)
+    }
+
     /// Largest batch that is allowed at all: growth at most doubles over what is proven, and what ran out is
     /// halved.
     pub fn size_max(&self, now: Timestamp) -> u32 {

@@ -1,6 +1,6 @@
 //! What shares a footprint, and the prior of what nobody has measured.
 
-use domain::{Bytes, DeviceClass, Quality, Recipe, Stage, Synthetic, Task};
+use domain::{Bytes, DeviceClass, Engine, Quality, Recipe, Stage, Synthetic, Task};
 use serde::{Deserialize, Serialize};
 
 /// Least reservation: a runner's stacks, buffers and decoder tables before the first item.
@@ -24,7 +24,7 @@ pub struct FootprintKey {
 impl FootprintKey {
     /// The key of a task computed by this code on a kind of device.
     pub fn of(task: &Task, engine: &str, device_class: &DeviceClass) -> FootprintKey {
-        let (shape, engine) = (shape_name(task), engine.to_owned());
+        let (shape, engine) = (shape(task).name(), engine.to_owned());
         FootprintKey { stage: task.stage, shape, engine, device_class: device_class.clone() }
     }
 
@@ -39,43 +39,50 @@ impl FootprintKey {
     }
 }
 
-/// The name of a task's shape.
-pub(crate) fn shape_name(task: &Task) -> String {
-    let (_, load, size, quality) = shape(task);
-    let quality = match quality {
-        Quality::Draft => "draft",
-        Quality::Standard => "standard",
-        Quality::Fine => "fine",
-    };
-    let real = match (task.stage, task.recipe.engine) {
-        (Stage::Preprocess, _) => format!("b{size}"),
-        (Stage::Shape, engine) => format!("{}-{quality}", engine.as_str()),
-        (Stage::Texture | Stage::Export, _) => format!("{quality}-{size}"),
-    };
-    match load {
-        Some(Synthetic { fixed, per_item, start_ms, item_ms, .. }) => {
-            format!("{real}-synthetic-{}-{}-{start_ms}-{item_ms}", fixed.0, per_item.0)
-        }
-        None => real,
-    }
+/// What changes memory or time at a stage. Tasks of one shape share a footprint, and only they share a batch.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Shape {
+    stage: Stage,
+    size: u32,
+    quality: Quality,
+    engine: Engine,
+    load: Option<Synthetic>,
 }
 
-/// What changes memory or time at a stage. Tasks of one shape share a footprint, and only they share a batch.
-fn shape(task: &Task) -> (Stage, Option<&Synthetic>, u32, Quality) {
-    let Recipe { quality, texture_px, synthetic, .. } = &task.recipe;
-    let load = synthetic.as_ref().filter(|load| load.stage == task.stage);
+/// The shape of a task.
+pub(crate) fn shape(task: &Task) -> Shape {
+    let Recipe { quality, texture_px, synthetic, engine, .. } = &task.recipe;
+    let load = synthetic.as_ref().filter(|load| load.stage == task.stage).cloned();
     let (size, quality) = match task.stage {
         // Files of one power of two together: nothing else is known of a picture before it is decoded.
         Stage::Preprocess => (task.size_bytes.0.max(1).ilog2(), Quality::default()),
         Stage::Shape => (0, *quality),
         Stage::Texture | Stage::Export => (*texture_px, *quality),
     };
-    (task.stage, load, size, quality)
+    Shape { stage: task.stage, size, quality, engine: *engine, load }
 }
 
-/// Whether two tasks may share a batch.
-pub(crate) fn alike(a: &Task, b: &Task) -> bool {
-    shape(a) == shape(b) && a.recipe.engine == b.recipe.engine
+impl Shape {
+    /// Its name in a footprint's key.
+    pub(crate) fn name(&self) -> String {
+        let (size, engine) = (self.size, self.engine.as_str());
+        let quality = match self.quality {
+            Quality::Draft => "draft",
+            Quality::Standard => "standard",
+            Quality::Fine => "fine",
+        };
+        let real = match self.stage {
+            Stage::Preprocess => format!("b{size}"),
+            Stage::Shape => format!("{engine}-{quality}"),
+            Stage::Texture | Stage::Export => format!("{quality}-{size}"),
+        };
+        match &self.load {
+            Some(Synthetic { fixed, per_item, start_ms, item_ms, .. }) => {
+                format!("{real}-synthetic-{}-{}-{start_ms}-{item_ms}", fixed.0, per_item.0)
+            }
+            None => real,
+        }
+    }
 }
 
 /// The seed's formula for a diffusion model: `2 GiB x (pixels / 512^2) x (steps / 50)`.
@@ -90,17 +97,22 @@ pub fn seed_formula(pixels: u64, steps: u32) -> Bytes {
 /// from there on. What they need is bounded by the texture that can be asked for, so the prior is capped
 /// at 1 GiB.
 pub fn prior(task: &Task) -> Bytes {
+    prior_of(task.stage, task.recipe.texture_px, task.size_bytes)
+}
+
+/// The same of a stage, a texture's side in texels, and the size of the upload.
+pub(crate) fn prior_of(stage: Stage, texture_px: u32, size: Bytes) -> Bytes {
     const STEPS: u32 = 50;
     const CAP: Bytes = Bytes::gib(1);
     /// Bytes per byte of a compressed picture: rarely more than 20 pixels of 4 bytes, and decoding holds
     /// them about three times.
     const DECODING: u64 = 240;
-    let side = match task.stage {
+    let side = match stage {
         Stage::Preprocess | Stage::Shape => 512,
-        Stage::Texture | Stage::Export => u64::from(task.recipe.texture_px.max(512)),
+        Stage::Texture | Stage::Export => u64::from(texture_px.max(512)),
     };
-    let decoding = match task.stage {
-        Stage::Preprocess => Bytes(task.size_bytes.0.saturating_mul(DECODING)),
+    let decoding = match stage {
+        Stage::Preprocess => Bytes(size.0.saturating_mul(DECODING)),
         _ => Bytes::ZERO,
     };
     let engine = seed_formula(side * side, STEPS).scale(0.125);
@@ -134,11 +146,11 @@ mod tests {
         let class = DeviceClass("host".to_owned());
         let plain = crate::samples::task(0);
         let mut loaded = crate::samples::task(1);
-        assert!(alike(&plain, &loaded));
+        assert_eq!(shape(&plain), shape(&loaded));
         loaded.recipe.synthetic = Synthetic::parse("stage=shape,fixed=1MiB").ok();
-        assert!(!alike(&plain, &loaded));
+        assert_ne!(shape(&plain), shape(&loaded));
         assert_ne!(FootprintKey::of(&plain, "", &class), FootprintKey::of(&loaded, "", &class));
-        assert!(alike(&plain.at_stage(Stage::Texture), &loaded.at_stage(Stage::Texture)));
+        assert_eq!(shape(&plain.at_stage(Stage::Texture)), shape(&loaded.at_stage(Stage::Texture)));
         let newer = FootprintKey::of(&plain, "inflate 2 f32", &class);
         assert_ne!(FootprintKey::of(&plain, "inflate 1 f32", &class), newer);
         assert_eq!(newer.board_key(), "shape.inflate-standard.inflate-2-f32.host");

@@ -22,10 +22,13 @@ mod device;
 mod engines;
 mod event;
 mod explain;
+mod fleet;
 mod footprint;
+mod held;
 mod kept;
 mod key;
 mod live;
+mod next;
 mod optimizer;
 mod pace;
 #[cfg(test)]
@@ -33,6 +36,7 @@ mod samples;
 mod share;
 #[cfg(test)]
 mod tests;
+mod token;
 mod turns;
 mod window;
 

@@ -1,11 +1,10 @@
 //! Batches that were proposed and have not ended, as far as is known.
 //!
-//! Property B lives here: a task is in at most one live batch. A task that is delivered again while its
-//! batch lives waits until that is over.
+//! Property B lives here and in the lines: a task is in at most one live batch. A task that is delivered
+//! again while its batch lives waits until that is over.
 
-use domain::{
-    AckToken, Batch, BatchId, BatchTask, Bytes, DeviceClass, JobId, Offer, Stage, Timestamp, WorkerId,
-};
+use crate::held::{ShapeNo, Slot};
+use domain::{AckToken, BatchId, BatchTask, Bytes, DeviceClass, JobId, Offer, Stage, Timestamp, WorkerId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -16,53 +15,71 @@ const SETTLES: Duration = Duration::from_secs(2);
 pub(crate) struct LiveBatch {
     pub(crate) worker: WorkerId,
     pub(crate) device_class: DeviceClass,
-    pub(crate) batch: Batch,
-    /// Each task's place in its line.
-    pub(crate) arrivals: Vec<u64>,
+    pub(crate) stage: Stage,
+    pub(crate) shape: ShapeNo,
+    /// Its tasks, which the stage's line holds.
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) bytes: Bytes,
+    pub(crate) why: String,
+    /// Its runner was not loaded when it was proposed.
+    pub(crate) cold: bool,
     /// When it was accepted.
     accepted_at: Option<Timestamp>,
     /// The worker's word has named it.
     named: bool,
     /// It ended before the answer to the proposal was heard.
     ended: bool,
-    /// Since when the worker's word does not name it any more.
+    /// Since when the worker's word does not name it any more, or the worker is gone.
     gone_since: Option<Timestamp>,
-    /// Jobs whose tokens were lost meanwhile: should it be refused, they are not ours to propose again.
-    pub(crate) lost: BTreeSet<JobId>,
+}
+
+/// What is proposed.
+pub(crate) struct Proposed {
+    pub(crate) worker: WorkerId,
+    pub(crate) device_class: DeviceClass,
+    pub(crate) stage: Stage,
+    pub(crate) shape: ShapeNo,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) bytes: Bytes,
+    pub(crate) why: String,
+    pub(crate) cold: bool,
 }
 
 /// All of them.
 #[derive(Default)]
 pub(crate) struct Live {
     batches: BTreeMap<BatchId, LiveBatch>,
-    tasks: BTreeMap<(Stage, JobId), BatchId>,
-    /// How many of each stage there are.
-    of_stages: BTreeMap<Stage, usize>,
+    of_workers: BTreeMap<WorkerId, BTreeSet<BatchId>>,
+    /// How many of each stage there are, and how many of those began cold.
+    of_stages: [(usize, usize); Stage::ALL.len()],
+    /// Accepted batches that are gone, by since when.
+    gone: BTreeSet<(Timestamp, BatchId)>,
     /// Tasks delivered again while their batch lives.
     again: BTreeMap<(Stage, JobId), BatchTask>,
 }
 
 impl Live {
     /// A batch is proposed.
-    ///
-    /// # Panics
-    /// One of its tasks is in a live batch: property B.
-    pub(crate) fn propose(
-        &mut self,
-        (worker, device_class): (WorkerId, DeviceClass),
-        batch: Batch,
-        arrivals: Vec<u64>,
-    ) {
-        for given in &batch.tasks {
-            let earlier = self.tasks.insert((batch.stage, given.task.job), batch.id);
-            assert!(earlier.is_none(), "property B: a task is in at most one live batch");
-        }
-        let id = batch.id;
-        *self.of_stages.entry(batch.stage).or_default() += 1;
+    pub(crate) fn propose(&mut self, id: BatchId, proposed: Proposed) {
+        let Proposed { worker, device_class, stage, shape, slots, bytes, why, cold } = proposed;
+        let (all, began_cold) = &mut self.of_stages[stage as usize];
+        (*all, *began_cold) = (*all + 1, *began_cold + usize::from(cold));
+        self.of_workers.entry(worker.clone()).or_default().insert(id);
         let (accepted_at, named, ended, gone_since) = (None, false, false, None);
-        let lost = BTreeSet::new();
-        let live =
-            LiveBatch { worker, device_class, batch, arrivals, accepted_at, named, ended, gone_since, lost };
+        let live = LiveBatch {
+            worker,
+            device_class,
+            stage,
+            shape,
+            slots,
+            bytes,
+            why,
+            cold,
+            accepted_at,
+            named,
+            ended,
+            gone_since,
+        };
         self.batches.insert(id, live);
     }
 
@@ -70,39 +87,37 @@ impl Live {
         self.batches.get(&id)
     }
 
-    /// The batch that a task is in.
-    pub(crate) fn of_task(&self, stage: Stage, job: JobId) -> Option<&LiveBatch> {
-        self.batches.get(self.tasks.get(&(stage, job))?)
+    /// The batch that a task is in. For a person who asks: it walks through the batches.
+    pub(crate) fn of_slot(&self, stage: Stage, slot: Slot) -> Option<(BatchId, &LiveBatch)> {
+        let mut batches = self.batches.iter().filter(|(_, live)| live.stage == stage);
+        batches.find(|(_, live)| live.slots.contains(&slot)).map(|(id, live)| (*id, live))
     }
 
-    /// Keeps a task back whose batch lives; gives it back otherwise.
-    pub(crate) fn keep_back(&mut self, given: BatchTask) -> Option<BatchTask> {
-        let place = (given.task.stage, given.task.job);
-        if !self.tasks.contains_key(&place) {
-            return Some(given);
-        }
-        self.again.insert(place, given);
-        None
+    /// Keeps a task back whose batch lives.
+    pub(crate) fn keep_back(&mut self, given: BatchTask) {
+        self.again.insert((given.task.stage, given.task.job), given);
     }
 
-    /// A token is lost: that of a task in a live batch, or of one that was kept back.
+    /// The token of a task that was kept back is lost.
     pub(crate) fn token_lost(&mut self, stage: Stage, job: JobId, token: &AckToken) {
-        let batch = self.tasks.get(&(stage, job)).and_then(|id| self.batches.get_mut(id));
-        if let Some(live) = batch {
-            let mut tasks = live.batch.tasks.iter();
-            if tasks.any(|given| given.task.job == job && given.ack_token == *token) {
-                live.lost.insert(job);
-            }
-        }
         if self.again.get(&(stage, job)).is_some_and(|given| given.ack_token == *token) {
             self.again.remove(&(stage, job));
         }
     }
 
+    /// What was kept back of a job.
+    pub(crate) fn take_again(&mut self, stage: Stage, job: JobId) -> Option<BatchTask> {
+        if self.again.is_empty() { None } else { self.again.remove(&(stage, job)) }
+    }
+
     /// The batch runs. True if its end was heard already.
-    pub(crate) fn accept(&mut self, now: Timestamp, id: BatchId) -> bool {
+    pub(crate) fn accept(&mut self, now: Timestamp, id: BatchId, worker_is_there: impl Fn(&WorkerId) -> bool) -> bool {
         let Some(live) = self.batches.get_mut(&id) else { return false };
         live.accepted_at = Some(now);
+        if !worker_is_there(&live.worker) {
+            live.gone_since.get_or_insert(now);
+        }
+        self.gone.extend(live.gone_since.map(|since| (since, id)));
         live.ended
     }
 
@@ -113,67 +128,81 @@ impl Live {
         live.accepted_at.is_some()
     }
 
-    /// The batch is over; with the tasks that were kept back for it.
-    pub(crate) fn end(&mut self, id: BatchId) -> Option<(LiveBatch, Vec<BatchTask>)> {
+    /// The batch is over.
+    pub(crate) fn end(&mut self, id: BatchId) -> Option<LiveBatch> {
         let live = self.batches.remove(&id)?;
-        if let Some(count) = self.of_stages.get_mut(&live.batch.stage) {
-            *count -= 1;
+        let (all, cold) = &mut self.of_stages[live.stage as usize];
+        (*all, *cold) = (*all - 1, *cold - usize::from(live.cold));
+        if let Some(since) = live.gone_since {
+            self.gone.remove(&(since, id));
         }
-        let mut again = Vec::new();
-        for given in &live.batch.tasks {
-            let place = (live.batch.stage, given.task.job);
-            self.tasks.remove(&place);
-            again.extend(self.again.remove(&place));
+        if let Some(of_worker) = self.of_workers.get_mut(&live.worker) {
+            of_worker.remove(&id);
+            if of_worker.is_empty() {
+                self.of_workers.remove(&live.worker);
+            }
         }
-        Some((live, again))
+        Some(live)
     }
 
     /// What a worker's word says of its batches: those that it names run; one that it named once, or accepted
     /// long enough ago, and does not name is over. Returns what it was promised and does not know of.
     pub(crate) fn compare(&mut self, now: Timestamp, offer: &Offer) -> BTreeMap<BatchId, Bytes> {
         let mut unknown = BTreeMap::new();
-        for (id, live) in self.batches.iter_mut().filter(|(_, live)| live.worker == offer.worker) {
+        for id in self.of_workers.get(&offer.worker).into_iter().flatten() {
+            let Some(live) = self.batches.get_mut(id) else { continue };
             let accepted_long_ago = live.accepted_at.is_some_and(|at| now.since(at) >= SETTLES);
             if offer.running.contains(id) {
-                (live.named, live.gone_since) = (true, None);
+                if let Some(since) = live.gone_since.take() {
+                    self.gone.remove(&(since, *id));
+                }
+                live.named = true;
             } else if live.named || accepted_long_ago {
-                live.gone_since.get_or_insert(now);
+                live.is_gone(now, *id, &mut self.gone);
             } else {
-                unknown.insert(*id, live.batch.bytes);
+                unknown.insert(*id, live.bytes);
             }
         }
         unknown
     }
 
-    /// Accepted batches that are over without a word of how: their workers' words stopped naming them, or
-    /// their workers are gone, for long enough that no message is still under way.
-    pub(crate) fn over(&mut self, now: Timestamp, is_there: impl Fn(&WorkerId) -> bool) -> Vec<BatchId> {
-        let mut over = Vec::new();
-        for (id, live) in self.batches.iter_mut().filter(|(_, live)| live.accepted_at.is_some()) {
-            if !is_there(&live.worker) {
-                live.gone_since.get_or_insert(now);
-            }
-            if live.gone_since.is_some_and(|since| now.since(since) >= SETTLES) {
-                over.push(*id);
+    /// A worker is gone.
+    pub(crate) fn worker_gone(&mut self, now: Timestamp, worker: &WorkerId) {
+        for id in self.of_workers.get(worker).into_iter().flatten() {
+            if let Some(live) = self.batches.get_mut(id).filter(|live| live.accepted_at.is_some()) {
+                live.is_gone(now, *id, &mut self.gone);
             }
         }
-        over
+    }
+
+    /// Accepted batches that are over without a word of how: their workers' words stopped naming them, or
+    /// their workers are gone, for long enough that no message is still under way.
+    pub(crate) fn over(&self, now: Timestamp) -> Vec<BatchId> {
+        let gone = self.gone.iter().take_while(|(since, _)| now.since(*since) >= SETTLES);
+        gone.map(|(_, id)| *id).collect()
     }
 
     /// When the next of them counts as over.
     pub(crate) fn next_over(&self) -> Option<Timestamp> {
-        let accepted = self.batches.values().filter(|live| live.accepted_at.is_some());
-        accepted.filter_map(|live| Some(live.gone_since? + SETTLES)).min()
+        self.gone.first().map(|(since, _)| *since + SETTLES)
     }
 
     /// Whether a batch of the stage is under way.
     pub(crate) fn runs(&self, stage: Stage) -> bool {
-        self.of_stages.get(&stage).is_some_and(|count| *count > 0)
+        self.of_stages[stage as usize].0 > 0
     }
 
-    /// Tasks in batches of a stage.
-    pub(crate) fn tasks_of(&self, stage: Stage) -> usize {
-        let of_stage = self.batches.values().filter(|live| live.batch.stage == stage);
-        of_stage.map(|live| live.batch.tasks.len()).sum()
+    /// Runners of the stage that are being started.
+    pub(crate) fn starting(&self, stage: Stage) -> usize {
+        self.of_stages[stage as usize].1
+    }
+}
+
+impl LiveBatch {
+    fn is_gone(&mut self, now: Timestamp, id: BatchId, gone: &mut BTreeSet<(Timestamp, BatchId)>) {
+        let since = *self.gone_since.get_or_insert(now);
+        if self.accepted_at.is_some() {
+            gone.insert((since, id));
+        }
     }
 }

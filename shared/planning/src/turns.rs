@@ -3,281 +3,345 @@
 //! A tenant whose balance is positive is served and pays afterwards, so a balance may become a debt. When
 //! all who wait are in debt, each gets the same number of quanta. Between two tenants who both always wait,
 //! the device-seconds served therefore never differ by more than a quantum and one batch each.
+//!
+//! In a line the tasks of each shape stand apart, since only they share a batch: each has its own order.
 
-use domain::{BatchTask, Task, TenantId, Timestamp};
+use crate::held::{Pool, ShapeNo, Slot, TenantNo};
+use domain::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Device-seconds that a tenant gets each turn. Small, so that a light tenant waits for little of another's
 /// work; a batch that costs more is paid over several turns.
 pub(crate) const QUANTUM_S: f64 = 0.25;
+/// Tasks of a shape that are passed over in one line while a batch is filled: those that run alone.
+const SKIPPED_MAX: usize = 32;
 
 /// What one tenant has waiting in a class.
 #[derive(Default)]
 struct Line {
-    /// By deadline, then by arrival.
-    tasks: BTreeMap<(Timestamp, u64), BatchTask>,
+    /// By shape; of each by deadline, then by arrival.
+    shapes: BTreeMap<ShapeNo, VecDeque<Slot>>,
+    len: usize,
     /// Device-seconds that it may still use; below zero a debt, which outlives an empty line.
     balance_s: f64,
-    in_ring: bool,
-    /// Its head and those behind it wait until they are tried again: none of them has a turn.
+    /// Its tasks wait until they are tried again: none of them has a turn.
     parked: bool,
-}
-
-/// When a task is due; never, if nobody has said.
-pub(crate) fn due(task: &Task) -> Timestamp {
-    task.deadline.unwrap_or(Timestamp(u64::MAX))
 }
 
 /// The lines of one class.
 #[derive(Default)]
 pub(crate) struct Turns {
-    lines: BTreeMap<TenantId, Line>,
-    /// Tenants in the order of their turns; those with nothing left drop out when their turn comes.
-    ring: VecDeque<TenantId>,
-    /// When the head of each line entered the queue.
-    heads: BTreeSet<(Timestamp, TenantId)>,
+    lines: BTreeMap<TenantNo, Line>,
+    /// When the first of each shape of each line entered the queue, but of parked lines.
+    heads: BTreeSet<(ShapeNo, Timestamp, TenantNo)>,
+    /// How many of those each line has.
+    active: BTreeMap<TenantNo, usize>,
 }
 
 impl Turns {
-    /// Changes a line and keeps ring and heads in step.
-    fn edit<R>(&mut self, tenant: &TenantId, change: impl FnOnce(&mut Line) -> R) -> R {
-        let line = self.lines.entry(tenant.clone()).or_default();
-        let before = line.head().map(|given| given.published_at);
-        let result = change(line);
-        let after = line.head().map(|given| given.published_at);
-        if !line.in_ring && after.is_some() {
-            line.in_ring = true;
-            self.ring.push_back(tenant.clone());
+    /// Changes what a line has of a shape and keeps the heads in step.
+    fn edit<R>(
+        &mut self,
+        pool: &Pool,
+        (tenant, shape): (TenantNo, ShapeNo),
+        change: impl FnOnce(&mut VecDeque<Slot>) -> R,
+    ) -> R {
+        let line = self.lines.entry(tenant).or_default();
+        let slots = line.shapes.entry(shape).or_default();
+        let (before, had) = (slots.front().copied(), slots.len());
+        let old = before.map(|slot| pool.at(slot).published_at);
+        let result = change(slots);
+        let after = slots.front().copied();
+        line.len = line.len + slots.len() - had;
+        if slots.is_empty() {
+            line.shapes.remove(&shape);
         }
-        if before != after {
-            if let Some(before) = before {
-                self.heads.remove(&(before, tenant.clone()));
+        if before != after && !line.parked {
+            if let Some(old) = old {
+                self.forget_head(tenant, shape, old);
             }
-            if let Some(after) = after {
-                self.heads.insert((after, tenant.clone()));
+            if let Some(slot) = after {
+                self.add_head(tenant, shape, pool.at(slot).published_at);
             }
         }
         result
     }
 
-    pub(crate) fn insert(&mut self, arrival: u64, given: BatchTask) {
-        let tenant = given.task.tenant.clone();
-        self.edit(&tenant, |line| line.tasks.insert((due(&given.task), arrival), given));
-    }
-
-    pub(crate) fn remove(&mut self, tenant: &TenantId, place: (Timestamp, u64)) -> Option<BatchTask> {
-        self.edit(tenant, |line| line.tasks.remove(&place))
-    }
-
-    pub(crate) fn find(&self, tenant: &TenantId, place: (Timestamp, u64)) -> Option<&BatchTask> {
-        self.lines.get(tenant)?.tasks.get(&place)
-    }
-
-    /// The tenant's line has no turn until all are tried again.
-    pub(crate) fn park(&mut self, tenant: &TenantId) {
-        self.edit(tenant, |line| line.parked = true);
-    }
-
-    /// All lines have turns again.
-    pub(crate) fn try_again(&mut self) {
-        let parked = self.lines.iter().filter(|(_, line)| line.parked);
-        for tenant in parked.map(|(tenant, _)| tenant.clone()).collect::<Vec<_>>() {
-            self.edit(&tenant, |line| line.parked = false);
+    fn add_head(&mut self, tenant: TenantNo, shape: ShapeNo, since: Timestamp) {
+        if self.heads.insert((shape, since, tenant)) {
+            *self.active.entry(tenant).or_default() += 1;
         }
     }
 
-    /// A tenant pays for what it was served out of turn.
-    pub(crate) fn charge(&mut self, tenant: &TenantId, seconds: f64) {
-        self.edit(tenant, |line| line.balance_s -= seconds);
+    fn forget_head(&mut self, tenant: TenantNo, shape: ShapeNo, since: Timestamp) {
+        if self.heads.remove(&(shape, since, tenant))
+            && let Some(count) = self.active.get_mut(&tenant)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.active.remove(&tenant);
+            }
+        }
     }
 
-    pub(crate) fn len_of(&self, tenant: &TenantId) -> usize {
-        self.lines.get(tenant).map_or(0, |line| line.tasks.len())
+    pub(crate) fn insert(&mut self, pool: &Pool, slot: Slot) {
+        let (held, place) = (pool.at(slot), pool.place(slot));
+        self.edit(pool, (held.tenant, held.shape), |slots| {
+            if slots.back().is_none_or(|last| pool.place(*last) < place) {
+                slots.push_back(slot);
+            } else {
+                slots.insert(slots.partition_point(|of| pool.place(*of) < place), slot);
+            }
+        });
     }
 
-    /// Tasks of a tenant that go before this place.
-    pub(crate) fn before(&self, tenant: &TenantId, place: (Timestamp, u64)) -> usize {
-        self.lines.get(tenant).map_or(0, |line| line.tasks.range(..place).count())
+    /// Takes a task out of its line. It is still held.
+    pub(crate) fn remove(&mut self, pool: &Pool, slot: Slot) {
+        let (held, place) = (pool.at(slot), pool.place(slot));
+        self.edit(pool, (held.tenant, held.shape), |slots| {
+            let at = slots.partition_point(|of| pool.place(*of) < place);
+            if slots.get(at) == Some(&slot) {
+                slots.remove(at);
+            }
+        });
     }
 
-    /// All tasks.
+    /// The tenant's line has no turn until all are tried again.
+    pub(crate) fn park(&mut self, pool: &Pool, tenant: TenantNo) {
+        let Some(line) = self.lines.get_mut(&tenant).filter(|line| !line.parked) else { return };
+        line.parked = true;
+        for (shape, since) in line.heads(pool) {
+            self.forget_head(tenant, shape, since);
+        }
+    }
+
+    /// All lines have turns again.
+    pub(crate) fn try_again(&mut self, pool: &Pool) {
+        let parked = self.lines.iter_mut().filter(|(_, line)| line.parked);
+        let mut heads = Vec::new();
+        for (tenant, line) in parked {
+            line.parked = false;
+            heads.extend(line.heads(pool).into_iter().map(|(shape, since)| (*tenant, shape, since)));
+        }
+        heads.into_iter().for_each(|(tenant, shape, since)| self.add_head(tenant, shape, since));
+    }
+
+    /// A tenant pays for what it was served.
+    pub(crate) fn charge(&mut self, tenant: TenantNo, seconds: f64) {
+        self.lines.entry(tenant).or_default().balance_s -= seconds;
+    }
+
+    pub(crate) fn len_of(&self, tenant: TenantNo) -> usize {
+        self.lines.get(&tenant).map_or(0, |line| line.len)
+    }
+
+    /// Tasks of a tenant that go before this place. For a person who asks.
+    pub(crate) fn before(&self, pool: &Pool, tenant: TenantNo, place: (Timestamp, u64)) -> usize {
+        let shapes = self.lines.get(&tenant).into_iter().flat_map(|line| line.shapes.values());
+        shapes.map(|slots| slots.partition_point(|of| pool.place(*of) < place)).sum()
+    }
+
+    /// All tasks. For a person who asks.
     pub(crate) fn len(&self) -> usize {
-        self.lines.values().map(|line| line.tasks.len()).sum()
+        self.lines.values().map(|line| line.len).sum()
     }
 
     /// Tenants who wait and have turns.
     pub(crate) fn active(&self) -> usize {
-        self.heads.len()
+        self.active.len()
     }
 
-    /// The head that has waited longest since it entered the queue, and whose it is.
-    pub(crate) fn oldest(&self) -> Option<(Timestamp, &TenantId)> {
-        self.heads.first().map(|(since, tenant)| (*since, tenant))
+    /// The shapes that wait and have turns, each with when its head that waits longest entered the queue,
+    /// and whose that is.
+    pub(crate) fn shapes(&self) -> impl Iterator<Item = (ShapeNo, Timestamp, TenantNo)> {
+        let mut next = self.heads.first();
+        std::iter::from_fn(move || {
+            let of = *next?;
+            next = of.0.checked_add(1).and_then(|shape| self.heads.range((shape, Timestamp(0), 0)..).next());
+            Some(of)
+        })
+    }
+
+    /// Of this shape the head that has waited longest since it entered the queue, and whose it is.
+    pub(crate) fn oldest(&self, shape: ShapeNo) -> Option<(Timestamp, TenantNo)> {
+        let first = self.heads.range((shape, Timestamp(0), 0)..).next()?;
+        (first.0 == shape).then_some((first.1, first.2))
     }
 
     /// When the head that is held here longest was drawn.
-    pub(crate) fn drawn_first(&self) -> Option<Timestamp> {
-        let tenants = self.heads.iter().filter_map(|(_, tenant)| self.lines.get(tenant)?.head());
-        tenants.map(|given| given.drawn_at).min()
+    pub(crate) fn drawn_first(&self, pool: &Pool) -> Option<Timestamp> {
+        let lines = self.lines.values().filter(|line| !line.parked);
+        let heads = lines.flat_map(|line| line.shapes.values().filter_map(|slots| slots.front()));
+        heads.map(|slot| pool.at(*slot).drawn_at).min()
     }
 
     /// Takes the heads that were drawn at or before `until`, and those behind them that were too.
-    pub(crate) fn take_drawn(&mut self, until: Timestamp) -> Vec<BatchTask> {
-        let tenants: Vec<TenantId> = self.heads.iter().map(|(_, tenant)| tenant.clone()).collect();
+    pub(crate) fn take_drawn(&mut self, pool: &Pool, until: Timestamp) -> Vec<Slot> {
+        let heads: Vec<(TenantNo, ShapeNo)> =
+            self.heads.iter().map(|(shape, _, tenant)| (*tenant, *shape)).collect();
         let mut taken = Vec::new();
-        for tenant in tenants {
-            self.edit(&tenant, |line| {
-                while let Some(head) = line.tasks.first_entry().filter(|head| head.get().drawn_at <= until) {
-                    taken.push(head.remove());
+        for line in heads {
+            self.edit(pool, line, |slots| {
+                while let Some(slot) = slots.front().filter(|slot| pool.at(**slot).drawn_at <= until) {
+                    taken.push(*slot);
+                    slots.pop_front();
                 }
             });
         }
         taken
     }
 
-    /// Brings the tenant whose turn it is to the front.
-    fn turn(&mut self) -> Option<TenantId> {
-        if self.heads.is_empty() {
-            return None;
-        }
-        loop {
-            for _ in 0..self.ring.len() {
-                let tenant = self.ring.front()?;
-                let line = self.lines.get_mut(tenant)?;
-                if line.head().is_none() {
-                    line.in_ring = false;
-                    self.ring.pop_front();
-                } else if line.balance_s > 0.0 {
-                    return Some(tenant.clone());
-                } else {
-                    self.ring.rotate_left(1);
-                }
+    /// Whose turn it is: the first whose balance is positive, after credit was given if nobody's is. Of those
+    /// only who have this shape, if one is named.
+    pub(crate) fn turn(&mut self, shape: Option<ShapeNo>) -> Option<TenantNo> {
+        for _ in 0..2 {
+            let mut waiting = self.active.keys().filter(|tenant| self.has(**tenant, shape)).peekable();
+            waiting.peek()?;
+            let served = waiting.find(|tenant| self.lines.get(tenant).is_some_and(|of| of.balance_s > 0.0));
+            if let Some(tenant) = served {
+                return Some(*tenant);
             }
-            self.credit();
+            self.credit(shape);
         }
+        None
+    }
+
+    pub(crate) fn has(&self, tenant: TenantNo, shape: Option<ShapeNo>) -> bool {
+        let line = self.lines.get(&tenant).filter(|line| !line.parked);
+        line.is_some_and(|line| shape.is_none_or(|shape| line.shapes.contains_key(&shape)))
     }
 
     /// Gives everybody as many quanta as bring the first of those who wait above zero. Who does not wait is
     /// only forgiven.
-    fn credit(&mut self) {
-        let waiting = self.lines.values().filter(|line| line.head().is_some());
-        let quanta = waiting.map(|line| (-line.balance_s / QUANTUM_S).floor().max(0.0) + 1.0);
+    fn credit(&mut self, shape: Option<ShapeNo>) {
+        let waiting = self.active.keys().filter(|tenant| self.has(**tenant, shape));
+        let quanta = waiting
+            .filter_map(|tenant| self.lines.get(tenant))
+            .map(|line| (-line.balance_s / QUANTUM_S).floor().max(0.0) + 1.0);
         let least = quanta.fold(f64::INFINITY, f64::min);
+        if !least.is_finite() {
+            return;
+        }
         self.lines.retain(|_, line| {
-            let most = if line.tasks.is_empty() { 0.0 } else { QUANTUM_S };
+            let most = if line.len == 0 { 0.0 } else { QUANTUM_S };
             line.balance_s = (line.balance_s + least * QUANTUM_S).min(most);
-            line.in_ring || !line.tasks.is_empty() || line.balance_s < 0.0
+            line.len > 0 || line.balance_s < 0.0
         });
     }
 
-    /// The task whose turn it is; of this tenant, if its turn comes by age.
-    pub(crate) fn first(&mut self, by_age: Option<&TenantId>) -> Option<&BatchTask> {
-        let tenant = by_age.cloned().or_else(|| self.turn())?;
-        self.lines.get(&tenant)?.tasks.first_key_value().map(|(_, given)| given)
+    /// The task of this shape whose turn it is; of this tenant, if its turn comes by age.
+    pub(crate) fn first(&mut self, shape: ShapeNo, by_age: Option<TenantNo>) -> Option<Slot> {
+        let tenant = by_age.or_else(|| self.turn(Some(shape)))?;
+        let line = self.lines.get(&tenant).filter(|line| !line.parked)?;
+        line.shapes.get(&shape)?.front().copied()
     }
 
-    /// Takes the task that [`Turns::first`] shows.
-    pub(crate) fn take_first(&mut self, by_age: Option<&TenantId>, seconds: f64) -> Option<(u64, BatchTask)> {
-        let tenant = by_age.cloned().or_else(|| self.turn())?;
-        self.edit(&tenant, |line| {
-            let ((_, arrival), taken) = line.tasks.pop_first()?;
-            line.balance_s -= seconds;
-            Some((arrival, taken))
-        })
+    /// Takes a head, which its tenant pays for.
+    pub(crate) fn take_head(&mut self, pool: &Pool, slot: Slot, seconds: f64) {
+        let tenant = pool.at(slot).tenant;
+        self.remove(pool, slot);
+        self.charge(tenant, seconds);
     }
 
-    /// Fills a batch up to `max` tasks in the order of turns. Whose head does not fit keeps its turn.
+    /// Fills a batch up to `max` tasks of a shape in the order of turns; each costs so many device-seconds.
     pub(crate) fn fill(
         &mut self,
-        taken: &mut Vec<(u64, BatchTask)>,
-        max: usize,
-        seconds: f64,
-        fits: &impl Fn(&BatchTask) -> bool,
+        pool: &Pool,
+        (shape, seconds): (ShapeNo, f64),
+        (taken, max): (&mut Vec<Slot>, usize),
+        fits: &impl Fn(Slot) -> bool,
     ) {
-        loop {
-            let (mut kept_turn, mut fitting) = (Vec::new(), false);
-            for _ in 0..self.ring.len() {
-                if taken.len() >= max {
-                    break;
-                }
-                let Some(tenant) = self.ring.pop_front() else { break };
-                let fill = |line: &mut Line| line.fill(taken, max, seconds, fits);
-                match self.edit(&tenant, fill) {
-                    After::Empty => {
-                        if let Some(line) = self.lines.get_mut(&tenant) {
-                            line.in_ring = false;
+        while taken.len() < max {
+            let mut in_debt = false;
+            let tenants: Vec<TenantNo> = self.active.keys().copied().collect();
+            for tenant in tenants.into_iter().filter(|tenant| self.has(*tenant, Some(shape))).collect::<Vec<_>>()
+            {
+                let mut balance = self.lines.get(&tenant).map_or(0.0, |line| line.balance_s);
+                let mut skipped = 0;
+                self.edit(pool, (tenant, shape), |slots| {
+                    while let Some(slot) = slots.get(skipped).copied().filter(|_| taken.len() < max) {
+                        if skipped >= SKIPPED_MAX {
+                            break;
                         }
+                        if !fits(slot) {
+                            skipped += 1;
+                            continue;
+                        }
+                        if balance <= 0.0 {
+                            in_debt = true;
+                            break;
+                        }
+                        slots.remove(skipped);
+                        balance -= seconds;
+                        taken.push(slot);
                     }
-                    After::InDebt => {
-                        fitting = true;
-                        self.ring.push_back(tenant);
-                    }
-                    After::KeepsTurn => kept_turn.push(tenant),
+                });
+                if let Some(line) = self.lines.get_mut(&tenant) {
+                    line.balance_s = balance;
                 }
             }
-            for tenant in kept_turn.into_iter().rev() {
-                self.ring.push_front(tenant);
-            }
-            if taken.len() >= max || !fitting {
+            if !in_debt {
                 return;
             }
-            self.credit();
+            self.credit(Some(shape));
         }
     }
-}
-
-/// What a line is like after its turn.
-enum After {
-    Empty,
-    /// Its head would fit, but it has used its share.
-    InDebt,
-    /// The batch is full, or its head does not fit.
-    KeepsTurn,
 }
 
 impl Line {
-    /// The task whose turn comes next.
-    fn head(&self) -> Option<&BatchTask> {
-        self.tasks.first_key_value().map(|(_, given)| given).filter(|_| !self.parked)
-    }
-
-    fn fill(
-        &mut self,
-        taken: &mut Vec<(u64, BatchTask)>,
-        max: usize,
-        seconds: f64,
-        fits: &impl Fn(&BatchTask) -> bool,
-    ) -> After {
-        while let Some(head) = self.tasks.first_entry().filter(|_| !self.parked) {
-            if taken.len() >= max || !fits(head.get()) {
-                return After::KeepsTurn;
-            }
-            if self.balance_s <= 0.0 {
-                return After::InDebt;
-            }
-            let ((_, arrival), given) = head.remove_entry();
-            self.balance_s -= seconds;
-            taken.push((arrival, given));
-        }
-        After::Empty
+    fn heads(&self, pool: &Pool) -> Vec<(ShapeNo, Timestamp)> {
+        let first = |(shape, slots): (&ShapeNo, &VecDeque<Slot>)| {
+            Some((*shape, pool.at(*slots.front()?).published_at))
+        };
+        self.shapes.iter().filter_map(first).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::{given, tenant};
-    use domain::Class;
+    use crate::samples::given;
+    use domain::{Class, Stage};
     use proptest::prelude::*;
 
     const NOW: Timestamp = Timestamp(0);
 
-    fn turns(tenants: u8, each: u64) -> Turns {
-        let mut turns = Turns::default();
-        for n in 0..each * u64::from(tenants) {
-            turns.insert(n, given(n, (n % u64::from(tenants)) as u8, Class::Normal, NOW));
+    struct Lines {
+        pool: Pool,
+        turns: Turns,
+    }
+
+    impl Lines {
+        fn new() -> Lines {
+            Lines { pool: Pool::new(Stage::Shape), turns: Turns::default() }
         }
-        turns
+
+        fn of(tenants: u8, each: u64) -> Lines {
+            let mut lines = Lines::new();
+            for n in 0..each * u64::from(tenants) {
+                lines.add(n, (n % u64::from(tenants)) as u8, None);
+            }
+            lines
+        }
+
+        fn add(&mut self, n: u64, tenant: u8, deadline: Option<u64>) {
+            let mut given = given(n, tenant, Class::Normal, NOW);
+            given.task.deadline = deadline.map(Timestamp);
+            let slot = self.pool.insert(n, &given);
+            self.turns.insert(&self.pool, slot);
+        }
+
+        /// Takes the task whose turn it is: its arrival and its tenant.
+        fn take(&mut self, seconds: impl Fn(TenantNo) -> f64) -> Option<(u64, TenantNo)> {
+            let slot = self.turns.first(0, None)?;
+            let tenant = self.pool.at(slot).tenant;
+            self.turns.take_head(&self.pool, slot, seconds(tenant));
+            Some((self.pool.at(slot).arrival, tenant))
+        }
+
+        fn order(&mut self, seconds: f64) -> Vec<u64> {
+            std::iter::from_fn(|| self.take(|_| seconds)).map(|(n, _)| n).collect()
+        }
     }
 
     proptest! {
@@ -293,14 +357,12 @@ mod tests {
             costs in prop::collection::vec(0.01f64..5.0, 2..5),
             rounds in 100usize..400,
         ) {
-            let mut turns = turns(costs.len() as u8, 500);
+            let mut lines = Lines::of(costs.len() as u8, 500);
             let mut used = vec![0.0; costs.len()];
             for _ in 0..rounds {
-                let whose = turns.first(None).map(|given| given.task.tenant.clone()).expect("all wait");
-                let n = (0..costs.len()).find(|n| tenant(*n as u8) == whose).expect("one of them");
-                turns.take_first(None, costs[n]).expect("all wait");
-                used[n] += costs[n];
-                if turns.active() < costs.len() {
+                let (_, tenant) = lines.take(|tenant| costs[usize::from(tenant)]).expect("all wait");
+                used[usize::from(tenant)] += costs[usize::from(tenant)];
+                if lines.turns.active() < costs.len() {
                     break;
                 }
             }
@@ -312,49 +374,45 @@ mod tests {
 
     #[test]
     fn a_newcomer_waits_for_two_quanta_of_a_heavy_tenant_not_for_its_queue() {
-        let mut turns = Turns::default();
-        for n in 0..1_000 {
-            turns.insert(n, given(n, 0, Class::Normal, NOW));
-        }
-        turns.take_first(None, 0.01);
-        turns.insert(2_000, given(2_000, 1, Class::Normal, NOW));
-        let before = std::iter::from_fn(|| turns.take_first(None, 0.01)).take_while(|(n, _)| *n < 1_000);
+        let mut lines = Lines::new();
+        (0..1_000).for_each(|n| lines.add(n, 0, None));
+        lines.take(|_| 0.01);
+        lines.add(2_000, 1, None);
+        let before = std::iter::from_fn(|| lines.take(|_| 0.01)).take_while(|(n, _)| *n < 1_000);
         assert!(before.count() <= 51, "two quanta of 0.25 s are 50 tasks of 0.01 s");
     }
 
     #[test]
     fn of_one_tenant_the_nearest_deadline_goes_first_and_then_arrival() {
-        let mut turns = turns(1, 4);
+        let mut lines = Lines::of(1, 4);
         for (n, deadline) in [(7, 500), (8, 90), (9, 500)] {
-            let mut given = given(n, 0, Class::Normal, NOW);
-            given.task.deadline = Some(Timestamp(deadline));
-            turns.insert(n, given);
+            lines.add(n, 0, Some(deadline));
         }
-        let order: Vec<u64> = std::iter::from_fn(|| turns.take_first(None, 0.01)).map(|(n, _)| n).collect();
-        assert_eq!(order, [8, 7, 9, 0, 1, 2, 3]);
+        assert_eq!(lines.order(0.01), [8, 7, 9, 0, 1, 2, 3]);
     }
 
     #[test]
     fn an_empty_line_does_not_pay_a_debt_and_does_not_save() {
-        let mut turns = turns(2, 3);
-        turns.take_first(None, 10.0);
-        turns.remove(&tenant(0), (Timestamp(u64::MAX), 2));
-        turns.remove(&tenant(0), (Timestamp(u64::MAX), 4));
+        let mut lines = Lines::of(2, 3);
+        lines.take(|_| 10.0);
+        for n in [2, 4] {
+            let slot = lines.pool.slot(crate::samples::job(n)).expect("it waits");
+            lines.turns.remove(&lines.pool, slot);
+        }
         // The other one is served meanwhile; who owes 10 s does not come back with a full purse.
-        turns.take_first(None, 1.0);
-        turns.insert(9, given(9, 0, Class::Normal, NOW));
-        let order: Vec<u64> = std::iter::from_fn(|| turns.take_first(None, 1.0)).map(|(n, _)| n).collect();
-        assert_eq!(order, [3, 5, 9]);
+        lines.take(|_| 1.0);
+        lines.add(9, 0, None);
+        assert_eq!(lines.order(1.0), [3, 5, 9]);
     }
 
     #[test]
-    fn who_is_passed_over_because_it_does_not_fit_keeps_its_turn() {
-        let mut turns = turns(3, 2);
+    fn who_runs_alone_is_passed_over_while_a_batch_is_filled_and_keeps_its_turn() {
+        let mut lines = Lines::of(3, 2);
         let mut taken = Vec::new();
-        let not_of_0 = |given: &BatchTask| given.task.tenant != tenant(0);
-        turns.credit();
-        turns.fill(&mut taken, 2, 0.1, &not_of_0);
-        assert_eq!(taken.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [1, 4]);
-        assert_eq!(turns.first(None).map(|given| given.task.tenant.clone()), Some(tenant(0)));
+        let Lines { pool, turns } = &mut lines;
+        turns.fill(pool, (0, 0.1), (&mut taken, 2), &|slot| pool.at(slot).tenant != 0);
+        assert_eq!(taken.iter().map(|slot| pool.at(*slot).arrival).collect::<Vec<_>>(), [1, 4]);
+        let first = turns.first(0, None).expect("it waits");
+        assert_eq!(pool.at(first).tenant, 0);
     }
 }

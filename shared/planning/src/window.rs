@@ -61,6 +61,8 @@ pub(crate) struct StageFacts {
     pub(crate) batch: usize,
     /// Mean device-seconds of an item; one while nothing is known.
     pub(crate) item_seconds: f64,
+    /// How long the start of a runner takes at most; zero while it was never seen.
+    pub(crate) load: Duration,
 }
 
 impl StageFacts {
@@ -71,15 +73,16 @@ impl StageFacts {
         now: Timestamp,
     ) -> StageFacts {
         let known = known.filter(|(key, known)| key.stage == stage && known.is_measured());
-        let (mut batch, mut seconds, mut count) = (1, 0.0, 0u32);
+        let (mut batch, mut seconds, mut count, mut load) = (1, 0.0, 0u32, Duration::ZERO);
         for (_, footprint) in known {
             let wanted = footprint.wanted(batch_max, now);
             batch = batch.max(wanted as usize);
             seconds += footprint.item_seconds(wanted);
             count += 1;
+            load = load.max(footprint.load_time());
         }
         let item_seconds = if count == 0 { 1.0 } else { seconds / f64::from(count) };
-        StageFacts { batch, item_seconds }
+        StageFacts { batch, item_seconds, load }
     }
 }
 
@@ -127,7 +130,7 @@ mod tests {
     fn a_stage_is_as_large_as_its_largest_batch_and_as_slow_as_its_mean() {
         let now = Timestamp(0);
         let unknown = StageFacts::of(Stage::Shape, [].into_iter(), 64, now);
-        assert_eq!(unknown, StageFacts { batch: 1, item_seconds: 1.0 });
+        assert_eq!(unknown, StageFacts { batch: 1, item_seconds: 1.0, load: Duration::ZERO });
         let key = |shape: &str| FootprintKey {
             stage: Stage::Shape,
             shape: shape.to_owned(),
@@ -142,7 +145,7 @@ mod tests {
         let known = BTreeMap::from([(key("a"), measured(1, 1_000)), (key("b"), measured(8, 16_000))]);
         assert_eq!(
             StageFacts::of(Stage::Shape, known.iter(), 64, now),
-            StageFacts { batch: 16, item_seconds: 1.5 }
+            StageFacts { batch: 16, item_seconds: 1.5, load: Duration::ZERO }
         );
         assert_eq!(StageFacts::of(Stage::Texture, known.iter(), 64, now).batch, 1);
     }
