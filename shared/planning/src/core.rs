@@ -314,7 +314,8 @@ impl Planner {
         let batch = Batch { id, epoch: self.epoch, stage, tasks, bytes, why: why.clone(), held_ms: None };
         let shape = head.shape;
         let to = worker.clone();
-        self.live.propose(id, Proposed { worker, device_class: class, stage, shape, slots, bytes, why, cold });
+        self.live
+            .propose(id, Proposed { worker, device_class: class, stage, shape, slots, bytes, why, cold });
         self.decisions.push_back(Decision::Propose(to, batch));
     }
 

@@ -68,25 +68,36 @@ pub(crate) fn median(mut values: Vec<(f64, usize)>) -> f64 {
     middle.map_or(0.0, |(value, _)| *value)
 }
 
+/// The value at this place in their order; nothing of none.
+fn at_place(values: &mut [f64], place: usize) -> f64 {
+    if place >= values.len() {
+        return 0.0;
+    }
+    *values.select_nth_unstable_by(place, f64::total_cmp).1
+}
+
+/// The value below which half of them lie; the smaller one of two.
+pub(crate) fn middle(values: &mut [f64]) -> f64 {
+    at_place(values, values.len().div_ceil(2).saturating_sub(1))
+}
+
 /// The share `at` of the values is not above this; the largest where they are too few to tell.
 pub(crate) fn quantile(mut values: Vec<f64>, at: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
     let place = (values.len() as f64 * at).ceil() as usize;
     let place = place.clamp(1, values.len().max(1)) - 1;
-    values.get(place).copied().unwrap_or(0.0)
+    at_place(&mut values, place)
 }
 
 /// By which share a peak may be above its line: as far as the measurements scatter, and more while they are
 /// few. One of many may be strange.
 pub(crate) fn error_bound(mut above: Vec<f64>) -> f64 {
     let count = above.len();
-    let centre = median(above.iter().map(|error| (*error, 1)).collect());
-    let off = above.iter().map(|error| ((error - centre).abs(), 1)).collect();
-    // 1.4826 makes a standard deviation of the median deviation of normal errors.
-    let scatter = DEVIATIONS * 1.4826 * median(off);
-    above.sort_by(f64::total_cmp);
     let strange = usize::from(count >= MANY);
-    let largest = count.checked_sub(1 + strange).and_then(|place| above.get(place)).copied().unwrap_or(0.0);
+    let largest = count.checked_sub(1 + strange).map_or(0.0, |place| at_place(&mut above, place));
+    let centre = middle(&mut above);
+    above.iter_mut().for_each(|error| *error = (*error - centre).abs());
+    // 1.4826 makes a standard deviation of the median deviation of normal errors.
+    let scatter = DEVIATIONS * 1.4826 * middle(&mut above);
     (centre.max(0.0) + scatter).max(largest).max(few(count)).max(ERROR_MIN)
 }
 

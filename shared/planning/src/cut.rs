@@ -6,7 +6,7 @@ use crate::fleet::Fleet;
 use crate::footprint::Footprint;
 use crate::held::Head;
 use crate::key::{FootprintKey, RESERVATION_MIN, prior_of};
-use domain::{Bytes, Stage, Timestamp, WorkerId};
+use domain::{Bytes, DeviceClass, Stage, Timestamp, WorkerId};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,6 +21,11 @@ const WAIT_BESIDE_WORK: u32 = 10;
 /// A runner is started although the device has other work when what waits for each warm runner of the stage
 /// takes so many times as long as the start: then the start costs a twentieth of what it is made for.
 const SWAP_PAYS: f64 = 20.0;
+
+/// An item that takes so many times as long as on the best device is better computed there.
+const POOR: f64 = 1.25;
+/// Longest that a task is passed over for that.
+const POOR_WAITS: Duration = Duration::from_secs(60);
 
 /// What is to be placed: the task whose turn it is, with what is known around it.
 pub(crate) struct Ask<'a> {
@@ -37,6 +42,8 @@ pub(crate) struct Ask<'a> {
     /// Seconds of work that wait for each runner of the stage that is loaded or being started; without end
     /// if there is none.
     pub(crate) queued_s: f64,
+    /// The next stage has more than enough to do.
+    pub(crate) ahead: bool,
     /// How long the start of a runner of the stage takes.
     pub(crate) load: Duration,
     /// With how much the task alone ran out of memory, if it did.
@@ -64,8 +71,13 @@ pub(crate) struct Size {
 pub(crate) enum Merit {
     /// It is full, or has waited long enough to be; its runner is loaded, or worth its start.
     Ready,
+    /// The same where an item takes much longer than it does on a better device: for those whose better
+    /// devices have enough to do.
+    Poor,
     /// A fuller batch would be worth more, but the lane would idle.
     Partial,
+    /// Full, but what comes after it has more than enough to do already.
+    Ahead,
     /// The lane would idle, and a runner has to be started for it.
     Cold,
 }
@@ -131,28 +143,47 @@ impl<'a> Ask<'a> {
         Some(self.footprint(place)).filter(|footprint| footprint.is_measured())
     }
 
-    /// What one item is taken to need where nobody has measured it: the most that it needs on any other kind
-    /// of device; where nobody has measured it at all, the prior of its stage. With whether it was measured.
-    fn prior(&self) -> (Bytes, bool) {
+    /// What was measured of the shape on other kinds of device: what memory it needs hardly depends on them.
+    fn elsewhere(&self) -> impl Iterator<Item = &'a Footprint> {
         let key = FootprintKey {
             stage: self.stage(),
             shape: self.shape.to_owned(),
             engine: String::new(),
-            device_class: domain::DeviceClass(String::new()),
+            device_class: DeviceClass(String::new()),
         };
-        let same = |(of, _): &(&FootprintKey, _)| of.stage == key.stage && of.shape == key.shape;
-        let others = self.footprints.range(&key..).take_while(same);
-        let measured = others.filter(|(of, known)| known.is_measured() && self.engines.is_latest(of));
-        match measured.map(|(_, known)| known.peak(1)).max() {
+        let all = self.footprints.range(&key..);
+        let same = all.take_while(move |(of, _)| of.stage == key.stage && of.shape == key.shape);
+        let measured = same.filter(|(of, known)| known.is_measured() && self.engines.is_latest(of));
+        measured.map(|(_, known)| known)
+    }
+
+    /// What one item is taken to need where nobody has measured it: the most that it needs on any other kind
+    /// of device; where nobody has measured it at all, the prior of its stage. With whether it was measured.
+    fn prior(&self) -> (Bytes, bool) {
+        match self.elsewhere().map(|known| known.peak(1)).max() {
             Some(peak) => (peak, true),
             None => (prior_of(self.stage(), self.head.texture_px, self.head.size), false),
         }
     }
 
-    /// What `items` are to reserve on a device.
-    fn reservation(&self, footprint: &Footprint, items: u32) -> Bytes {
+    /// What each size is to reserve on a device.
+    fn need(&self, footprint: &'a Footprint) -> impl Fn(u32) -> Bytes {
         let prior = if footprint.is_measured() { Bytes::ZERO } else { self.prior().0 };
-        footprint.reservation(items, prior, self.now)
+        // Beyond what was measured here, who has measured more elsewhere knows better how it grows.
+        let reach = footprint.proven();
+        let grows = if reach == 0 || reach >= self.batch_max as u32 {
+            None
+        } else {
+            self.elsewhere().max_by_key(|known| known.proven()).filter(|known| known.proven() > reach)
+        };
+        let now = self.now;
+        move |items: u32| {
+            let need = footprint.reservation(items, prior, now);
+            match grows {
+                Some(known) if items > reach => need.min(footprint.reservation_like(items, known, now)),
+                _ => need,
+            }
+        }
     }
 
     /// The place for a batch that begins with this task. `withheld` places are kept free for another.
@@ -214,8 +245,7 @@ impl<'a> Ask<'a> {
         let footprint = self.footprint(place);
         let allowed = footprint.size_max(self.now).min(self.batch_max as u32).max(1);
         let there = self.waiting.div_ceil(lanes_free).max(1).min(allowed as usize) as u32;
-        let prior = if footprint.is_measured() { Bytes::ZERO } else { self.prior().0 };
-        let need = |items: u32| footprint.reservation(items, prior, self.now);
+        let need = self.need(footprint);
         let most = largest(allowed, |items| need(*items) <= give)?;
         let safe = there.min(most);
         let worth = |max: u32| footprint.worthwhile(max).clamp(1, max);
@@ -253,6 +283,8 @@ impl<'a> Ask<'a> {
         let is_full = fit.items >= fit.full || waits((saved * WAIT_BESIDE_WORK).min(WAIT_MAX)).is_none();
         let pays = !open.cold || self.queued_s >= SWAP_PAYS * self.load.as_secs_f64();
         let merit = match (is_full, pays) {
+            (true, true) if self.ahead => Merit::Ahead,
+            (true, true) if self.is_poor(footprint, fit.items) => Merit::Poor,
             (true, true) => Merit::Ready,
             (_, false) => Merit::Cold,
             (false, true) => Merit::Partial,
@@ -260,13 +292,23 @@ impl<'a> Ask<'a> {
         let comes_soon = self.arrivals * saved.as_secs_f64() > lanes_free as f64;
         let fuller = if fit.items < fit.full && comes_soon { saved } else { Duration::ZERO };
         let swap = if open.cold && self.runs { self.load.min(WAIT_MAX) } else { Duration::ZERO };
-        match waits(fuller.max(swap)).filter(|_| merit != Merit::Ready) {
+        match waits(fuller.max(swap)).filter(|_| !(is_full && pays)) {
             Some(until) => Choice::Later(until),
             None => {
                 let size = self.sized(open.place, open.give, fit, lanes_free);
                 Choice::Place(merit, Place { worker: open.worker.clone(), size })
             }
         }
+    }
+
+    /// Whether an item of such a batch takes much longer here than where it takes the least, and its task has
+    /// not waited for that long enough.
+    fn is_poor(&self, footprint: &Footprint, items: u32) -> bool {
+        if self.now.since(self.head.drawn_at) >= POOR_WAITS {
+            return false;
+        }
+        let least = self.elsewhere().map(Footprint::least_item_seconds).fold(f64::INFINITY, f64::min);
+        footprint.is_measured() && footprint.item_seconds(items) > POOR * least
     }
 
     /// A prior never rejects, and neither does an estimate that no device meets: such a task may run alone,
@@ -279,7 +321,7 @@ impl<'a> Ask<'a> {
         let (_, measured) = self.prior();
         let hopeless = || {
             let mut hosts = fleet.hosts(self.stage());
-            hosts.all(|(_, host)| host.capacity() < self.reservation(self.footprint(host), 1))
+            hosts.all(|(_, host)| host.capacity() < self.need(self.footprint(host))(1))
         };
         match (self.ran_out, self.known(place)) {
             (Some(had), _) => give > had.scale(WORTH_ANOTHER_TRY),
@@ -317,7 +359,7 @@ impl<'a> Ask<'a> {
     /// the most that any could if nothing of ours ran there.
     pub(crate) fn short_of(&self, fleet: &Fleet) -> (Bytes, Bytes, Bytes) {
         let hosts = || fleet.hosts(self.stage()).map(|(_, place)| place);
-        let need = |place: &Standing| self.reservation(self.footprint(place), 1);
+        let need = |place: &Standing| self.need(self.footprint(place))(1);
         // What ran out alone needs more than it had, wherever that was.
         let least = hosts().map(need).min().unwrap_or_default().max(self.ran_out.unwrap_or_default());
         let most = |of: fn(&Standing) -> Bytes| hosts().map(of).max().unwrap_or_default();

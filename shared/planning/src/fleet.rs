@@ -81,7 +81,11 @@ impl Fleet {
     }
 
     /// Changes what is known of a worker, if it is there.
-    pub(crate) fn change<R>(&mut self, worker: &WorkerId, change: impl FnOnce(&mut Standing) -> R) -> Option<R> {
+    pub(crate) fn change<R>(
+        &mut self,
+        worker: &WorkerId,
+        change: impl FnOnce(&mut Standing) -> R,
+    ) -> Option<R> {
         let (standing, before) = self.workers.get_mut(worker)?;
         let result = change(standing);
         let after = Share::of(standing);
@@ -150,7 +154,8 @@ mod tests {
     fn check(fleet: &Fleet) {
         for stage in Stage::ALL {
             let lanes: usize = fleet.all().map(|(_, standing)| standing.lanes_for(stage)).sum();
-            let warm = fleet.hosts(stage).filter(|(_, standing)| standing.offer.warm.contains(&stage)).count();
+            let warm =
+                fleet.hosts(stage).filter(|(_, standing)| standing.offer.warm.contains(&stage)).count();
             assert_eq!((fleet.lanes(stage), fleet.warm(stage)), (lanes, warm), "{stage}");
         }
         let free = fleet.all().filter(|(_, standing)| standing.lanes_free() > 0).map(|(worker, _)| worker);

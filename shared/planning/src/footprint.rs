@@ -5,7 +5,7 @@
 //! nor an old state of a device lasts. Nothing measured: the prior. What ran out of memory is a hard cap for
 //! a while, whatever the line says.
 
-use crate::curve::{Line, Point, error_bound, median, quantile, share_bound};
+use crate::curve::{Line, Point, error_bound, middle, quantile, share_bound};
 use crate::kept::{Kept, OfSize, Seen};
 use crate::key::RESERVATION_MIN;
 use domain::{Bytes, Timestamp};
@@ -36,6 +36,8 @@ pub struct Footprint {
     late: f64,
     /// Median milliseconds of the sizes that were measured.
     times_ms: BTreeMap<u32, f64>,
+    /// Milliseconds of an item at the measured size at which that is least.
+    least_ms: f64,
     /// The batch that is worth it where at most so many items fit: of one, two, ...
     worth: Vec<u32>,
 }
@@ -93,8 +95,8 @@ impl Footprint {
     fn fit(&mut self) {
         let point = |value: fn(&Seen) -> f64| {
             let of_size = move |(items, of_size): (&u32, &OfSize)| {
-                let values = of_size.seen.iter().map(|seen| (value(seen), 1)).collect();
-                Point { items: *items, value: median(values), count: of_size.seen.len() }
+                let mut values: Vec<f64> = of_size.seen.iter().map(value).collect();
+                Point { items: *items, value: middle(&mut values), count: of_size.seen.len() }
             };
             self.kept.sizes.iter().map(of_size).collect::<Vec<Point>>()
         };
@@ -102,16 +104,26 @@ impl Footprint {
         self.peak = Line::through(&peaks);
         self.time = Line::through(&times);
         self.times_ms = times.iter().map(|point| (point.items, point.value)).collect();
-        let late = self.kept.all().map(|(items, seen)| seen.ms / self.expected_ms(items).max(0.001) - 1.0);
-        self.late = quantile(late.collect(), 0.95).max(0.0);
+        let each = self.times_ms.iter().map(|(items, ms)| ms / f64::from(*items));
+        self.least_ms = each.fold(f64::INFINITY, f64::min);
+        let late = self.shares_above(|items| self.expected_ms(items).max(0.001), |seen| seen.ms);
+        self.late = quantile(late, 0.95).max(0.0);
         self.peak_error = error_bound(self.peaks_above());
         self.worth = self.work_out_worth();
     }
 
+    /// By which share each measurement was above what is expected of its size.
+    fn shares_above(&self, expected: impl Fn(u32) -> f64, value: fn(&Seen) -> f64) -> Vec<f64> {
+        let of_size = |(items, of_size): (&u32, &OfSize)| {
+            let expected = expected(*items);
+            of_size.seen.iter().map(|seen| value(seen) / expected - 1.0).collect::<Vec<f64>>()
+        };
+        self.kept.sizes.iter().flat_map(of_size).collect()
+    }
+
     /// By which share each measured peak was above its line.
     fn peaks_above(&self) -> Vec<f64> {
-        let above = |(items, seen): (u32, Seen)| seen.peak.0 as f64 / self.peak.at(items).max(1.0) - 1.0;
-        self.kept.all().map(above).collect()
+        self.shares_above(|items| self.peak.at(items).max(1.0), |seen| seen.peak.0 as f64)
     }
 
     /// How many times farther than the largest measured size this is; at least once. An error of the line
@@ -126,18 +138,18 @@ impl Footprint {
 
     /// The smallest size up to each whose throughput is good enough.
     fn work_out_worth(&self) -> Vec<u32> {
-        let rate = |items: u32| f64::from(items) / self.expected_ms(items).max(0.001);
-        let (mut best, mut enough) = (0.0f64, 1);
-        let sizes = 1..=self.kept.proven.saturating_mul(2).min(WORTH_MAX);
-        sizes
-            .map(|max| {
-                best = best.max(rate(max));
-                while enough < max && rate(enough) < GOOD_ENOUGH * best {
-                    enough += 1;
-                }
-                enough
-            })
-            .collect()
+        let most = self.kept.proven.saturating_mul(2).min(WORTH_MAX);
+        let rates: Vec<f64> =
+            (1..=most).map(|items| f64::from(items) / self.expected_ms(items).max(0.001)).collect();
+        let (mut best, mut enough) = (0.0f64, 0);
+        let up_to = |(max, rate): (usize, &f64)| {
+            best = best.max(*rate);
+            while enough < max && rates[enough] < GOOD_ENOUGH * best {
+                enough += 1;
+            }
+            enough as u32 + 1
+        };
+        rates.iter().enumerate().map(up_to).collect()
     }
 
     /// Milliseconds expected of a batch: as measured; between two sizes on the line between them; above the
@@ -184,6 +196,19 @@ impl Footprint {
             // Half as many items in as much memory: twice as much for each.
             Some((_, had, until)) if now < until => all.max(times(had + had)),
             _ => all,
+        };
+        (all + ADDRESS_SPACE).max(RESERVATION_MIN)
+    }
+
+    /// What to reserve for `items`, more than were measured here, if it grows from there as it does where
+    /// `known` was measured: there it is known for more items.
+    pub(crate) fn reservation_like(&self, items: u32, known: &Footprint, now: Timestamp) -> Bytes {
+        let here = self.kept.largest().max(1);
+        let (of_here, of_there) = (self.peak(here), known.peak(here).max(Bytes(1)));
+        let grown = of_here.scale((known.peak(items).0 as f64 / of_there.0 as f64).max(1.0));
+        let all = match self.ran_out_of(now) {
+            Some(had) => grown.max(Bytes((had + had).0.saturating_mul(u64::from(items)))),
+            None => grown,
         };
         (all + ADDRESS_SPACE).max(RESERVATION_MIN)
     }
@@ -239,6 +264,11 @@ impl Footprint {
             return 1.0;
         }
         (self.expected_ms(items) / 1000.0 / f64::from(items.max(1))).max(0.001)
+    }
+
+    /// The same at the size, of those that were measured, at which it is least.
+    pub(crate) fn least_item_seconds(&self) -> f64 {
+        self.least_ms / 1000.0
     }
 
     /// The share of measurements that were not above what had been predicted for them before they were

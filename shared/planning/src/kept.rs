@@ -86,11 +86,6 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// All measurements with their sizes.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (u32, Seen)> {
-        self.sizes.iter().flat_map(|(items, of)| of.seen.iter().map(|seen| (*items, *seen)))
-    }
-
     /// The largest size of which a measurement is kept.
     pub(crate) fn largest(&self) -> u32 {
         self.sizes.last_key_value().map_or(0, |(items, _)| *items)

@@ -32,6 +32,8 @@ mod next;
 mod optimizer;
 mod pace;
 #[cfg(test)]
+mod places;
+#[cfg(test)]
 mod samples;
 mod share;
 #[cfg(test)]

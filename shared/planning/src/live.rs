@@ -111,7 +111,12 @@ impl Live {
     }
 
     /// The batch runs. True if its end was heard already.
-    pub(crate) fn accept(&mut self, now: Timestamp, id: BatchId, worker_is_there: impl Fn(&WorkerId) -> bool) -> bool {
+    pub(crate) fn accept(
+        &mut self,
+        now: Timestamp,
+        id: BatchId,
+        worker_is_there: impl Fn(&WorkerId) -> bool,
+    ) -> bool {
         let Some(live) = self.batches.get_mut(&id) else { return false };
         live.accepted_at = Some(now);
         if !worker_is_there(&live.worker) {

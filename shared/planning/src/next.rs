@@ -9,6 +9,11 @@ use crate::share::Lines;
 use domain::{Class, Stage, Timestamp, WorkerId};
 use std::time::Duration;
 
+/// Seconds of work for each of a stage's lanes that are enough to cut full batches of all shapes.
+const ENOUGH_S: f64 = 20.0;
+/// With so many more nobody works ahead.
+const MORE_THAN_ENOUGH_S: f64 = 40.0;
+
 /// A batch that could be cut.
 pub(crate) struct Next {
     class: Class,
@@ -26,14 +31,18 @@ impl Planner {
                 all.extend(self.lines.of(stage).shapes(now).into_iter().map(|waiting| (waiting, stage)));
             }
         }
-        // Later stages come first within a class, since the order is kept.
-        all.sort_by_key(|(waiting, _)| waiting.class);
+        // Within a class those come first whose next stage runs short, and of these as of the others later
+        // stages, since the order is kept.
+        let fed = Stage::ALL.map(|stage| self.work_after_s(stage) >= ENOUGH_S);
+        all.sort_by_key(|(waiting, stage)| (waiting.class, fed[*stage as usize]));
         let mut best: Option<Next> = None;
         for (waiting, stage) in all {
             if best.as_ref().is_some_and(|best| best.class < waiting.class || best.merit == Merit::Ready) {
                 break;
             }
-            let Some((merit, head, place)) = self.consider(now, stage, waiting.shape, claims) else { continue };
+            let Some((merit, head, place)) = self.consider(now, stage, waiting.shape, claims) else {
+                continue;
+            };
             if best.as_ref().is_none_or(|best| merit < best.merit) {
                 best = Some(Next { class: waiting.class, merit, head, place });
             }
@@ -74,7 +83,12 @@ impl Planner {
                     let task = self.take_out(stage, slot);
                     self.decisions.extend(task.map(Decision::GiveBack));
                 }
-                Choice::Wait => self.lines.of(stage).set_aside(slot, now),
+                Choice::Wait if ask.ran_out.is_some() => self.lines.of(stage).set_aside(slot, now),
+                // The others of its shape need as much as it.
+                Choice::Wait => {
+                    self.lines.of(stage).pass_over(head.job, now);
+                    return None;
+                }
             }
         }
         None
@@ -97,6 +111,7 @@ impl Planner {
             runs: self.live.runs(stage),
             queued_s: self.queued_s(stage),
             load: self.facts.get(&stage).map_or(Duration::ZERO, |facts| facts.load),
+            ahead: stage < Stage::Export && self.work_after_s(stage) >= MORE_THAN_ENOUGH_S,
             ran_out: self.strained.get(&(stage, head.job)).copied(),
             waited_long: passed.is_some_and(|since| now.since(since) >= self.limits.hold_max),
             footprints: &self.footprints,
@@ -110,8 +125,18 @@ impl Planner {
     /// there is none.
     fn queued_s(&self, stage: Stage) -> f64 {
         let runners = self.fleet.warm(stage) + self.live.starting(stage);
+        if runners == 0 { f64::INFINITY } else { self.work_s(stage) / runners as f64 }
+    }
+
+    /// Seconds of work that wait at a stage.
+    fn work_s(&self, stage: Stage) -> f64 {
         let tasks = self.lines.at(stage).len() as u64 + self.backlogs.tasks(stage);
-        let each = self.facts.get(&stage).map_or(1.0, |facts| facts.item_seconds);
-        if runners == 0 { f64::INFINITY } else { tasks as f64 * each / runners as f64 }
+        tasks as f64 * self.facts.get(&stage).map_or(1.0, |facts| facts.item_seconds)
+    }
+
+    /// Seconds of work that wait for each lane of the stage after this one; without end if there is none.
+    fn work_after_s(&self, stage: Stage) -> f64 {
+        let after = Stage::ALL.into_iter().find(|after| *after > stage);
+        after.map_or(f64::INFINITY, |after| self.work_s(after) / self.fleet.lanes(after).max(1) as f64)
     }
 }

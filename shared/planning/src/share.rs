@@ -280,7 +280,13 @@ impl StageLine {
 
     /// Takes this task, which is the first of its shape, and up to `max - 1` more of the shape, each of which
     /// `fits` with it, in the order of turns; `seconds` of device time is what one costs its tenant.
-    pub(crate) fn take(&mut self, first: Slot, max: usize, seconds: f64, fits: impl Fn(JobId) -> bool) -> Vec<Slot> {
+    pub(crate) fn take(
+        &mut self,
+        first: Slot,
+        max: usize,
+        seconds: f64,
+        fits: impl Fn(JobId) -> bool,
+    ) -> Vec<Slot> {
         let held = self.pool.at(first);
         let (class, shape) = (held.class, held.shape);
         let mut taken = vec![first];
@@ -301,7 +307,8 @@ impl StageLine {
     /// Takes one task, whatever its turn; `seconds` of device time is what it costs its tenant.
     pub(crate) fn take_alone(&mut self, slot: Slot, seconds: f64) -> Vec<Slot> {
         let held = self.pool.at(slot);
-        let (job, state, class, tenant, arrival) = (held.job, held.state, held.class, held.tenant, held.arrival);
+        let (job, state, class, tenant, arrival) =
+            (held.job, held.state, held.class, held.tenant, held.arrival);
         if state == State::Aside {
             self.aside.remove(&arrival);
             if let Some(count) = self.aside_of.get_mut(&(class, tenant)) {
@@ -329,6 +336,11 @@ impl StageLine {
         self.lay_aside(slot);
     }
 
+    /// A task fits nowhere now, and stays at the head of its line.
+    pub(crate) fn pass_over(&mut self, job: JobId, now: Timestamp) {
+        self.passed.entry(job).or_insert(now);
+    }
+
     /// Tasks that were set aside stand in their lines again.
     pub(crate) fn try_aside_again(&mut self) {
         self.aside_of.clear();
@@ -348,12 +360,6 @@ impl StageLine {
     /// Since when a task has been passed over.
     pub(crate) fn passed_since(&self, job: JobId) -> Option<Timestamp> {
         self.passed.get(&job).copied()
-    }
-
-    /// A task that waits here.
-    #[cfg(test)]
-    pub(crate) fn find(&self, job: JobId) -> Option<BatchTask> {
-        self.slot(job).map(|slot| self.pool.open(slot))
     }
 
     /// How many tasks of its own line go before one that waits here, and how many of better classes. For a

@@ -254,7 +254,8 @@ impl Turns {
         while taken.len() < max {
             let mut in_debt = false;
             let tenants: Vec<TenantNo> = self.active.keys().copied().collect();
-            for tenant in tenants.into_iter().filter(|tenant| self.has(*tenant, Some(shape))).collect::<Vec<_>>()
+            for tenant in
+                tenants.into_iter().filter(|tenant| self.has(*tenant, Some(shape))).collect::<Vec<_>>()
             {
                 let mut balance = self.lines.get(&tenant).map_or(0.0, |line| line.balance_s);
                 let mut skipped = 0;

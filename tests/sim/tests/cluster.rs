@@ -9,17 +9,21 @@ use sim::cluster::world::{Seen, World};
 use std::collections::BTreeMap;
 
 /// Situations that must occur in the seeds that are always run: else these show less than they say.
-const MUST_OCCUR: [&str; 10] = [
+const MUST_OCCUR: [&str; 14] = [
     "a batch of an older term is refused",
     "a batch runs out of memory",
     "a burst of jobs",
     "a proposal reaches a dead worker",
+    "a task is computed twice",
     "a task is rejected",
     "a worker dies",
     "a worker dies with a batch",
+    "a worker refuses for memory",
     "halves of a batch run through",
+    "strangers grew into a running batch",
     "tasks share a batch",
     "the lease is lost",
+    "tokens of a running batch are lost",
 ];
 
 fn number(name: &str, otherwise: u64) -> u64 {

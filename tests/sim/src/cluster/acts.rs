@@ -1,5 +1,6 @@
 //! What workers do in a world: take batches, compute them, run out of memory, die.
 
+use super::device::{LOAD_MS, load};
 use super::truth::{Kind, NOISE, number};
 use super::world::{ACK_WAIT, HOP, Next, World};
 use domain::{
@@ -10,8 +11,6 @@ use std::time::Duration;
 
 /// The first batches of a kind on a class of device, in which it is still found out.
 const WARM_UP: u64 = 20;
-/// Starting a runner.
-const LOAD_MS: u64 = 2_000;
 /// A dead worker is back after this long: longer than its word stands.
 const DEAD_FOR: Duration = Duration::from_secs(25);
 
@@ -131,21 +130,22 @@ impl World {
 
     pub(crate) fn batch_over(&mut self, n: usize, id: BatchId) {
         let Some(batch) = self.devices[n].running.remove(&id) else { return };
-        let Computed { done, ran_out, ms, mut peak } = self.compute(&batch);
+        let Computed { mut done, mut ran_out, ms, mut peak } = self.compute(&batch);
         let at_items = batch.tasks.len() as u32;
         let mut out_of_memory = peak > batch.bytes;
         if !out_of_memory && peak > self.devices[n].really_free() {
             self.seen.note("strangers grew into a running batch");
             out_of_memory = true;
+            // Halves fit into what is left; one item has none.
+            if at_items == 1 {
+                ran_out.append(&mut done);
+            }
         }
         peak = peak.min(batch.bytes);
         self.count(n, &batch, out_of_memory, done.len() > 1);
-        let load_ms = if self.devices[n].warm.contains(&batch.stage) { 0 } else { LOAD_MS };
-        // One runner of each stage stays loaded; a device holds two.
-        let warm = &mut self.devices[n].warm;
-        warm.retain(|stage| *stage != batch.stage);
-        warm.insert(0, batch.stage);
-        warm.truncate(2);
+        let load_ms = if load(&mut self.devices[n].warm, batch.stage) { LOAD_MS } else { 0 };
+        self.seen.device_ms[if out_of_memory { 2 } else { 0 }] += ms;
+        self.seen.device_ms[1] += load_ms as f64;
         let end = if out_of_memory { BatchEnd::OutOfMemory { at_items } } else { BatchEnd::Done };
         for job in &ran_out {
             self.after(HOP, Next::Put(number(*job), batch.stage, 2));
@@ -215,6 +215,24 @@ impl World {
             self.leave_batch(&batch);
         }
         self.after(DEAD_FOR, Next::Revive(n));
+    }
+
+    /// The tokens of what runs on a device were not extended in time: its tasks are delivered again while
+    /// they are still computed.
+    pub(crate) fn lose_tokens(&mut self, n: usize) {
+        let running: Vec<Batch> = self.devices[n].running.values().cloned().collect();
+        for batch in running {
+            self.seen.note("tokens of a running batch are lost");
+            for given in &batch.tasks {
+                self.after(HOP, Next::Put(number(given.task.job), batch.stage, given.delivery + 1));
+            }
+        }
+    }
+
+    /// Another program takes much of a device at once, and gives it back later.
+    pub(crate) fn surge(&mut self, n: usize) {
+        self.devices[n].surge = 0.6;
+        self.after(Duration::from_secs(8), Next::SurgeOver(n));
     }
 
     /// A proposal that an earlier leader sent arrives when a newer one is known.

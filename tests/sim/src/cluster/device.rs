@@ -13,6 +13,21 @@ const STEP: f64 = 0.02;
 /// How long a worker's word stands.
 pub const WORD_MS: u64 = 15_000;
 
+/// Starting a runner.
+pub const LOAD_MS: u64 = 2_000;
+/// Runners of different stages that a device keeps loaded.
+const LOADED_MAX: usize = 2;
+
+/// A batch of this stage ran: its runner is loaded from now on, and the one used longest ago may not be any
+/// more. True if it had to be started for that.
+pub fn load(warm: &mut Vec<Stage>, stage: Stage) -> bool {
+    let cold = !warm.contains(&stage);
+    warm.retain(|of| *of != stage);
+    warm.insert(0, stage);
+    warm.truncate(LOADED_MAX);
+    cold
+}
+
 /// A worker with its device.
 pub struct Device {
     /// Its name.
@@ -25,6 +40,8 @@ pub struct Device {
     pub died_at: Option<Timestamp>,
     /// Share that strangers hold.
     pub strangers: f64,
+    /// Share that another program took at once, for a while.
+    pub surge: f64,
     /// The highest term that it has seen.
     pub epoch: Epoch,
     /// What runs.
@@ -42,6 +59,7 @@ impl Device {
             alive: true,
             died_at: None,
             strangers: STRANGERS_MAX / 2.0,
+            surge: 0.0,
             epoch: Epoch(0),
             running: BTreeMap::new(),
             warm: Vec::new(),
@@ -61,7 +79,7 @@ impl Device {
     /// What strangers leave at this moment.
     pub fn really_free(&self) -> Bytes {
         let total = Bytes::gib(self.gib);
-        total.saturating_sub(total.scale(self.strangers))
+        total.saturating_sub(total.scale(self.strangers + self.surge))
     }
 
     fn reserved(&self) -> Bytes {
@@ -70,7 +88,7 @@ impl Device {
 
     fn reading(&self, now: Timestamp) -> Reading {
         let total_bytes = Bytes::gib(self.gib);
-        let used_bytes = total_bytes.scale(self.strangers);
+        let used_bytes = total_bytes.scale(self.strangers + self.surge);
         Reading { total_bytes, used_bytes, read_at: now, ..Reading::default() }
     }
 

@@ -18,6 +18,9 @@ pub struct Settings {
     pub crashes: u32,
     /// Leases that are lost.
     pub leases_lost: u32,
+    /// How often another program takes much of a device at once, and how often the tokens of a running batch
+    /// are lost: by turns.
+    pub interference: u32,
     /// One job in so many needs more than any device has; zero: none.
     pub too_large_every: u64,
     /// Whether what strangers hold moves; else they hold the mean.
@@ -42,6 +45,7 @@ impl Settings {
             crashes: dice.below(4) as u32,
             leases_lost: dice.below(3) as u32,
             too_large_every: if dice.below(2) == 0 { 0 } else { 40 },
+            interference: dice.below(13) as u32,
             strangers_move: true,
             replay: true,
         }
@@ -56,6 +60,7 @@ impl Settings {
             arrive_over: Duration::ZERO,
             crashes: 0,
             leases_lost: 0,
+            interference: 0,
             too_large_every: 0,
             strangers_move: true,
             replay: false,

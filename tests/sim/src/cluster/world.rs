@@ -46,6 +46,12 @@ pub enum Next {
     Kill(usize),
     /// It is back.
     Revive(usize),
+    /// The tokens of what runs on a device are lost.
+    TokensLost(usize),
+    /// Another program takes much of a device.
+    Surge(usize),
+    /// It gives that back.
+    SurgeOver(usize),
     /// Somebody else leads.
     LeaseLost,
     /// A proposal of an earlier term comes late.
@@ -74,6 +80,9 @@ pub struct Seen {
     pub after_warm_up: (u64, u64),
     /// When each job was done, in order.
     pub done_at: Vec<Timestamp>,
+    /// Milliseconds of all devices: computing what came through, starting runners, and batches that ran out of
+    /// memory.
+    pub device_ms: [f64; 3],
     /// Longest time that a task was in the planner's hands.
     pub held_longest: Duration,
     /// Jobs that were rejected, with their reasons.
@@ -188,6 +197,15 @@ impl World {
             let at = span.mul_f64(self.dice.share());
             self.after(at, Next::LeaseLost);
         }
+        self.begin_interference();
+    }
+
+    fn begin_interference(&mut self) {
+        let span = self.settings.arrive_over;
+        for k in 0..self.settings.interference {
+            let (n, at) = (self.dice.below(self.devices.len()), span.mul_f64(self.dice.share()));
+            self.after(at, if k % 2 == 0 { Next::Surge(n) } else { Next::TokensLost(n) });
+        }
     }
 
     /// Something happens later.
@@ -273,6 +291,9 @@ impl World {
                 self.devices[n].alive = true;
                 self.after(HOP, Next::Offer(n, false));
             }
+            Next::TokensLost(n) => self.lose_tokens(n),
+            Next::Surge(n) => self.surge(n),
+            Next::SurgeOver(n) => self.devices[n].surge = 0.0,
             Next::LeaseLost => self.lose_lease(),
             Next::Late(n, batch) => self.late(n, &batch),
             Next::Second => {

@@ -1,7 +1,7 @@
 //! What could be reached at all, and what fixed caps reach: computed from the truth, without any code of the
 //! planner.
 
-use super::device::STRANGERS_MAX;
+use super::device::{LOAD_MS, STRANGERS_MAX};
 use super::dice::Dice;
 use super::truth::{Kind, MIX, NOISE, shape_of};
 use domain::{Bytes, Stage};
@@ -69,33 +69,52 @@ fn cap(stage: Stage, gib: u64) -> Option<(u32, usize)> {
     Some((items, shape))
 }
 
+/// What an operator without a planner lets a free device do first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// The latest stage that has something for it, whatever runner has to be started for that.
+    LatestStage,
+    /// The latest stage whose runner is loaded there and that has something; else the latest.
+    LoadedFirst,
+}
+
+/// A device under a rule: when it is free, in milliseconds, what it finishes then, whose runners are loaded.
+#[derive(Default)]
+struct Station {
+    free_at: f64,
+    running: Option<Running>,
+    warm: Vec<Stage>,
+}
+
 /// When each of so many jobs is done, in seconds, with fixed caps per (stage, class of device), all jobs
-/// there at once: a free device takes the latest stage that has something for it, and of it as many tasks of
-/// the first one's kind as its cap allows. Nothing ever runs out of memory, starting runners costs nothing.
-pub fn fixed_caps(devices: &[u64], jobs: u64, seed: u64) -> Vec<f64> {
+/// there at once: a free device takes, of the stage that the rule names, as many tasks of the kind that has
+/// waited longest as its cap allows. Nothing ever runs out of memory; runners take as long to start, and a
+/// device keeps as many loaded, as in the planner's world.
+pub fn fixed_caps(devices: &[u64], jobs: u64, seed: u64, rule: Rule) -> Vec<f64> {
     let mut dice = Dice::new(seed);
     let mut queues: BTreeMap<Kind, VecDeque<u64>> = BTreeMap::new();
     let first = Stage::ALL[0];
     for job in 0..jobs {
         queues.entry(Kind { stage: first, shape: shape_of(job) }).or_default().push_back(job);
     }
-    // Devices by when they are free, in milliseconds, with what they finish then.
-    let mut busy: Vec<(f64, Option<Running>)> = devices.iter().map(|_| (0.0, None)).collect();
+    let mut stations: Vec<Station> = devices.iter().map(|_| Station::default()).collect();
     let (mut done, mut now) = (Vec::new(), 0.0f64);
     while done.len() < jobs as usize {
-        for (n, gib) in devices.iter().enumerate() {
-            if busy[n].1.is_some() || busy[n].0 > now {
+        for (station, gib) in stations.iter_mut().zip(devices) {
+            if station.running.is_some() || station.free_at > now {
                 continue;
             }
-            if let Some((kind, batch)) = take(&mut queues, *gib) {
+            if let Some((kind, batch)) = take(&mut queues, *gib, &station.warm, rule) {
                 let ms = kind.time_ms(batch.len() as u32) * dice.between(1.0 - NOISE, 1.0 + NOISE);
-                busy[n] = (now + ms, Some((kind, batch)));
+                let load =
+                    if super::device::load(&mut station.warm, kind.stage) { LOAD_MS as f64 } else { 0.0 };
+                (station.free_at, station.running) = (now + ms + load, Some((kind, batch)));
             }
         }
-        let running = busy.iter_mut().filter(|(_, batch)| batch.is_some());
-        let Some(next) = running.min_by(|a, b| a.0.total_cmp(&b.0)) else { break };
-        now = next.0;
-        let (kind, batch) = next.1.take().expect("it runs");
+        let running = stations.iter_mut().filter(|station| station.running.is_some());
+        let Some(next) = running.min_by(|a, b| a.free_at.total_cmp(&b.free_at)) else { break };
+        now = next.free_at;
+        let (kind, batch) = next.running.take().expect("it runs");
         match Stage::ALL.iter().skip_while(|stage| **stage != kind.stage).nth(1) {
             Some(stage) => {
                 queues.entry(Kind { stage: *stage, shape: kind.shape }).or_default().extend(batch);
@@ -106,8 +125,17 @@ pub fn fixed_caps(devices: &[u64], jobs: u64, seed: u64) -> Vec<f64> {
     done
 }
 
-fn take(queues: &mut BTreeMap<Kind, VecDeque<u64>>, gib: u64) -> Option<(Kind, Vec<u64>)> {
-    for stage in Stage::ALL.into_iter().rev() {
+fn take(
+    queues: &mut BTreeMap<Kind, VecDeque<u64>>,
+    gib: u64,
+    warm: &[Stage],
+    rule: Rule,
+) -> Option<(Kind, Vec<u64>)> {
+    let mut stages: Vec<Stage> = Stage::ALL.into_iter().rev().collect();
+    if rule == Rule::LoadedFirst {
+        stages.sort_by_key(|stage| !warm.contains(stage));
+    }
+    for stage in stages {
         let Some((items, largest)) = cap(stage, gib) else { continue };
         // Of the shapes that run here the one that has waited longest: the lowest job.
         let here = (0..=largest).filter_map(|shape| {
@@ -148,10 +176,13 @@ mod tests {
     #[test]
     fn fixed_caps_never_exceed_the_bound_and_finish_everything() {
         let devices = [16, 80, 141];
-        let done = fixed_caps(&devices, 2_000, 3);
-        assert_eq!(done.len(), 2_000);
-        let share = steady_rate(&done) / upper_bound(&devices);
-        assert!((0.3..=1.0).contains(&share), "{share}");
+        let bound = upper_bound(&devices);
+        for rule in [Rule::LatestStage, Rule::LoadedFirst] {
+            let done = fixed_caps(&devices, 2_000, 3, rule);
+            assert_eq!(done.len(), 2_000);
+            let share = steady_rate(&done) / bound;
+            assert!((0.3..=1.0).contains(&share), "{rule:?}: {share}");
+        }
     }
 
     #[test]
