@@ -269,8 +269,8 @@ impl<'a> Ask<'a> {
     /// Whether the batch begins now, and what that is worth. A fuller batch saves what every batch takes
     /// however small it is; a lane that idles for it loses the time until the next task comes, one that has
     /// other work meanwhile loses nothing. A cold place costs the start of a runner, which pays where more
-    /// work waits than the loaded ones do soon; else one that is warm and busy costs no more than the start if
-    /// it is not waited for any longer. Nobody waits beyond a deadline.
+    /// work waits than the loaded ones do soon; else one that is warm and busy costs no more than the start
+    /// if it is not waited for any longer. Nobody waits beyond a deadline.
     fn when(&self, open: Open, fit: Fit, lanes_free: usize) -> Choice {
         let footprint = self.footprint(open.place);
         let saved = footprint.saved().min(WAIT_MAX);
@@ -291,7 +291,8 @@ impl<'a> Ask<'a> {
         };
         let comes_soon = self.arrivals * saved.as_secs_f64() > lanes_free as f64;
         let fuller = if fit.items < fit.full && comes_soon { saved } else { Duration::ZERO };
-        let swap = if open.cold && self.runs { self.load.min(WAIT_MAX) } else { Duration::ZERO };
+        let busy = open.cold && self.runs;
+        let swap = if busy { self.load.min(WAIT_MAX) } else { Duration::ZERO };
         match waits(fuller.max(swap)).filter(|_| !(is_full && pays)) {
             Some(until) => Choice::Later(until),
             None => {

@@ -30,6 +30,8 @@ mod key;
 mod live;
 mod next;
 mod optimizer;
+#[cfg(test)]
+mod order;
 mod pace;
 #[cfg(test)]
 mod places;

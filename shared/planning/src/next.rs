@@ -50,8 +50,8 @@ impl Planner {
         best
     }
 
-    /// The batch that could be cut of a shape. Tasks that cannot be met in time, never run, or fit nowhere now
-    /// leave their line on the way.
+    /// The batch that could be cut of a shape. Tasks that cannot be done in time, never run, or fit nowhere
+    /// now leave their line on the way.
     fn consider(
         &mut self,
         now: Timestamp,

@@ -80,8 +80,8 @@ pub struct Seen {
     pub after_warm_up: (u64, u64),
     /// When each job was done, in order.
     pub done_at: Vec<Timestamp>,
-    /// Milliseconds of all devices: computing what came through, starting runners, and batches that ran out of
-    /// memory.
+    /// Milliseconds of all devices: computing what came through, starting runners, and batches that ran
+    /// out of memory.
     pub device_ms: [f64; 3],
     /// Longest time that a task was in the planner's hands.
     pub held_longest: Duration,
