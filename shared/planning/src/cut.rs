@@ -284,7 +284,7 @@ impl<'a> Ask<'a> {
         let pays = !open.cold || self.queued_s >= SWAP_PAYS * self.load.as_secs_f64();
         let merit = match (is_full, pays) {
             (true, true) if self.ahead => Merit::Ahead,
-            (true, true) if self.is_poor(footprint, fit.items) => Merit::Poor,
+            (true, true) if self.is_poor(footprint, fit.full) => Merit::Poor,
             (true, true) => Merit::Ready,
             (_, false) => Merit::Cold,
             (false, true) => Merit::Partial,
@@ -302,7 +302,7 @@ impl<'a> Ask<'a> {
         }
     }
 
-    /// Whether an item of such a batch takes much longer here than where it takes the least, and its task has
+    /// Whether an item of a full batch takes much longer here than where it takes the least, and its task has
     /// not waited for that long enough.
     fn is_poor(&self, footprint: &Footprint, items: u32) -> bool {
         if self.now.since(self.head.drawn_at) >= POOR_WAITS {

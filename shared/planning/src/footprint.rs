@@ -105,7 +105,7 @@ impl Footprint {
         self.time = Line::through(&times);
         self.times_ms = times.iter().map(|point| (point.items, point.value)).collect();
         let each = self.times_ms.iter().map(|(items, ms)| ms / f64::from(*items));
-        self.least_ms = each.fold(f64::INFINITY, f64::min);
+        self.least_ms = each.reduce(f64::min).unwrap_or(0.0);
         let late = self.shares_above(|items| self.expected_ms(items).max(0.001), |seen| seen.ms);
         self.late = quantile(late, 0.95).max(0.0);
         self.peak_error = error_bound(self.peaks_above());
