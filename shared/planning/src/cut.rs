@@ -180,7 +180,11 @@ impl<'a> Ask<'a> {
         move |items: u32| {
             let need = footprint.reservation(items, prior, now);
             match grows {
-                Some(known) if items > reach => need.min(footprint.reservation_like(items, known, now)),
+                // Never less than what fewer items need here.
+                Some(known) if items > reach => {
+                    let least = footprint.reservation(reach, prior, now);
+                    need.min(footprint.reservation_like(items, known, now)).max(least)
+                }
                 _ => need,
             }
         }
