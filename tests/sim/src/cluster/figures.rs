@@ -3,7 +3,7 @@
 use super::settings::Settings;
 use super::speed;
 use super::world::{Seen, World};
-use super::yardstick::{Rule, fixed_caps, steady_rate, upper_bound};
+use super::yardstick::{Rule, caps_rate, fixed_caps, steady_rate, upper_bound};
 use figures::{Bar, Report};
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,7 @@ fn cluster(figures: &mut Report, jobs: u64) {
     figures.add("jobs per second, 10 devices, saturated", ours, "jobs/s", Bar::None);
     figures.add("upper bound (fluid, no planner code)", bound, "jobs/s", Bar::None);
     figures.add("throughput against the upper bound", 100.0 * ours / bound, "%", Bar::AtLeast(95.0));
-    let with = |rule| steady_rate(&fixed_caps(&devices, jobs, SEED, rule));
+    let with = |rule| caps_rate(&fixed_caps(&devices, jobs, SEED, rule));
     let (latest, loaded) = (with(Rule::LatestStage), with(Rule::LoadedFirst));
     figures.add("jobs per second, fixed caps, latest stage first", latest, "jobs/s", Bar::None);
     figures.add("jobs per second, fixed caps, loaded runners first", loaded, "jobs/s", Bar::None);
