@@ -183,7 +183,7 @@ mod tests {
             check(&fleet);
         }
         assert_eq!(fleet.free().map(|(worker, _)| worker).collect::<Vec<_>>(), [&b]);
-        assert_eq!(fleet.expire(Timestamp(2_000) + Duration::from_secs(15)), [b.clone()]);
+        assert_eq!(fleet.expire(Timestamp(2_000) + Duration::from_secs(15)), std::slice::from_ref(&b));
         check(&fleet);
         assert!(fleet.remove(&a) && !fleet.remove(&b) && !fleet.contains(&a));
         check(&fleet);
