@@ -7,7 +7,9 @@
 
 mod animation;
 mod archive;
+mod gif;
 mod lod;
+mod lookup;
 mod model;
 mod obj;
 mod packed;
@@ -35,7 +37,7 @@ pub struct Export;
 
 impl StageFunction for Export {
     fn engine(&self, _recipe: &Recipe) -> EngineVersion {
-        EngineVersion { name: "files".to_owned(), version: "3".to_owned() }
+        EngineVersion { name: "files".to_owned(), version: "4".to_owned() }
     }
 
     fn memory_hint(&self, recipe: &Recipe) -> f64 {

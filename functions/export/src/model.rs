@@ -5,6 +5,7 @@ use image::{ImageFormat, RgbaImage};
 use mesh::weld::{Welded, welded};
 use mesh::{Mesh, TexturedMesh};
 use stage::StageError;
+use std::cell::OnceCell;
 
 /// Colour of a surface without a texture.
 const CLAY: [u8; 3] = [200, 200, 200];
@@ -18,6 +19,8 @@ pub(crate) struct Model {
     pub(crate) vertex_of: Vec<u32>,
     /// The texture's pixels.
     pub(crate) texture: Option<RgbaImage>,
+    /// The pictures of a turn, once somebody asked for them.
+    pub(crate) turn: OnceCell<Vec<RgbaImage>>,
 }
 
 impl Model {
@@ -30,7 +33,8 @@ impl Model {
         let decode = |png: &Vec<u8>| image::load_from_memory_with_format(png, ImageFormat::Png);
         let texture = textured.texture_png.as_ref().map(decode).transpose();
         let texture = texture.map_err(|error| StageError::Failed(format!("decode the texture: {error}")))?;
-        Ok(Model { texture: texture.map(|texture| texture.into_rgba8()), textured, solid, vertex_of })
+        let texture = texture.map(|texture| texture.into_rgba8());
+        Ok(Model { texture, textured, solid, vertex_of, turn: OnceCell::new() })
     }
 
     /// The sRGB colour of each of the solid's vertices: the texel at the first textured vertex there.

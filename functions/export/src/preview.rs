@@ -2,12 +2,12 @@
 //! once around from there.
 
 use crate::animation::{self, Frame};
+use crate::gif;
 use crate::model::Model;
-use image::codecs::gif::{GifEncoder, Repeat};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::codecs::webp::WebPEncoder;
 use image::imageops;
-use image::{Delay, ExtendedColorType, ImageEncoder, RgbaImage};
+use image::{ExtendedColorType, ImageEncoder, RgbaImage};
 use mesh::Mesh;
 use mesh::raster::{Rasteriser, View};
 use stage::StageError;
@@ -21,8 +21,6 @@ const TURNTABLE_PX: u32 = 256;
 const FRAMES: u16 = 36;
 /// Each is shown that long.
 const FRAME_MS: u32 = 100;
-/// Speed of the palette's search, 1 to 30: most of the time goes there, and no band shows at the fastest.
-const GIF_SPEED: i32 = 30;
 /// From the right, in radians: the sides show, the picture is still known.
 const YAW: f32 = 0.5;
 /// From above, in radians.
@@ -45,9 +43,7 @@ pub(crate) fn png(model: &Model) -> Result<Vec<u8>, StageError> {
 /// A turn in 36 frames, lossless; the first one is the preview's view.
 pub(crate) fn turntable(model: &Model) -> Result<Vec<u8>, StageError> {
     let mut frames = Vec::with_capacity(usize::from(FRAMES));
-    for mut picture in turn(model) {
-        // What is transparent needs no colour, and packs better without.
-        picture.pixels_mut().filter(|pixel| pixel[3] == 0).for_each(|pixel| pixel.0 = [0; 4]);
+    for picture in turn(model) {
         let mut webp = Vec::new();
         WebPEncoder::new_lossless(&mut webp)
             .write_image(picture.as_raw(), TURNTABLE_PX, TURNTABLE_PX, ExtendedColorType::Rgba8)
@@ -57,31 +53,26 @@ pub(crate) fn turntable(model: &Model) -> Result<Vec<u8>, StageError> {
     animation::join(&frames, TURNTABLE_PX).ok_or_else(|| StageError::Failed("join the turntable".to_owned()))
 }
 
-/// The same turn as GIF: 256 colours a frame, and a pixel is there or not.
+/// The same turn as GIF: 255 colours for all frames, and a pixel is there or not.
 pub(crate) fn turntable_gif(model: &Model) -> Result<Vec<u8>, StageError> {
-    let failed = |error| StageError::Failed(format!("encode the turntable as GIF: {error}"));
-    let mut bytes = Vec::new();
-    let mut encoder = GifEncoder::new_with_speed(&mut bytes, GIF_SPEED);
-    encoder.set_repeat(Repeat::Infinite).map_err(failed)?;
-    for mut picture in turn(model) {
-        for pixel in picture.pixels_mut() {
-            pixel.0 = if pixel[3] < 128 { [0; 4] } else { [pixel[0], pixel[1], pixel[2], 255] };
-        }
-        let delay = Delay::from_numer_denom_ms(FRAME_MS, 1);
-        encoder.encode_frame(image::Frame::from_parts(picture, 0, 0, delay)).map_err(failed)?;
-    }
-    drop(encoder);
-    Ok(bytes)
+    gif::write(turn(model), FRAME_MS)
+        .map_err(|error| StageError::Failed(format!("encode the turntable as GIF: {error}")))
 }
 
-/// The pictures of a turn.
-fn turn(model: &Model) -> impl Iterator<Item = RgbaImage> {
-    let texture = texture(model, TURNTABLE_PX);
-    let first = View { size_px: TURNTABLE_PX, ..view(&model.textured.mesh) };
-    let mut rasteriser = Rasteriser::default();
-    (0..FRAMES).map(move |n| {
-        let view = View { yaw: YAW + TAU * f32::from(n) / f32::from(FRAMES), ..first };
-        rasteriser.render(&model.textured.mesh, texture.as_ref(), &view)
+/// The pictures of a turn, drawn once for both files.
+fn turn(model: &Model) -> &[RgbaImage] {
+    model.turn.get_or_init(|| {
+        let texture = texture(model, TURNTABLE_PX);
+        let first = View { size_px: TURNTABLE_PX, ..view(&model.textured.mesh) };
+        let mut rasteriser = Rasteriser::default();
+        let frame = |n: u16| {
+            let view = View { yaw: YAW + TAU * f32::from(n) / f32::from(FRAMES), ..first };
+            let mut picture = rasteriser.render(&model.textured.mesh, texture.as_ref(), &view);
+            // What is transparent needs no colour, and packs better without.
+            picture.pixels_mut().filter(|pixel| pixel[3] == 0).for_each(|pixel| pixel.0 = [0; 4]);
+            picture
+        };
+        (0..FRAMES).map(frame).collect()
     })
 }
 
