@@ -85,7 +85,10 @@ fn written(format: Format, input: &Input, model: &Model, print: &Mesh) -> Result
         Format::Stl => Ok(stl::write(print)),
         Format::Ply => Ok(ply::write(print, &model.colours())),
         Format::Obj => obj::write(model).map_err(|e| failed("write OBJ", e)),
-        Format::ThreeMf => threemf::write(print, &model.colours()).map_err(|e| failed("write 3MF", e)),
+        Format::ThreeMf => {
+            let licence = licence(&provenance::of_glb(input.file("textured.glb")?));
+            threemf::write(print, &model.colours(), &licence).map_err(|e| failed("write 3MF", e))
+        }
         Format::Usdz => usdz::write(model).map_err(|e| failed("write USDZ", e)),
         Format::Turntable => preview::turntable(model),
         Format::Gif => preview::turntable_gif(model),

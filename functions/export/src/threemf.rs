@@ -21,9 +21,9 @@ const RELATIONS: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 /// Bits per channel that are kept: a list of every shade would be longer than the mesh.
 const COLOUR_BITS: u32 = 5;
 
-/// The file for a mesh in millimetres that stands on the floor, centred.
-pub(crate) fn write(mesh: &Mesh, colours: &[[u8; 3]]) -> io::Result<Vec<u8>> {
-    let model = text(mesh, colours);
+/// The file for a mesh in millimetres that stands on the floor, centred; `licence` is a sentence.
+pub(crate) fn write(mesh: &Mesh, colours: &[[u8; 3]], licence: &str) -> io::Result<Vec<u8>> {
+    let model = text(mesh, colours, licence);
     packed(&[
         ("[Content_Types].xml", TYPES.as_bytes()),
         ("_rels/.rels", RELATIONS.as_bytes()),
@@ -31,7 +31,7 @@ pub(crate) fn write(mesh: &Mesh, colours: &[[u8; 3]]) -> io::Result<Vec<u8>> {
     ])
 }
 
-fn text(mesh: &Mesh, colours: &[[u8; 3]]) -> String {
+fn text(mesh: &Mesh, colours: &[[u8; 3]], licence: &str) -> String {
     let kept = |colour: &[u8; 3]| colour.map(|channel| channel >> (8 - COLOUR_BITS));
     let mut palette: BTreeMap<[u8; 3], usize> = colours.iter().map(|colour| (kept(colour), 0)).collect();
     palette.values_mut().enumerate().for_each(|(place, slot)| *slot = place);
@@ -40,9 +40,12 @@ fn text(mesh: &Mesh, colours: &[[u8; 3]]) -> String {
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<model unit=\"millimeter\" xml:lang=\"en-US\" \
          xmlns=\"http://schemas.microsoft.com/3dmanufacturing/core/2015/02\" \
          xmlns:m=\"http://schemas.microsoft.com/3dmanufacturing/material/2015/02\">\n\
-         <metadata name=\"Application\">Meshwright</metadata>\n<resources>\n<m:colorgroup id=\"1\">\n",
+         <metadata name=\"Application\">Meshwright</metadata>\n",
     );
     let mut line = |line: std::fmt::Arguments<'_>| text.write_fmt(line).expect("a string grows");
+    let licence = escaped(licence);
+    line(format_args!("<metadata name=\"LicenseTerms\">{licence}</metadata>\n<resources>\n"));
+    line(format_args!("<m:colorgroup id=\"1\">\n"));
     for colour in palette.keys() {
         let [r, g, b] = colour.map(|channel| channel << (8 - COLOUR_BITS) | channel >> (2 * COLOUR_BITS - 8));
         line(format_args!("<m:color color=\"#{r:02X}{g:02X}{b:02X}\"/>\n"));
@@ -68,4 +71,23 @@ fn text(mesh: &Mesh, colours: &[[u8; 3]]) -> String {
          <item objectid=\"2\" transform=\"1 0 0 0 1 0 0 0 1 {x:.5} {y:.5} 0\"/>\n</build>\n</model>\n"
     ));
     text
+}
+
+/// As text of an XML element: XML 1.0 has no control characters.
+fn escaped(text: &str) -> String {
+    let plain: String = text.chars().filter(|one| !one.is_control()).collect();
+    plain.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_licence_is_metadata_whatever_a_network_is_called() {
+        let text = text(&mesh::sample::cube([0.0; 3], 5.0), &[[1, 2, 3]; 8], "yours <b> & \u{7}theirs");
+        let expect =
+            "<metadata name=\"LicenseTerms\">yours &lt;b&gt; &amp; theirs</metadata>\n<resources>\n<m:color";
+        assert!(text.contains(expect), "{text}");
+    }
 }

@@ -109,7 +109,7 @@ pub(crate) async fn capabilities(State(gateway): State<Arc<Gateway>>) -> Json<Ca
         engines: Engine::ALL.map(engine).into(),
         formats: formats.into(),
         preview: "preview.png",
-        input_types: vec!["image/png", "image/jpeg", "image/webp"],
+        input_types: vec!["image/png", "image/jpeg", "image/webp", "image/tiff"],
         upload_bytes_max: site.upload_bytes_max,
         matting: gateway.settings.has_matting,
         synthetic: site.synthetic,

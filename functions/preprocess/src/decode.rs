@@ -51,17 +51,17 @@ pub(crate) fn check_size(width: u32, height: u32) -> Result<(), StageError> {
     Ok(())
 }
 
-/// Reads a PNG, JPEG or WebP by its magic bytes; of an animation, its first frame.
+/// Reads a PNG, JPEG, WebP or TIFF by its magic bytes; of an animation or of several pages, the first.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, StageError> {
     if bytes.len() > BYTES_MAX {
         return Err(rejected(format!("the file has {} bytes; at most 25 MB are taken", bytes.len())));
     }
     let format = match image::guess_format(bytes) {
-        Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)) => format,
+        Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP | ImageFormat::Tiff)) => format,
         Ok(other) => {
-            return Err(rejected(format!("{other:?} pictures are not taken; use png, jpeg or webp")));
+            return Err(rejected(format!("{other:?} pictures are not taken; use png, jpeg, webp or tiff")));
         }
-        Err(_) => return Err(rejected("this is no picture; use png, jpeg or webp")),
+        Err(_) => return Err(rejected("this is no picture; use png, jpeg, webp or tiff")),
     };
     // A decoder that panics has met a file that it cannot read: no better the next time.
     let read = || if format == ImageFormat::Jpeg { jpeg::decode(bytes) } else { plain(bytes, format) };
@@ -75,7 +75,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, StageError> {
     Ok(Decoded { image: image.into_rgba8(), source_px, turned })
 }
 
-/// PNG and WebP.
+/// PNG, WebP and TIFF.
 fn plain(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Orientation), StageError> {
     let too_large =
         || rejected("the picture needs more than 256 MB when unpacked; use fewer pixels or 8 bits a channel");

@@ -1,12 +1,13 @@
 //! Stage 1: picture -> cut-out, squared RGBA.
 //!
 //! The flow: `decode` (limits, orientation, plain RGBA) -> alpha, else `background`, else `matting` (what is
-//! subject) -> `report` (what a person should know) -> `frame` (letterboxed to 512²). Matting needs a model
-//! file that whoever makes the stage function brings; without one, a picture without alpha needs a plain
-//! background.
+//! subject) -> `crumbs` -> `report` (what a person should know) -> `frame` (letterboxed to 512²). Matting
+//! needs a model file that whoever makes the stage function brings; without one, a picture without alpha
+//! needs a plain background.
 #![forbid(unsafe_code)]
 
 mod background;
+mod crumbs;
 mod decode;
 mod frame;
 mod jpeg;
@@ -105,7 +106,7 @@ fn matted(image: RgbaImage) -> Cut {
 impl StageFunction for Preprocess {
     fn engine(&self, _recipe: &Recipe) -> EngineVersion {
         let name = if self.matting.is_some() { "alpha-plain-or-u2netp" } else { "alpha-or-plain" };
-        EngineVersion { name: name.to_owned(), version: "3".to_owned() }
+        EngineVersion { name: name.to_owned(), version: "4".to_owned() }
     }
 
     fn memory_hint(&self, _recipe: &Recipe) -> f64 {
@@ -126,6 +127,10 @@ impl StageFunction for Preprocess {
         };
         let (parts, report) = {
             let _span = cx.span("report");
+            // A person's own mask is taken as it is.
+            if matches!(cut.method, Method::PlainBackground | Method::Matting) {
+                cut.warnings.extend(report::of_crumbs(crumbs::clear(&mut cut.image)));
+            }
             let parts = Parts::of(&mut cut.image)?;
             let report = Report::of(&cut, &parts, decoded.source_px, decoded.turned);
             (parts, report)
@@ -296,8 +301,8 @@ mod tests {
             assert!(reason.contains(part), "{reason}");
         };
         let png = |image: &RgbaImage| encoded(image, ImageFormat::Png);
-        check(b"this is text".to_vec(), "png, jpeg or webp");
-        check(Vec::new(), "png, jpeg or webp");
+        check(b"this is text".to_vec(), "png, jpeg, webp or tiff");
+        check(Vec::new(), "png, jpeg, webp or tiff");
         check(png(&block(Rgba([0, 0, 0, 0])))[..120].to_vec(), "cannot be read");
         check(png(&RgbaImage::new(64, 64)), "transparent");
         check(png(&RgbaImage::from_pixel(64, 64, Rgba([9, 9, 9, 255]))), "nothing was found");

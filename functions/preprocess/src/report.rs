@@ -64,6 +64,16 @@ const SUBJECT_OF_LARGEST: f64 = 0.1;
 /// A subject whose longer side is below this many pixels shows little.
 const SMALL_PX: u32 = 96;
 
+/// What a person is told of crumbs that were left out.
+pub(crate) fn of_crumbs(count: usize) -> Option<String> {
+    let what = match count {
+        0 => return None,
+        1 => "a small island beside the subject was left out".to_owned(),
+        _ => format!("{count} small islands beside the subject were left out"),
+    };
+    Some(format!("{what}; if that belongs to it, use a png with transparency"))
+}
+
 impl Report {
     pub(crate) fn of(cut: &Cut, parts: &Parts, source_px: [u32; 2], turned: bool) -> Report {
         let (width, height) = cut.image.dimensions();

@@ -72,7 +72,9 @@ fn every_kind_of_file_gives_the_same_subject() {
     let deep = ImageBuffer::from_fn(96, 64, |x, y| {
         Rgb(scene().get_pixel(x, y).0.map(|value| u16::from(value) * 257))
     });
-    is_the_scene("16 bits", &encoded(DynamicImage::ImageRgb16(deep), ImageFormat::Png));
+    is_the_scene("16 bits", &encoded(DynamicImage::ImageRgb16(deep.clone()), ImageFormat::Png));
+    is_the_scene("tiff", &encoded(scene(), ImageFormat::Tiff));
+    is_the_scene("tiff of 16 bits", &encoded(DynamicImage::ImageRgb16(deep), ImageFormat::Tiff));
 }
 
 #[test]
@@ -168,6 +170,28 @@ fn pictures_without_a_shape_are_answered_in_words() {
     }
 }
 
+#[test]
+fn an_island_beside_the_subject_is_left_out_and_said() {
+    let ground = Rgb([240, 240, 235]);
+    let with_island = RgbImage::from_fn(300, 300, |x, y| match (x, y) {
+        (60..=240, 60..=240) | (246..=258, 100..=114) => Rgb([200, 30, 30]),
+        _ => ground,
+    });
+    let without = RgbImage::from_fn(300, 300, |x, y| match (x, y) {
+        (60..=240, 60..=240) => Rgb([200, 30, 30]),
+        _ => ground,
+    });
+    let (cutout, report) = run(&encoded(with_island.clone(), ImageFormat::Png)).expect("a subject");
+    assert!(report.contains("a small island beside the subject was left out"), "{report}");
+    let (expect, report) = run(&encoded(without, ImageFormat::Png)).expect("a subject");
+    assert!(cutout == expect && !report.contains("island"), "{report}");
+    // In a person's own mask it stays.
+    let mut own = DynamicImage::from(with_island).into_rgba8();
+    own.pixels_mut().filter(|pixel| pixel[1] > 200).for_each(|pixel| pixel[3] = 0);
+    let (cutout, report) = run(&encoded(own, ImageFormat::Png)).expect("a subject");
+    assert!(!report.contains("island") && cutout.get_pixel(465, 162)[3] == 255, "{report}");
+}
+
 fn refused(name: &str, bytes: &[u8]) {
     match run(bytes) {
         Err(StageError::Rejected(why)) => assert!(why.contains("use ") || why.contains("save it"), "{why}"),
@@ -180,7 +204,9 @@ fn refused(name: &str, bytes: &[u8]) {
 fn what_was_cut_off_is_refused() {
     let png = encoded(scene(), ImageFormat::Png);
     let webp = encoded(scene(), ImageFormat::WebP);
+    let tiff = encoded(scene(), ImageFormat::Tiff);
     for (name, whole) in [
+        ("tiff", &tiff[..]),
         ("baseline.jpg", BASELINE),
         ("progressive.jpg", PROGRESSIVE),
         ("cmyk.jpg", CMYK),
@@ -207,7 +233,8 @@ fn mutants_are_answered_and_never_break_the_stage() {
         (state >> 8) as usize % below
     };
     let png = encoded(scene(), ImageFormat::Png);
-    for whole in [BASELINE, PROGRESSIVE, CMYK, GREY, LOSSY, ANIMATED, &png] {
+    let tiff = encoded(scene(), ImageFormat::Tiff);
+    for whole in [BASELINE, PROGRESSIVE, CMYK, GREY, LOSSY, ANIMATED, &png, &tiff] {
         for _ in 0..60 {
             let mut mutant = whole.to_vec();
             for _ in 0..=random(4) {

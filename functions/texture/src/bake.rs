@@ -40,9 +40,10 @@ impl Canvas {
                 let weight_c = (dy * (b[0] - a[0]) - dx * (b[1] - a[1])) / area;
                 let weights = [1.0 - weight_b - weight_c, weight_b, weight_c];
                 if weights.iter().all(|&weight| weight >= -SLACK) {
-                    let colour = picture.colour(&blend(&points, weights), texel_metres);
+                    let point = blend(&points, weights);
+                    let colour = picture.colour(&point, texel_metres);
                     let at = y * self.side + x;
-                    self.colours[at] = colour.map(|channel| (channel + 0.5) as u8);
+                    self.colours[at] = colour.map(|channel| (channel * point.gain + 0.5) as u8);
                     self.used[at] = true;
                 }
             }
@@ -96,5 +97,6 @@ fn blend(points: &[Point; 3], weights: [f32; 3]) -> Point {
         position: [0, 1, 2].map(|axis| mix(|point, axis| point.position[axis], axis)),
         normal: [0, 1, 2].map(|axis| mix(|point, axis| point.normal[axis], axis)),
         rim_radius: mix(|point, _| point.rim_radius, 0),
+        gain: mix(|point, _| point.gain, 0),
     }
 }

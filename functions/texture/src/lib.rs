@@ -1,12 +1,13 @@
 //! Stage 3: mesh and cut-out -> textured mesh.
 //!
 //! `mesh.glb` and `cutout.png` in, `textured.glb` out: the same surface, base colour baked from the picture.
-//! The flow: `charts` -> `pack` (put together in `unwrap`), then `picture` and `rim` say which colour a
-//! point has, `bake` fills.
+//! The flow: `charts` -> `pack` (put together in `unwrap`), then `picture`, `rim` and `light` say which
+//! colour a point has, `bake` fills.
 #![forbid(unsafe_code)]
 
 mod bake;
 mod charts;
+mod light;
 mod pack;
 mod picture;
 mod rim;
@@ -16,6 +17,7 @@ use bake::Canvas;
 use domain::{EngineVersion, Recipe};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
+use light::Light;
 use mesh::check::check;
 use mesh::smooth::{calm_normals, vertex_normals};
 use mesh::{Cutout, CutoutFault, Mesh, TexturedMesh, provenance};
@@ -33,7 +35,7 @@ pub struct Texture;
 
 impl StageFunction for Texture {
     fn engine(&self, _recipe: &Recipe) -> EngineVersion {
-        EngineVersion { name: "projection".to_owned(), version: "2".to_owned() }
+        EngineVersion { name: "projection".to_owned(), version: "3".to_owned() }
     }
 
     fn memory_hint(&self, recipe: &Recipe) -> f64 {
@@ -108,13 +110,15 @@ fn texture(
 fn baked(mesh: &Mesh, unwrapped: &Unwrapped, picture: &Picture, side_px: u32) -> Canvas {
     let radii = rim::radii(mesh);
     let normals = calm_normals(mesh, &mesh.normals, CALMING_ROUNDS);
+    let light = Light::of(mesh, &normals, picture);
     let mut canvas = Canvas::new(side_px);
     for &triangle in &unwrapped.mesh.triangles {
         let uvs =
             triangle.map(|index| unwrapped.mesh.uvs[index as usize].map(|value| value * side_px as f32));
         let points = triangle.map(|index| {
             let origin = unwrapped.origin[index as usize] as usize;
-            Point { position: mesh.positions[origin], normal: normals[origin], rim_radius: radii[origin] }
+            let (position, normal) = (mesh.positions[origin], normals[origin]);
+            Point { position, normal, rim_radius: radii[origin], gain: light.gain(normal) }
         });
         canvas.bake(uvs, points, picture, unwrapped.texel_metres);
     }

@@ -49,6 +49,8 @@ pub struct Point {
     pub normal: [f32; 3],
     /// Radius of the rim's round profile there, metres; 0 = not round.
     pub rim_radius: f32,
+    /// What its colour is multiplied with.
+    pub gain: f32,
 }
 
 impl Picture {
@@ -179,12 +181,15 @@ impl Picture {
         let begins = depth(SEEN_SINE_MIN).max(inset);
         let around = radius * (SEEN_SINE_MIN.asin() - sine.asin());
         let (line, place) = (at(begins - own), at(begins - own + around));
-        let [tone, other] = [line, place].map(|place| {
-            let [x, y] = self.frame.to_px(place);
-            self.sample(&self.tones, x, y)
-        });
+        let [tone, other] = [line, place].map(|place| self.tone(place));
         let detail = self.filtered(place, footprint);
         [0, 1, 2].map(|k| (detail[k] + tone[k] - other[k]).clamp(0.0, 255.0))
+    }
+
+    /// The picture's tone at a place on the mesh, 0 to 255 per channel.
+    pub fn tone(&self, place: [f32; 2]) -> [f32; 3] {
+        let [x, y] = self.frame.to_px(place);
+        self.sample(&self.tones, x, y)
     }
 
     /// The mean of the picture over a texel that is so many pixels wide.
@@ -264,7 +269,9 @@ mod tests {
     fn front_and_back_show_the_place_itself_and_the_rim_the_inside() {
         let picture = Picture::of(&disc());
         let at = |position, normal| {
-            picture.colour(&Point { position, normal, rim_radius: 0.4 }, 1e-3).map(|value| value as u8)
+            picture
+                .colour(&Point { position, normal, rim_radius: 0.4, gain: 1.0 }, 1e-3)
+                .map(|value| value as u8)
         };
         assert_eq!(at([-0.2, 0.1, 0.3], [0.0, 0.0, 1.0]), [255, 0, 0]);
         assert_eq!(at([-0.2, 0.1, -0.3], [0.0, 0.0, -1.0]), [255, 0, 0]);
