@@ -9,8 +9,8 @@ use domain::Recipe;
 use mesh::Cutout;
 use stage::{Context, StageError};
 
-/// Load of the Poisson equation: 4 makes a disc a ball, 2 makes a strip a round rod. Of 2 to 5, the objects of
-/// the quality bench want 3.4 to 3.75, and 22 others, seen twice each, 3.0 to 3.4.
+/// Load of the Poisson equation: 4 makes a disc a ball, 2 makes a strip a round rod. Of 2 to 5, the quality
+/// bench's objects want 3.4 to 3.75, and 22 others, seen twice each, 3.0 to 3.4.
 const LOAD: f32 = 3.4;
 /// Triangles before decimation, as a multiple of those wanted: enough that the outline is finer than the
 /// result.

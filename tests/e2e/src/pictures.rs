@@ -32,7 +32,11 @@ pub fn broken_pictures() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let (jpeg, webp) = (encoded(&opaque, ImageFormat::Jpeg), encoded(&opaque, ImageFormat::WebP));
     vec![
         ("empty.png", Vec::new(), "the file is empty"),
-        ("text.png", b"this is no picture at all".to_vec(), "this is no picture; use png, jpeg, webp or tiff"),
+        (
+            "text.png",
+            b"this is no picture at all".to_vec(),
+            "this is no picture; use png, jpeg, webp or tiff",
+        ),
         ("truncated.png", whole[..whole.len() / 2].to_vec(), "the picture cannot be read"),
         ("truncated.jpg", jpeg[..jpeg.len() * 2 / 3].to_vec(), "the picture cannot be read"),
         ("truncated.webp", webp[..webp.len() * 2 / 3].to_vec(), "the picture cannot be read"),
