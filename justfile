@@ -2,6 +2,9 @@
 
 set positional-arguments
 
+# Checkpoints and curves of the shape network's training.
+training := env("MESHWRIGHT_CACHE", home_directory() / ".cache/meshwright") / "training/run"
+
 # Where cargo builds.
 target := absolute_path(env("CARGO_TARGET_DIR", justfile_directory() / "target"))
 
@@ -70,6 +73,32 @@ readers *WHAT:
     cargo test --release --locked -p export --test golden
     "$(python3 infra/tools.py path mesh-python)" tests/e2e/models/readers.py "{{ target }}/tmp/golden"
     {{ if WHAT == "--blender" { '"$(python3 infra/tools.py path blender)" tests/e2e/models/readers.py "' + target + '/tmp/golden"' } else { "" } }}
+
+# Trains the shape network on procedural scenes, from nothing or from where it was stopped (`train --minutes 60`).
+train *ARGS: generator
+    @OMP_NUM_THREADS=1 nice "$(python3 infra/tools.py path training-python)" functions/shape/training/train.py \
+        --generator "{{ target }}/release/generator" --folder "{{ training }}" "$@"
+
+# Judges the trained weights on families of scenes held out, with and without what they rest on.
+ablate *ARGS: generator
+    @OMP_NUM_THREADS=1 nice "$(python3 infra/tools.py path training-python)" functions/shape/training/ablate.py \
+        --generator "{{ target }}/release/generator" --checkpoint "{{ training }}/checkpoint.pt" "$@"
+
+# Writes the trained weights to where the shape stage takes them from.
+weights: generator
+    @OMP_NUM_THREADS=1 nice "$(python3 infra/tools.py path training-python)" functions/shape/training/export.py \
+        --generator "{{ target }}/release/generator" --checkpoint "{{ training }}/checkpoint.pt" \
+        --out functions/shape/weights/layered.onnx --engine functions/shape/src/layered.rs
+
+# Only the generator itself needs this processor's wide instructions.
+[private]
+generator:
+    cargo rustc --release --locked --quiet -p generator --bin generator -- -C target-cpu=native
+
+# Shows what the scenes are: writes a contact sheet into the target folder.
+scenes: generator
+    "{{ target }}/release/generator" --side 96 --sheet "{{ target }}/scenes.png"
+    @echo "{{ target }}/scenes.png"
 
 # Prints all figures that were measured here as one table.
 figures:

@@ -180,6 +180,8 @@ TOOLS = {
     "browser": Npm("browser", "run.mjs"),
     # The dashboard, as `gateway` embeds it: a folder, no program.
     "ui": Page(HERE.parent.parent / "functions" / "gateway" / "ui"),
+    # Python with torch, for training the shape network: 6 GB, since torch comes with what it needs for CUDA.
+    "training-python": Pip("training.txt", module="", on_request=True),
     "openapi-spec-validator": Pip("openapi-spec-validator.txt", module="-m openapi_spec_validator"),
     # A network that tells subject from background (U²-Net portable, Apache-2.0): a model file, no program.
     "u2netp": Member(

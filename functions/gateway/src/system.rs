@@ -62,6 +62,7 @@ struct EngineInfo {
 fn engine(engine: Engine) -> EngineInfo {
     let (what, licence, needs) = match engine {
         Engine::Inflate => ("silhouette inflation", "Apache-2.0", Vec::new()),
+        Engine::Layered => ("depth by a small network of our own", "Apache-2.0", Vec::new()),
         Engine::Relief => ("a plate for printing, also as lithophane", "Apache-2.0", Vec::new()),
     };
     EngineInfo { name: engine.as_str(), what, licence, needs }

@@ -41,4 +41,7 @@ pub struct Form {
     pub smoothing_rounds: u32,
     /// Rounds in which vertex normals take the mean of their neighbours.
     pub calming_rounds: u32,
+    /// How far the engine trusts its depths, 0 to 1, in the mean over the silhouette; none: it does not
+    /// judge.
+    pub confidence: Option<f32>,
 }

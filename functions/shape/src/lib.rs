@@ -1,18 +1,22 @@
 //! Stage 2: cut-out -> watertight mesh.
 //!
 //! `cutout.png` in, `mesh.glb` out: Y up, front +Z, in the cut-out's frame, at most as many triangles as the
-//! quality preset allows. An `engine` (`inflate`, `relief`) says where the surface is, as layered depth or as
-//! a signed `field`; the `mesher` makes the mesh, the same way for all.
+//! quality preset allows. An `engine` (`inflate`, `layered`, `relief`) says where the surface is, as layered
+//! depth or as a signed `field`; the `mesher` makes the mesh, the same way for all. The engine `layered` asks
+//! a small network of our own, whose weights are part of this crate.
 #![forbid(unsafe_code)]
 
 pub mod engine;
 pub mod mesher;
+pub mod prior;
 
 mod field;
 mod inflate;
+mod layered;
 mod outline;
 mod poisson;
 mod relief;
+mod rough;
 mod sheet;
 
 pub use field::Field;
@@ -34,6 +38,7 @@ pub struct Shape;
 fn engine_of(recipe: &Recipe) -> &'static dyn ShapeEngine {
     match recipe.engine {
         Engine::Inflate => &inflate::Inflate,
+        Engine::Layered => &layered::Network,
         Engine::Relief => &relief::Relief,
     }
 }
@@ -44,8 +49,11 @@ impl StageFunction for Shape {
         EngineVersion { name: recipe.engine.as_str().to_owned(), version }
     }
 
-    fn memory_hint(&self, _recipe: &Recipe) -> f64 {
-        0.03
+    fn memory_hint(&self, recipe: &Recipe) -> f64 {
+        match recipe.engine {
+            Engine::Layered => 0.1,
+            _ => 0.03,
+        }
     }
 
     fn run(&mut self, input: &Input, cx: &Context<'_>) -> Output {
@@ -64,11 +72,14 @@ impl StageFunction for Shape {
         cx.progress(0.95, "encode");
         let _span = cx.span("encode");
         let engine = self.engine(&input.recipe);
-        let extras = serde_json::json!({
+        let mut extras = serde_json::json!({
             "triangles": facts.triangles,
             "volume_m3": facts.volume,
             "components": facts.components,
         });
+        if let Some(confidence) = form.confidence {
+            extras["confidence"] = (f64::from(confidence * 100.0).round() / 100.0).into();
+        }
         let own = serde_json::json!({"stage": "shape", "engine": engine.name, "version": engine.version});
         let extras = provenance::extras(extras, provenance::of_cutout(input.file("cutout.png")?), Some(own));
         let model = TexturedMesh { mesh, texture_png: None };

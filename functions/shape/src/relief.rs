@@ -62,6 +62,7 @@ impl ShapeEngine for Relief {
             floor: Some(z(-middle)),
             smoothing_rounds: 0,
             calming_rounds: 0,
+            confidence: None,
         })
     }
 }

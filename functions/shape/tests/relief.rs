@@ -130,6 +130,7 @@ fn a_signed_field_of_another_engine_goes_through_the_same_mesher() {
         floor: None,
         smoothing_rounds: 3,
         calming_rounds: 2,
+        confidence: None,
     };
     let (mesh, facts) = mesher::model(&form, Quality::Draft, &Context::new(&Silent, 0)).expect("a ring");
     assert_eq!((facts.components, facts.vertices * 2), (1, facts.triangles), "one part, one hole");
@@ -161,6 +162,7 @@ fn front_and_back_depth_of_another_engine_meet_half_way_at_the_rim() {
         floor: None,
         smoothing_rounds: 1,
         calming_rounds: 1,
+        confidence: None,
     };
     let (mesh, facts) = mesher::model(&form, Quality::Draft, &Context::new(&Silent, 0)).expect("a lens");
     // Two cones of height 0.2 on a disc of radius 0.5.

@@ -124,6 +124,9 @@ impl Details {
             self.symmetric.map(|_| "symmetric").or(self.thickness_percent.map(|_| "thickness-percent"));
         let (foreign, other) = match engine {
             Engine::Inflate => (of_relief, Engine::Relief),
+            // Its back is its own, never the front's mirror image.
+            Engine::Layered if self.symmetric.is_some() => (Some("symmetric"), Engine::Inflate),
+            Engine::Layered => (of_relief, Engine::Relief),
             Engine::Relief => (of_inflation, Engine::Inflate),
         };
         match foreign {
@@ -165,6 +168,9 @@ mod tests {
         check(&[("engine", "relief"), ("depth-mm", "2.4")], Ok(r#""depth_um":2400"#));
         check(&[("engine", "relief"), ("curve", "lithophane")], Ok(r#""curve":"lithophane""#));
         check(&[("symmetric", "no"), ("thickness-percent", "40")], Ok(r#""symmetric":false"#));
+        check(&[("engine", "layered"), ("thickness-percent", "40")], Ok(r#""engine":"layered""#));
+        check(&[("engine", "layered"), ("symmetric", "no")], Err("no meaning with engine layered"));
+        check(&[("engine", "layered"), ("curve", "lithophane")], Err("or use engine relief"));
         check(&[("mask", "whole")], Ok(r#""mask":"whole""#));
         check(&[("depth-mm", "2.4")], Err("no meaning with engine inflate"));
         check(&[("engine", "relief"), ("symmetric", "no")], Err("no meaning with engine relief"));

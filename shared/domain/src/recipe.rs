@@ -21,18 +21,21 @@ pub enum Engine {
     /// Poisson inflation of the silhouette, symmetric back.
     #[default]
     Inflate,
+    /// Front and back depth by a small network of our own, trained on procedural scenes.
+    Layered,
     /// A plate whose height follows the picture, for printing; also as lithophane.
     Relief,
 }
 
 impl Engine {
     /// All there are.
-    pub const ALL: [Engine; 2] = [Engine::Inflate, Engine::Relief];
+    pub const ALL: [Engine; 3] = [Engine::Inflate, Engine::Layered, Engine::Relief];
 
     /// As in options.
     pub const fn as_str(self) -> &'static str {
         match self {
             Engine::Inflate => "inflate",
+            Engine::Layered => "layered",
             Engine::Relief => "relief",
         }
     }

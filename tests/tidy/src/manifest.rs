@@ -28,7 +28,7 @@ pub struct Manifest {
 /// A manifest cannot be read.
 pub fn crates() -> BTreeMap<String, Manifest> {
     let mut found = BTreeMap::new();
-    for group in ["functions", "shared", "tests", "tests/bench"] {
+    for group in ["functions", "functions/shape/training", "shared", "tests", "tests/bench"] {
         let folder = std::fs::read_dir(root().join(group)).expect("the crate groups exist");
         for entry in folder.map(|entry| entry.expect("a readable folder")) {
             let file = entry.path().join("Cargo.toml");

@@ -14,6 +14,7 @@ const OURS: &[(&str, &[&str])] = &[
     ("nn", &[]),
     ("preprocess", &["domain", "stage", "mesh", "nn"]),
     ("shape", &["domain", "stage", "mesh", "nn"]),
+    ("generator", &["shape"]),
     ("texture", &["domain", "stage", "mesh", "nn"]),
     ("export", &["domain", "stage", "mesh", "nn"]),
     ("embedded", &["domain", "ports"]),
