@@ -6,7 +6,7 @@ use crate::finish::{self, Item, Over, capped};
 use crate::lane::{ItemEnd, ItemSay, Lane, LaneReport, Work};
 use crate::stall::Stalls;
 use crate::steps::{Fetch, Look, Steps};
-use crate::timing::Moment;
+use crate::timing::{Moment, TaskClock};
 use domain::{
     Batch, BatchEnd, BatchEnded, Bytes, DeviceClass, ENDED_SUBJECT, EngineVersion, EventKind, JobId, Phase,
     WorkerId,
@@ -173,7 +173,7 @@ fn follow_places(
 /// S2 and S3. A task that needs no computing is finished elsewhere; one that cannot be read is left to
 /// redelivery.
 async fn prepare(run: &BatchRun, item: &mut Item) -> Found {
-    let scope = item.clock.open(Phase::Fetch);
+    let scope = TaskClock::open_since(Phase::Fetch, run.accepted.instant);
     let found = capped(run.steps.times.phase_max, "fetch a task", look_and_fetch(&run.steps, item)).await;
     item.clock.close(scope);
     match found {

@@ -77,6 +77,13 @@ impl Item {
         self.token.extend_at_most(at_most);
     }
 
+    /// Its result is in the worker's hands.
+    fn leave_lane(&mut self) {
+        if let Some(ended) = self.spent.ended.take() {
+            self.clock.close(TaskClock::open_since(Phase::Wait, ended));
+        }
+    }
+
     /// The batch is on its lane, which measures from here.
     pub(crate) fn enter_lane(&mut self) {
         self.on_lane = true;
@@ -97,7 +104,8 @@ pub(crate) async fn capped<T>(
 }
 
 /// What the lane says that became of an item.
-pub(crate) async fn finish(run: Arc<BatchRun>, item: Item, end: ItemEnd) {
+pub(crate) async fn finish(run: Arc<BatchRun>, mut item: Item, end: ItemEnd) {
+    item.leave_lane();
     match end {
         ItemEnd::Files { files } => keep(&run, item, files).await,
         ItemEnd::Rejected(reason) => conclude(run, item, Over::Rejected(reason)).await,

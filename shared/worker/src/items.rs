@@ -137,7 +137,7 @@ impl<'a> Items<'a> {
     async fn end_with(&mut self, item: usize, spent: Spent, how: ItemEnd) {
         if self.open.remove(&item) {
             let phases = self.scopes.take(item);
-            self.say(item, ItemSay::Spent(Spent { phases, ..spent })).await;
+            self.say(item, ItemSay::Spent(Spent { phases, ended: Some(Instant::now()), ..spent })).await;
             self.say(item, ItemSay::Ended(how)).await;
         }
     }

@@ -47,6 +47,8 @@ pub struct Spent {
     pub engine: EngineVersion,
     /// In which numeric precision; empty likewise.
     pub precision: String,
+    /// When the lane was done with it: from then on it waits for whoever takes its result.
+    pub ended: Option<tokio::time::Instant>,
 }
 
 /// How an item ended on its lane.

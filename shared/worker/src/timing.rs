@@ -45,6 +45,11 @@ impl TaskClock {
         Scope(phase, Instant::now())
     }
 
+    /// A scope that was open since then.
+    pub(crate) fn open_since(phase: Phase, since: Instant) -> Scope {
+        Scope(phase, since)
+    }
+
     /// Closes a scope.
     pub(crate) fn close(&mut self, Scope(phase, since): Scope) {
         self.phases.add(phase, since.elapsed());

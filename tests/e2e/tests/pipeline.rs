@@ -70,7 +70,7 @@ async fn hear_timings(cluster: &Cluster) -> Result<Timings> {
     Ok(told)
 }
 
-/// Of the time of every committed task, and of all together, no phase accounts for 1 % at most.
+/// Of the time of all committed tasks no phase accounts for 1 % at most.
 async fn check_accounted(told: &Timings, jobs: usize) -> Result<()> {
     let committed = harness::until("a timing of every task", WITHIN, async || {
         let told = told.lock().expect("a plain list");
@@ -79,11 +79,7 @@ async fn check_accounted(told: &Timings, jobs: usize) -> Result<()> {
         Ok((committed.len() >= jobs * domain::Stage::ALL.len()).then_some(committed))
     });
     let committed = committed.await?;
-    for timing in &committed {
-        // A reading of the clock between two phases is not a phase.
-        let most = (timing.wall_us / 100).max(1_000);
-        anyhow::ensure!(timing.unaccounted_us <= most, "no phase accounts for it: {timing:?}");
-    }
+    // Of a single one it may be more: whoever reads a clock may lose the processor in between.
     let sum = |of: fn(&Timing) -> u64| committed.iter().map(of).sum::<u64>();
     let (unaccounted, wall) = (sum(|timing| timing.unaccounted_us), sum(|timing| timing.wall_us));
     println!("{unaccounted} of {wall} us are in no phase");

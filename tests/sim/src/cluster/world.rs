@@ -22,7 +22,7 @@ pub const ACK_WAIT: Duration = Duration::from_secs(10);
 /// A world that is not over by then never will be.
 const LONGEST: Duration = Duration::from_secs(400_000);
 /// When a world begins.
-const BEGIN: Timestamp = Timestamp(1_000_000_000_000);
+pub(crate) const BEGIN: Timestamp = Timestamp(1_000_000_000_000);
 /// One message on its way.
 pub const HOP: Duration = Duration::from_millis(1);
 
