@@ -13,6 +13,9 @@ from torch.nn import functional as F
 
 PLANES = 7
 WIDTHS = (32, 64, 128, 160)
+# The logarithm of the factor on inflation stays within this: outside of the silhouette nothing holds it, and an endless
+# factor times no height is no number.
+FACTOR_MAX = 3.0
 
 
 class Residual(nn.Module):
@@ -70,7 +73,7 @@ class Network(nn.Module):
         mid, factor, more, doubt = self.parts(planes).split(1, dim=1)
         height = planes[:, 4:5]
         # Begins as inflation: factor one, and nothing else to speak of.
-        thickness = 2 * height * torch.exp(factor) + F.softplus(2 * more - 4) / 2
+        thickness = 2 * height * torch.exp(factor.clamp(-FACTOR_MAX, FACTOR_MAX)) + F.softplus(2 * more - 4) / 2
         return torch.cat([mid, thickness, doubt], dim=1)
 
 

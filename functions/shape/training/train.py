@@ -88,8 +88,10 @@ class Training:
             group["lr"] = self.rate()
         self.optimiser.zero_grad(set_to_none=True)
         whole.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_MAX)
-        self.optimiser.step()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_MAX)
+        # One step without a direction would be the end of all weights.
+        if norm.isfinite():
+            self.optimiser.step()
         self.steps += 1
         self.samples += len(planes)
         kept = min(KEPT, (1 + self.steps) / (10 + self.steps))
