@@ -38,13 +38,19 @@ def slopes(values, inside):
     return across, down
 
 
+def bent(gap):
+    """As it is up to one, its logarithm beyond."""
+    return torch.where(gap > 1, 1 + gap.clamp(min=1).log(), gap)
+
+
 def loss(found, planes, front, back):
     """The sum that is trained on, and its terms for the curve."""
     inside = (planes[:, 3:4] >= 0.5).float()
     near = surfaces(found, inside, front, back)
     area = inside.sum(dim=(1, 2, 3)).clamp(min=1)
     mean = lambda values: ((values * inside).sum(dim=(1, 2, 3)) / area).mean()
-    errors = (near[0] - front).abs() + (near[1] - back).abs()
+    # A surface that is far off counts as off, not as endless: one such picture would rule a whole step.
+    errors = bent((near[0] - front).abs()) + bent((near[1] - back).abs())
     depth = mean(errors)
     iou = overlap(near, (front, back), inside).mean()
     gradient = 0
@@ -52,8 +58,7 @@ def loss(found, planes, front, back):
     for mine, true in ((near[0], front), (near[1], back)):
         for (a, both), (b, _) in zip(slopes(mine, inside), slopes(true, inside)):
             # In lengths per length; cliffs count as steep, not as endless.
-            gap = (a - b).abs() * (side / 2)
-            gap = torch.where(gap > 1, 1 + (gap.clamp(min=1)).log(), gap)
+            gap = bent((a - b).abs() * (side / 2))
             gradient = gradient + ((gap * both).sum(dim=(1, 2, 3)) / area).mean() / 8
     doubt = found[:, 2:3].clamp(*DOUBT_RANGE)
     honesty = mean(errors.detach() / 2 * torch.exp(-doubt) + doubt)
