@@ -12,7 +12,7 @@ use ports::{Answer, Clock, Ledger, Ports, SystemClock};
 use std::time::{Duration, Instant};
 
 /// A sweep over everything, and the gateway's look at everything.
-const SETTLED_WITHIN: Duration = Duration::from_secs(120);
+const SETTLED_WITHIN: Duration = Duration::from_secs(600);
 
 pub(crate) async fn measure(report: &mut Report, quick: bool) -> Result<()> {
     let count = if quick { 10_000 } else { 100_000 };
