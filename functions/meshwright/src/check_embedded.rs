@@ -5,7 +5,7 @@ use crate::doctor::Finding;
 use crate::refusal::{Outcome, Refusal};
 use crate::service::data_folder;
 use domain::Bytes;
-use rustix::fs::{Access, FlockOperation, access, flock, statvfs};
+use rustix::fs::{Access, FlockOperation, access, flock};
 use serde_json::Value;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -57,8 +57,8 @@ fn writable(data: &Path, there: &Path, running: bool) -> Outcome<String> {
 
 fn room(there: &Path) -> Outcome<String> {
     let shown = there.display();
-    let stat = statvfs(there).map_err(|error| Refusal::Io(format!("look at {shown}: {error}")))?;
-    let free = Bytes(stat.f_bavail.saturating_mul(stat.f_frsize));
+    let free = embedded::s3_server::room(there);
+    let free = free.map_err(|error| Refusal::Io(format!("look at {shown}: {error}")))?;
     if free < FREE_MIN {
         let text = format!("{free} are free below {shown}; make room, or choose another folder with --data");
         return Err(Refusal::Io(text));

@@ -27,7 +27,11 @@ fn trouble_with(room: io::Result<Bytes>, data_dir: &Path) -> Option<String> {
     }
 }
 
-fn room(data_dir: &Path) -> io::Result<Bytes> {
+/// Room that is left on the disk of a folder.
+///
+/// # Errors
+/// There is no such folder.
+pub fn room(data_dir: &Path) -> io::Result<Bytes> {
     let disk = rustix::fs::statvfs(data_dir)?;
     Ok(Bytes(disk.f_bavail.saturating_mul(disk.f_frsize)))
 }

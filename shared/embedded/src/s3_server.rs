@@ -5,7 +5,7 @@
 
 use crate::s3_disk::Disk;
 use crate::s3_room;
-pub use crate::s3_room::trouble;
+pub use crate::s3_room::{room, trouble};
 use crate::s3_service::Service;
 use bytes::Bytes as Payload;
 use domain::Bytes;

@@ -44,29 +44,29 @@ impl Planner {
         answer: Option<(Reading, RefusedReason)>,
     ) {
         let Some(live) = self.live.end(id) else { return };
-        let line = self.lines.of(live.stage);
-        for slot in &live.slots {
+        let line = self.lines.of(live.proposed.stage);
+        for slot in &live.proposed.slots {
             let held = line.pool.at(*slot);
             let (job, arrival) = (held.job, held.arrival);
             // Of a task that was delivered again meanwhile the newer token is the good one.
-            match self.live.take_again(live.stage, job) {
+            match self.live.take_again(live.proposed.stage, job) {
                 Some(given) => line.put_back_newer(*slot, arrival, &given),
                 None => line.put_back(*slot),
             }
         }
         match answer {
             Some((reading, reason)) => {
-                self.fleet.change(&live.worker, |standing| {
+                self.fleet.change(&live.proposed.worker, |standing| {
                     standing.forget(id);
                     standing.refused(now, reading, reason == RefusedReason::Memory);
                 });
             }
-            None => self.worker_gone(now, &live.worker),
+            None => self.worker_gone(now, &live.proposed.worker),
         }
     }
 
     pub(crate) fn batch_lost(&mut self, now: Timestamp, id: BatchId) {
-        if let Some(worker) = self.live.get(id).map(|live| live.worker.clone()) {
+        if let Some(worker) = self.live.get(id).map(|live| live.proposed.worker.clone()) {
             self.end_live(id);
             self.worker_gone(now, &worker);
         }
@@ -75,13 +75,13 @@ impl Planner {
     /// The batch is over: its promise is void, and tasks that were kept back for it stand in line.
     pub(crate) fn end_live(&mut self, id: BatchId) {
         let Some(live) = self.live.end(id) else { return };
-        self.fleet.change(&live.worker, |standing| standing.forget(id));
-        let line = self.lines.of(live.stage);
+        self.fleet.change(&live.proposed.worker, |standing| standing.forget(id));
+        let line = self.lines.of(live.proposed.stage);
         let mut again: Vec<BatchTask> = Vec::new();
-        for slot in live.slots {
+        for slot in live.proposed.slots {
             let job = line.pool.at(slot).job;
             line.over(slot);
-            again.extend(self.live.take_again(live.stage, job));
+            again.extend(self.live.take_again(live.proposed.stage, job));
         }
         for given in again {
             line.push(&given);
@@ -97,17 +97,17 @@ impl Planner {
 
     fn learn(&mut self, now: Timestamp, ended: &BatchEnded) {
         let Some(live) = self.live.get(ended.batch) else { return };
-        let line = self.lines.at(live.stage);
-        let jobs: Vec<JobId> = live.slots.iter().map(|slot| line.pool.at(*slot).job).collect();
+        let line = self.lines.at(live.proposed.stage);
+        let jobs: Vec<JobId> = live.proposed.slots.iter().map(|slot| line.pool.at(*slot).job).collect();
         let Some(first) = jobs.first().copied() else { return };
         // A word that cannot be true is taken for as much of it as can be.
         let most = jobs.len() as u32;
-        let total = self.fleet.of(&live.worker).map(|standing| standing.offer.reading.total_bytes);
+        let total = self.fleet.of(&live.proposed.worker).map(|standing| standing.offer.reading.total_bytes);
         let peak_can_be = total.is_none_or(|total| total == Bytes::ZERO || ended.peak_bytes <= total);
-        let (stage, batch_of_one) = (live.stage, jobs.len() == 1);
-        let shape = line.pool.shape(live.shape);
+        let (stage, batch_of_one) = (live.proposed.stage, jobs.len() == 1);
+        let shape = line.pool.shape(live.proposed.shape);
         self.engines.hear(stage, shape, ended);
-        let key = self.engines.key(stage, shape, (&live.worker, &live.device_class));
+        let key = self.engines.key(stage, shape, (&live.proposed.worker, &live.proposed.device_class));
         let mut alone: Vec<JobId> = ended.ran_out.iter().filter(|job| jobs.contains(job)).copied().collect();
         let mut done: Vec<(Stage, JobId)> = Vec::new();
         let footprint = self.footprints.entry(key.clone()).or_default();

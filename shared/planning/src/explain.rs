@@ -93,8 +93,9 @@ impl Planner {
         let line = self.lines.at(task.stage);
         let runs = line.pool.slot(task.job).and_then(|slot| self.live.of_slot(task.stage, slot));
         if let Some((batch, live)) = runs {
-            let (worker, items, bytes) = (live.worker.clone(), live.slots.len(), live.bytes);
-            return Whereabouts::InBatch { worker, batch, items, bytes, why: live.why.clone() };
+            let (worker, items, bytes) =
+                (live.proposed.worker.clone(), live.proposed.slots.len(), live.proposed.bytes);
+            return Whereabouts::InBatch { worker, batch, items, bytes, why: live.proposed.why.clone() };
         }
         let Some(slot) = line.slot(task.job) else {
             let waiting = self.backlogs.of(&Consumer::of_task(task));

@@ -11,8 +11,8 @@ use std::time::Duration;
 /// Longest that a worker's word and its other messages overtake each other.
 const SETTLES: Duration = Duration::from_secs(2);
 
-/// A batch on its way.
-pub(crate) struct LiveBatch {
+/// A batch as it was proposed.
+pub(crate) struct Proposed {
     pub(crate) worker: WorkerId,
     pub(crate) device_class: DeviceClass,
     pub(crate) stage: Stage,
@@ -21,8 +21,13 @@ pub(crate) struct LiveBatch {
     pub(crate) slots: Vec<Slot>,
     pub(crate) bytes: Bytes,
     pub(crate) why: String,
-    /// Its runner was not loaded when it was proposed.
+    /// Its runner was not loaded then.
     pub(crate) cold: bool,
+}
+
+/// A batch on its way.
+pub(crate) struct LiveBatch {
+    pub(crate) proposed: Proposed,
     /// When it was accepted.
     accepted_at: Option<Timestamp>,
     /// The worker's word has named it.
@@ -31,18 +36,6 @@ pub(crate) struct LiveBatch {
     ended: bool,
     /// Since when the worker's word does not name it any more, or the worker is gone.
     gone_since: Option<Timestamp>,
-}
-
-/// What is proposed.
-pub(crate) struct Proposed {
-    pub(crate) worker: WorkerId,
-    pub(crate) device_class: DeviceClass,
-    pub(crate) stage: Stage,
-    pub(crate) shape: ShapeNo,
-    pub(crate) slots: Vec<Slot>,
-    pub(crate) bytes: Bytes,
-    pub(crate) why: String,
-    pub(crate) cold: bool,
 }
 
 /// All of them.
@@ -61,25 +54,10 @@ pub(crate) struct Live {
 impl Live {
     /// A batch is proposed.
     pub(crate) fn propose(&mut self, id: BatchId, proposed: Proposed) {
-        let Proposed { worker, device_class, stage, shape, slots, bytes, why, cold } = proposed;
-        let (all, began_cold) = &mut self.of_stages[stage as usize];
-        (*all, *began_cold) = (*all + 1, *began_cold + usize::from(cold));
-        self.of_workers.entry(worker.clone()).or_default().insert(id);
-        let (accepted_at, named, ended, gone_since) = (None, false, false, None);
-        let live = LiveBatch {
-            worker,
-            device_class,
-            stage,
-            shape,
-            slots,
-            bytes,
-            why,
-            cold,
-            accepted_at,
-            named,
-            ended,
-            gone_since,
-        };
+        let (all, cold) = &mut self.of_stages[proposed.stage as usize];
+        (*all, *cold) = (*all + 1, *cold + usize::from(proposed.cold));
+        self.of_workers.entry(proposed.worker.clone()).or_default().insert(id);
+        let live = LiveBatch { proposed, accepted_at: None, named: false, ended: false, gone_since: None };
         self.batches.insert(id, live);
     }
 
@@ -89,8 +67,8 @@ impl Live {
 
     /// The batch that a task is in. For a person who asks: it walks through the batches.
     pub(crate) fn of_slot(&self, stage: Stage, slot: Slot) -> Option<(BatchId, &LiveBatch)> {
-        let mut batches = self.batches.iter().filter(|(_, live)| live.stage == stage);
-        batches.find(|(_, live)| live.slots.contains(&slot)).map(|(id, live)| (*id, live))
+        let mut batches = self.batches.iter().filter(|(_, live)| live.proposed.stage == stage);
+        batches.find(|(_, live)| live.proposed.slots.contains(&slot)).map(|(id, live)| (*id, live))
     }
 
     /// Keeps a task back whose batch lives.
@@ -119,7 +97,7 @@ impl Live {
     ) -> bool {
         let Some(live) = self.batches.get_mut(&id) else { return false };
         live.accepted_at = Some(now);
-        if !worker_is_there(&live.worker) {
+        if !worker_is_there(&live.proposed.worker) {
             live.gone_since.get_or_insert(now);
         }
         self.gone.extend(live.gone_since.map(|since| (since, id)));
@@ -136,15 +114,15 @@ impl Live {
     /// The batch is over.
     pub(crate) fn end(&mut self, id: BatchId) -> Option<LiveBatch> {
         let live = self.batches.remove(&id)?;
-        let (all, cold) = &mut self.of_stages[live.stage as usize];
-        (*all, *cold) = (*all - 1, *cold - usize::from(live.cold));
+        let (all, cold) = &mut self.of_stages[live.proposed.stage as usize];
+        (*all, *cold) = (*all - 1, *cold - usize::from(live.proposed.cold));
         if let Some(since) = live.gone_since {
             self.gone.remove(&(since, id));
         }
-        if let Some(of_worker) = self.of_workers.get_mut(&live.worker) {
+        if let Some(of_worker) = self.of_workers.get_mut(&live.proposed.worker) {
             of_worker.remove(&id);
             if of_worker.is_empty() {
-                self.of_workers.remove(&live.worker);
+                self.of_workers.remove(&live.proposed.worker);
             }
         }
         Some(live)
@@ -165,7 +143,7 @@ impl Live {
             } else if live.named || accepted_long_ago {
                 live.is_gone(now, *id, &mut self.gone);
             } else {
-                unknown.insert(*id, live.bytes);
+                unknown.insert(*id, live.proposed.bytes);
             }
         }
         unknown

@@ -1,5 +1,7 @@
 //! The processes of a distributed Meshwright, each of which a test may kill and start again.
 
+use crate::oracle::{Expect, Wanted};
+use crate::pictures::picture;
 use anyhow::{Context, Result};
 use domain::{JobId, Recipe, Site, Stage, StateKey, Times, Upload, job_id, parse_state_key};
 use harness::{
@@ -278,6 +280,27 @@ impl Cluster {
         self.ports.store.put("uploads", key, content.into(), &options).await?;
         let recipe = self.setup.recipe.with_options([option])?;
         Ok(job_id(self.upload(key).await?.id(), &recipe))
+    }
+
+    /// Uploads pictures below `prefix`, all of which must become models.
+    ///
+    /// # Errors
+    /// The store refuses one.
+    pub async fn put_pictures(&self, prefix: &str, count: u32, wanted: &mut Wanted) -> Result<()> {
+        for n in 0..count {
+            let key = format!("{prefix}/{n}.png");
+            self.put(picture(n), &key).await?;
+            wanted.insert(self.job(&key).await?, Expect::Done);
+        }
+        Ok(())
+    }
+
+    /// How many objects that decide something are there: manifests, outcomes, lives.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn decisions(&self) -> Result<usize> {
+        Ok(list_all(&*self.ports.store, &self.site.state, "m/").await?.len())
     }
 
     /// Uploads quickly, through the project's own client of the store.

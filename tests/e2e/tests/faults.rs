@@ -12,28 +12,13 @@ use std::time::Duration;
 const WITHIN: Duration = Duration::from_secs(120);
 const UPLOADS: u32 = 24;
 
-/// Uploads pictures below `prefix`, all of which must become models.
-async fn upload(cluster: &Cluster, prefix: &str, count: u32, wanted: &mut Wanted) -> Result<()> {
-    for n in 0..count {
-        let key = format!("{prefix}/{n}.png");
-        cluster.put(picture(n), &key).await?;
-        wanted.insert(cluster.job(&key).await?, Expect::Done);
-    }
-    Ok(())
-}
-
 /// Waits until so many objects that decide something are there: the run is in its middle.
 async fn in_the_middle(cluster: &Cluster, decided: usize) -> Result<()> {
     let every = Duration::from_millis(100);
     until_every(every, "the middle of the run", WITHIN, async || {
-        Ok((decisions(cluster).await? >= decided).then_some(()))
+        Ok((cluster.decisions().await? >= decided).then_some(()))
     })
     .await
-}
-
-/// How many objects that decide something are there.
-async fn decisions(cluster: &Cluster) -> Result<usize> {
-    Ok(ports::list_all(&*cluster.ports.store, &cluster.site.state, "m/").await?.len())
 }
 
 /// Waits until a worker has started a batch; which one.
@@ -65,7 +50,7 @@ async fn in_mid_batch(cluster: &Cluster) -> Result<&'static str> {
 async fn survives(setup: Setup, fault: impl AsyncFnOnce(&mut Cluster) -> Result<()>) {
     let mut cluster = Cluster::start(setup).await.expect("a cluster");
     let mut wanted = Wanted::new();
-    upload(&cluster, "run", UPLOADS, &mut wanted).await.expect("uploads");
+    cluster.put_pictures("run", UPLOADS, &mut wanted).await.expect("uploads");
     in_the_middle(&cluster, 12).await.expect("the middle");
     fault(&mut cluster).await.expect("the fault");
     check(&cluster, &wanted, WITHIN).await.expect("the oracle");
@@ -119,7 +104,7 @@ async fn runners_may_be_killed_and_cost_nobody_else_anything() {
                 }
             }
             // Each death is one of its own: the run has gone on after the last one.
-            in_the_middle(cluster, decisions(cluster).await? + 4).await?;
+            in_the_middle(cluster, cluster.decisions().await? + 4).await?;
         }
         anyhow::ensure!(killed >= 5, "only {killed} runners were killed: the test looked at nothing");
         Ok(())
@@ -159,7 +144,7 @@ async fn the_whole_of_jetstream_may_be_lost() {
 async fn every_event_may_be_lost_and_the_sweep_finds_the_uploads() {
     let cluster = Cluster::start(Setup { events: false, ..Setup::default() }).await.expect("a cluster");
     let mut wanted = Wanted::new();
-    upload(&cluster, "silent", 12, &mut wanted).await.expect("uploads");
+    cluster.put_pictures("silent", 12, &mut wanted).await.expect("uploads");
     cluster.sweep(false).await.expect("an answer");
     // By this sweep or by the periodic one.
     assert_eq!(records(&cluster).await.expect("a LIST"), 12);
@@ -173,7 +158,7 @@ async fn two_planners_and_rolling_restarts_lose_and_repeat_nothing() {
     let setup = Setup { more, times_divided_by: 2, ..Setup::default() };
     let mut cluster = Cluster::start(setup).await.expect("a cluster");
     let mut wanted = Wanted::new();
-    upload(&cluster, "run", UPLOADS, &mut wanted).await.expect("uploads");
+    cluster.put_pictures("run", UPLOADS, &mut wanted).await.expect("uploads");
     in_the_middle(&cluster, 12).await.expect("the middle");
     for round in 0..4 {
         for name in ["planner", "worker-a", "ingest", "worker-b", "planner-b"] {
@@ -238,7 +223,7 @@ async fn an_upload_overwritten_while_its_job_runs_ends_with_the_newer_model_publ
 async fn a_job_cancelled_at_any_moment_ends_cancelled_or_done_and_its_neighbours_finish() {
     let cluster = Cluster::start(Setup::default()).await.expect("a cluster");
     let mut wanted = Wanted::new();
-    upload(&cluster, "run", UPLOADS, &mut wanted).await.expect("uploads");
+    cluster.put_pictures("run", UPLOADS, &mut wanted).await.expect("uploads");
     let http = cluster.http();
     let gateway = cluster.gateway_url().expect("an address");
     let jobs: Vec<domain::JobId> = wanted.keys().copied().step_by(3).collect();
@@ -272,9 +257,9 @@ async fn redrive_all(cluster: &Cluster, http: &reqwest::Client, gateway: &str, m
 async fn a_fifth_of_the_events_may_be_lost() {
     let cluster = Cluster::start(Setup::default()).await.expect("a cluster");
     let mut wanted = Wanted::new();
-    upload(&cluster, "told", 16, &mut wanted).await.expect("uploads");
+    cluster.put_pictures("told", 16, &mut wanted).await.expect("uploads");
     cluster.stack.minio.remove_events("uploads").await.expect("an answer");
-    upload(&cluster, "silent", 4, &mut wanted).await.expect("uploads");
+    cluster.put_pictures("silent", 4, &mut wanted).await.expect("uploads");
     cluster.stack.minio.add_events("uploads").await.expect("an answer");
     cluster.sweep(false).await.expect("an answer");
     assert_eq!(records(&cluster).await.expect("a LIST"), 20);
@@ -310,7 +295,7 @@ async fn what_dead_attempts_left_behind_is_collected_after_the_grace_and_not_bef
     // A worker that dies between its artifacts and its manifest leaves artifacts that no manifest names. The
     // link is cut before it forwards what the dead worker had sent.
     cluster.link.hold("PUT /state/m/");
-    upload(&cluster, "run", 12, &mut wanted).await.expect("uploads");
+    cluster.put_pictures("run", 12, &mut wanted).await.expect("uploads");
     cluster.link.held(WITHIN).await.expect("a commit");
     cluster.kill("worker-a").expect("a process");
     cluster.link.cut();

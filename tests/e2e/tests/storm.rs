@@ -18,27 +18,12 @@ fn number(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
-/// Uploads pictures below `prefix`, all of which must become models.
-async fn upload(cluster: &Cluster, prefix: &str, count: u64, wanted: &mut Wanted) -> Result<()> {
-    for n in 0..count {
-        let key = format!("{prefix}/{n}.png");
-        cluster.put(picture(n as u32), &key).await?;
-        wanted.insert(cluster.job(&key).await?, Expect::Done);
-    }
-    Ok(())
-}
-
-/// How many objects that decide something are there.
-async fn decisions(cluster: &Cluster) -> Result<usize> {
-    Ok(ports::list_all(&*cluster.ports.store, &cluster.site.state, "m/").await?.len())
-}
-
 /// Waits until something more is decided than was; nothing may be left to decide.
 async fn progress(cluster: &Cluster, before: usize, all: usize) -> Result<()> {
     let every = Duration::from_millis(50);
     until_every(every, "progress", WITHIN, async || {
         // The store may be on its way back.
-        let now = decisions(cluster).await.unwrap_or(0);
+        let now = cluster.decisions().await.unwrap_or(0);
         Ok((now > before || now >= all).then_some(()))
     })
     .await
@@ -80,17 +65,17 @@ async fn fifty_processes_killed_over_two_hundred_uploads_lose_and_double_nothing
     let mut random = StdRng::seed_from_u64(seed);
     let mut cluster = Cluster::start(Setup::default()).await.expect("a cluster");
     let mut wanted = Wanted::new();
-    upload(&cluster, "storm", uploads, &mut wanted).await.expect("uploads");
+    cluster.put_pictures("storm", uploads as u32, &mut wanted).await.expect("uploads");
     let all = wanted.len() * (domain::Stage::ALL.len() + 1);
     let (mut killed, began) = (Vec::new(), Instant::now());
     for _ in 0..kills {
-        let before = decisions(&cluster).await.unwrap_or(0);
+        let before = cluster.decisions().await.unwrap_or(0);
         killed.push(kill_one(&mut cluster, &mut random).await.expect("a kill"));
         progress(&cluster, before, all).await.unwrap_or_else(|error| {
             panic!("seed {seed}: nothing goes on after {killed:?}: {error:#}");
         });
     }
-    let left = all - decisions(&cluster).await.expect("a LIST").min(all);
+    let left = all - cluster.decisions().await.expect("a LIST").min(all);
     println!("seed {seed}: {kills} kills in {:.0?}, {left} of {all} decisions were left", began.elapsed());
     assert!(left > 0, "seed {seed}: the last kills found nothing to do; more uploads are needed");
     cluster.ready("gateway").await.expect("a gateway");
@@ -119,7 +104,7 @@ async fn events_told_five_times_and_out_of_order_make_one_model_each() {
     let setup = Setup { events: false, times_divided_by: 1, ..Setup::default() };
     let cluster = Cluster::start(setup).await.expect("a cluster");
     let mut wanted = Wanted::new();
-    upload(&cluster, "told", 20, &mut wanted).await.expect("uploads");
+    cluster.put_pictures("told", 20, &mut wanted).await.expect("uploads");
     let mut events = Vec::new();
     for n in 0..20 {
         let event = event(&cluster, &format!("told/{n}.png")).await.expect("an upload");
@@ -210,7 +195,7 @@ async fn slow_sliced_and_cut_links_to_broker_and_store_cost_time_and_no_results(
     for (n, (what, trouble)) in troubles().iter().enumerate() {
         for (to, link) in [("broker", &cluster.broker_link), ("store", &cluster.link)] {
             let mut cell = Wanted::new();
-            upload(&cluster, &format!("{to}/{n}"), 2, &mut cell).await.expect("uploads");
+            cluster.put_pictures(&format!("{to}/{n}"), 2, &mut cell).await.expect("uploads");
             let all_done = async || {
                 for job in cell.keys() {
                     if cluster.ledger.outcome(*job, Life(0)).await?.is_none() {
