@@ -273,16 +273,14 @@ impl Walker {
     async fn walk(&self) {
         let mut asked = self.listen().await;
         let mut age_min = Duration::ZERO;
-        let (mut next_sweep, mut next_collection) = (Instant::now(), Instant::now());
+        // Before any request is heard: a timer that is due now may fire a millisecond later.
+        let mut next_sweep = self.periodic_sweep(&mut age_min).await;
+        let mut next_collection = Instant::now();
         loop {
             tokio::select! {
                 biased;
                 () = sleep_until(next_sweep) => {
-                    let begun = Instant::now();
-                    if self.sweep(age_min).await.is_ok() {
-                        age_min = self.times.sweep_age_min;
-                    }
-                    next_sweep = pause(begun, self.times.sweep_every_min);
+                    next_sweep = self.periodic_sweep(&mut age_min).await;
                     if asked.is_none() {
                         asked = self.listen().await;
                     }
@@ -299,6 +297,15 @@ impl Walker {
                 },
             }
         }
+    }
+
+    /// Sweeps in turn; returns when to do so again. Jobs of any age until one has gone through.
+    async fn periodic_sweep(&self, age_min: &mut Duration) -> Instant {
+        let begun = Instant::now();
+        if self.sweep(*age_min).await.is_ok() {
+            *age_min = self.times.sweep_age_min;
+        }
+        pause(begun, self.times.sweep_every_min)
     }
 
     /// Requests for a sweep; none if the wire does not answer: the periodic sweep must not wait for it.
