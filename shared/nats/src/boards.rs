@@ -22,7 +22,7 @@ impl Broker {
             }
             Err(error) => {
                 self.declare_again().await;
-                Err(self.unanswered(&format!("open board {}", board.name), &error))
+                Err(self.unanswered(&format!("open board {}", board.name), board.name, &error))
             }
         }
     }
@@ -30,7 +30,7 @@ impl Broker {
     /// Forgets a board that failed: it may have gone with its store.
     fn failed_board(&self, board: &BoardSpec, what: &str, error: &dyn std::fmt::Display) -> ports::PortError {
         self.boards.lock().unwrap_or_else(PoisonError::into_inner).remove(board.name);
-        self.unanswered(&format!("{what} board {}", board.name), error)
+        self.unanswered(&format!("{what} board {}", board.name), board.name, error)
     }
 }
 

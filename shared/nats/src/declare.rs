@@ -174,7 +174,8 @@ impl Broker {
             Some(found) => found,
             None => {
                 let failed = |error: &dyn std::fmt::Display| {
-                    DeclareError::Failed(self.unanswered(&format!("declare stream {}", spec.name), error))
+                    let what = format!("declare stream {}", spec.name);
+                    DeclareError::Failed(self.unanswered(&what, spec.name, error))
                 };
                 let create = self.jetstream.create_stream(expected.clone());
                 match tokio::time::timeout(ANSWER_MAX, create).await.map_err(|elapsed| failed(&elapsed))? {
@@ -190,7 +191,7 @@ impl Broker {
     /// The settings of a stream; none where there is no such stream.
     async fn settings_of(&self, stream: &str) -> Result<Option<Config>, DeclareError> {
         let failed = |error: &dyn std::fmt::Display| {
-            DeclareError::Failed(self.unanswered(&format!("look at stream {stream}"), error))
+            DeclareError::Failed(self.unanswered(&format!("look at stream {stream}"), stream, error))
         };
         match tokio::time::timeout(ANSWER_MAX, self.jetstream.get_stream(stream)).await {
             Ok(Ok(found)) => Ok(Some(found.cached_info().config.clone())),
@@ -208,7 +209,8 @@ impl Broker {
             Err(_) => {
                 let created = self.jetstream.create_key_value(board_config(spec, self.replicas)).await;
                 created.map_err(|error| {
-                    DeclareError::Failed(self.unanswered(&format!("declare board {}", spec.name), &error))
+                    let what = format!("declare board {}", spec.name);
+                    DeclareError::Failed(self.unanswered(&what, spec.name, &error))
                 })?
             }
         };

@@ -4,6 +4,7 @@ use crate::Broker;
 use crate::connect::ANSWER_MAX;
 use async_nats::{RequestError, RequestErrorKind};
 use ports::PortError;
+use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,44 +23,69 @@ pub(crate) const STORE_FAILED: u64 = 10077;
 /// begun a little before or ended a little after.
 const VIOLATION_AGE_MAX: Duration = Duration::from_secs(2 * ANSWER_MAX.as_secs());
 
-/// The last missing permission that the server spoke of. The call that lacked it sees a timeout only.
+/// Violations that are remembered: a role has some twenty permissions.
+const VIOLATIONS_MAX: usize = 32;
+/// What every answer needs, whatever is asked.
+const INBOXES: &str = "_INBOX";
+
+/// A missing permission that the server spoke of.
+struct Violation {
+    at: Instant,
+    /// What may not be published or subscribed to.
+    subject: String,
+    text: String,
+}
+
+/// The last missing permissions that the server spoke of. A call that lacks one sees a timeout only.
 #[derive(Default)]
 pub(crate) struct Trouble {
-    last: Mutex<Option<(Instant, String)>>,
+    last: Mutex<VecDeque<Violation>>,
 }
 
 impl Trouble {
     /// Takes note of what the server says of itself, if it is a missing permission.
     pub(crate) fn hear(&self, text: String, now: Instant) {
-        if text.to_ascii_lowercase().contains("permissions violation") {
-            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, text));
+        if !text.to_ascii_lowercase().contains("permissions violation") {
+            return;
+        }
+        let subject = text.split('"').nth(1).unwrap_or_default().to_owned();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.push_back(Violation { at: now, subject, text });
+        if last.len() > VIOLATIONS_MAX {
+            last.pop_front();
         }
     }
 
-    /// The violation that explains a call that failed now.
-    fn take(&self, now: Instant) -> Option<String> {
-        let (at, text) = self.last.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        (now.saturating_duration_since(at) <= VIOLATION_AGE_MAX).then_some(text)
+    /// The violation that explains a call about a subject, a stream, a consumer or a board that failed now.
+    /// One of another subject explains nothing: what nobody waits for is denied as well.
+    pub(crate) fn take(&self, about: &str, now: Instant) -> Option<String> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.retain(|violation| now.saturating_duration_since(violation.at) <= VIOLATION_AGE_MAX);
+        let explains = |violation: &Violation| {
+            violation.subject.contains(about) || violation.subject.starts_with(INBOXES)
+        };
+        let place = last.iter().position(explains)?;
+        Some(last.remove(place)?.text)
     }
 }
 
 impl Broker {
-    /// A call that was not answered: denied if the server spoke of a missing permission meanwhile.
-    pub(crate) fn unanswered(&self, what: &str, error: &dyn std::fmt::Display) -> PortError {
-        match self.trouble.take(Instant::now()) {
+    /// A call that was not answered: denied if the server spoke of a permission that it needs meanwhile.
+    pub(crate) fn unanswered(&self, what: &str, about: &str, error: &dyn std::fmt::Display) -> PortError {
+        match self.trouble.take(about, Instant::now()) {
             Some(text) => PortError::Denied(format!("{what}: {text}")),
             None => PortError::Unavailable(format!("{what}: {error}")),
         }
     }
 
     /// A request that failed.
-    pub(crate) fn failed_request(&self, what: &str, error: &RequestError) -> PortError {
+    pub(crate) fn failed_request(&self, what: &str, about: &str, error: &RequestError) -> PortError {
         match error.kind() {
             RequestErrorKind::NoResponders => PortError::Missing(format!("{what}: nobody answers")),
             RequestErrorKind::InvalidSubject | RequestErrorKind::MaxPayloadExceeded => {
                 PortError::Invalid(format!("{what}: {error}"))
             }
-            RequestErrorKind::TimedOut | RequestErrorKind::Other => self.unanswered(what, error),
+            RequestErrorKind::TimedOut | RequestErrorKind::Other => self.unanswered(what, about, error),
         }
     }
 }
@@ -69,16 +95,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_fresh_missing_permission_explains_a_call_that_was_not_answered() {
+    fn only_a_fresh_missing_permission_of_its_own_explains_a_call_that_was_not_answered() {
         let (trouble, now) = (Trouble::default(), Instant::now());
         trouble.hear("Stale Connection".to_owned(), now);
         trouble.hear("maximum connections exceeded".to_owned(), now);
-        assert_eq!(trouble.take(now), None);
+        assert_eq!(trouble.take("offer", now), None);
         let violation = "Permissions Violation for Publish to \"offer\"".to_owned();
         trouble.hear(violation.clone(), now);
-        assert_eq!(trouble.take(now + ANSWER_MAX), Some(violation.clone()));
-        assert_eq!(trouble.take(now + ANSWER_MAX), None, "it explains one call");
+        assert_eq!(trouble.take("TASKS", now), None, "an outage of something else");
+        assert_eq!(trouble.take("offer", now + ANSWER_MAX), Some(violation.clone()));
+        assert_eq!(trouble.take("offer", now + ANSWER_MAX), None, "it explains one call");
         trouble.hear(violation, now);
-        assert_eq!(trouble.take(now + Duration::from_secs(60)), None);
+        assert_eq!(trouble.take("offer", now + Duration::from_secs(60)), None);
+        let deaf = "Permissions Violation for Subscription to \"_INBOX_worker.*\"".to_owned();
+        trouble.hear(deaf.clone(), now);
+        assert_eq!(trouble.take("anything", now), Some(deaf), "no answer could ever come");
     }
 }

@@ -111,7 +111,7 @@ impl Broker {
                 self.declare_again().await;
                 return Err(PortError::Unavailable(format!("{}: no stream took it", what())));
             }
-            Err(error) => return Err(self.failed_request(&what(), &error)),
+            Err(error) => return Err(self.failed_request(&what(), subject, &error)),
         };
         let ack: PubAck = serde_json::from_slice(&answer.payload).map_err(|error| {
             PortError::Invalid(format!("{}: the answer is no JetStream one: {error}", what()))
@@ -130,12 +130,12 @@ impl Broker {
     /// which share a code.
     async fn is_queued(&self, stream: &str, subject: &str) -> PortResult<bool> {
         let what = || format!("look for {subject}");
-        let stream = self.jetstream.get_stream_no_info(stream).await;
-        let stream = stream.map_err(|error| self.unanswered(&what(), &error))?;
-        match stream.get_last_raw_message_by_subject(subject).await {
+        let found = self.jetstream.get_stream_no_info(stream).await;
+        let found = found.map_err(|error| self.unanswered(&what(), stream, &error))?;
+        match found.get_last_raw_message_by_subject(subject).await {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(false),
-            Err(error) => Err(self.unanswered(&what(), &error)),
+            Err(error) => Err(self.unanswered(&what(), stream, &error)),
         }
     }
 
@@ -152,7 +152,7 @@ impl Broker {
             Err(error) => match error.kind() {
                 ConsumerCreateStrictErrorKind::AlreadyExists => {
                     let found = self.jetstream.get_consumer_from_stream::<pull::Config, _, _>(&name, stream);
-                    let found = found.await.map_err(|error| self.unanswered(&what, &error))?;
+                    let found = found.await.map_err(|error| self.unanswered(&what, &name, &error))?;
                     verify(&name, &config, &found.cached_info().config)?;
                     found
                 }
@@ -169,7 +169,7 @@ impl Broker {
                 ConsumerCreateStrictErrorKind::JetStream(_) => {
                     return Err(PortError::Unavailable(format!("{what}: {error}")));
                 }
-                _ => return Err(self.unanswered(&what, &error)),
+                _ => return Err(self.unanswered(&what, &name, &error)),
             },
         };
         self.consumers.lock().unwrap_or_else(PoisonError::into_inner).insert(name, made.clone());
@@ -188,7 +188,8 @@ impl Broker {
         max: usize,
         wait: Option<Duration>,
     ) -> PortResult<Vec<Delivery>> {
-        let failed = |error: &dyn std::fmt::Display| self.unanswered("pull", error);
+        let name = from.cached_info().name.as_str();
+        let failed = |error: &dyn std::fmt::Display| self.unanswered("pull", name, error);
         let mut messages = match wait {
             None => from.fetch().max_messages(max).messages().await,
             Some(wait) => from.batch().max_messages(max).expires(wait).messages().await,
@@ -218,7 +219,7 @@ impl Broker {
     async fn confirm(&self, token: &AckToken, word: &'static [u8]) -> PortResult<()> {
         let request = Request::new().payload(Payload::from_static(word)).timeout(Some(ANSWER_MAX));
         let answered = self.client.send_request(token.0.clone(), request).await;
-        answered.map(drop).map_err(|error| self.failed_request("acknowledge", &error))
+        answered.map(drop).map_err(|error| self.failed_request("acknowledge", &token.0, &error))
     }
 }
 
@@ -288,7 +289,7 @@ impl Queue for Broker {
                 self.forget(consumer);
                 let text = format!("{}: {error}", what());
                 tracing::debug!(CONSUMER_NOT_FOUND, %text, "a consumer is asked in vain");
-                Err(self.unanswered(&what(), &error))
+                Err(self.unanswered(&what(), &consumer.durable_name(), &error))
             }
         }
     }

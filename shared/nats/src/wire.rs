@@ -15,7 +15,7 @@ use futures::stream::{BoxStream, unfold};
 use futures::{Stream, StreamExt};
 use ports::{Answer, Logged, Message, PortError, PortResult, Wire};
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A log that broke is opened again after this long.
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
@@ -123,20 +123,27 @@ impl Wire for Broker {
             Err(error) => match error.kind() {
                 RequestErrorKind::NoResponders => Ok(Answer::NoResponders),
                 RequestErrorKind::TimedOut => Ok(Answer::TimedOut),
-                _ => Err(self.failed_request(&format!("ask on {subject}"), &error)),
+                _ => Err(self.failed_request(&format!("ask on {subject}"), subject, &error)),
             },
         }
     }
 
     async fn subscribe(&self, filter: &str) -> PortResult<BoxStream<'static, Message>> {
-        let failed = |error: &dyn std::fmt::Display| self.unanswered(&format!("subscribe {filter}"), error);
+        let what = format!("subscribe {filter}");
+        let failed = |error: &dyn std::fmt::Display| self.unanswered(&what, filter, error);
         let subscriber = self.client.subscribe(filter.to_owned()).await.map_err(|error| failed(&error))?;
         // In force once the server has heard of it: what it answers after that, it has read after that. A
-        // flush waits for our own socket only.
-        let question = Request::new().timeout(Some(ANSWER_MAX));
-        match self.client.send_request(ANY_QUESTION, question).await {
-            Err(error) if error.kind() != RequestErrorKind::NoResponders => return Err(failed(&error)),
-            _ => {}
+        // flush waits for our own socket only. Twice, since a refusal, which comes before the first answer,
+        // is heard beside this task.
+        for _ in 0..2 {
+            let question = Request::new().timeout(Some(ANSWER_MAX));
+            match self.client.send_request(ANY_QUESTION, question).await {
+                Err(error) if error.kind() != RequestErrorKind::NoResponders => return Err(failed(&error)),
+                _ => {}
+            }
+        }
+        if let Some(text) = self.trouble.take(filter, Instant::now()) {
+            return Err(PortError::Denied(format!("{what}: {text}")));
         }
         let message = |message: async_nats::Message| Message {
             subject: message.subject.to_string(),
@@ -166,7 +173,7 @@ impl Wire for Broker {
         let what = || format!("ask log {}", log.name);
         match self.jetstream.get_stream(log.name).await {
             Ok(stream) => Ok(stream.cached_info().state.last_sequence),
-            Err(error) => Err(self.unanswered(&what(), &error)),
+            Err(error) => Err(self.unanswered(&what(), log.name, &error)),
         }
     }
 }

@@ -75,8 +75,12 @@ pub(crate) fn with_time_for(body_bytes: usize) -> aws_sdk_s3::config::Builder {
     builder.timeout_config(timeouts.operation_attempt_timeout(try_max(body_bytes)).build())
 }
 
-/// The client of a store. Nothing is asked yet.
+/// A store as a port. Nothing is asked yet.
 pub fn connect(config: Config) -> Arc<dyn Store> {
+    Arc::new(S3Store { client: client(config) })
+}
+
+pub(crate) fn client(config: Config) -> aws_sdk_s3::Client {
     let token = config.session_token.map(|token| token.0);
     let keys = Credentials::new(config.access_key, config.secret_key.0, token, None, "meshwright");
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_MAX).operation_attempt_timeout(TRY_MAX);
@@ -96,7 +100,7 @@ pub fn connect(config: Config) -> Arc<dyn Store> {
     if let Some(endpoint) = config.endpoint {
         builder = builder.endpoint_url(endpoint);
     }
-    Arc::new(S3Store { client: aws_sdk_s3::Client::from_conf(builder.build()) })
+    aws_sdk_s3::Client::from_conf(builder.build())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What an error of the store means for a caller.
 
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::{RequestId, get_object, head_object};
 use ports::PortError;
 use std::error::Error;
@@ -28,6 +28,16 @@ pub(crate) fn is_absent<E: ProvideErrorMetadata>(error: &Failed<E>) -> bool {
     status(error) == Some(404) && error.code() != Some("NoSuchBucket")
 }
 
+/// What an error and those that caused it say, from the outside in.
+fn told_by_all(error: &dyn Error) -> String {
+    let (mut told, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        told = format!("{told}: {error}");
+        cause = error.source();
+    }
+    told
+}
+
 /// The error in the words of ports.
 pub(crate) fn port_error<E>(what: &str, error: &Failed<E>) -> PortError
 where
@@ -37,7 +47,7 @@ where
     let text = match (error.message(), status(error)) {
         (Some(message), _) if !code.is_empty() => format!("{what}: {code}: {message}"),
         (_, Some(status)) => format!("{what}: HTTP status {status} {code}"),
-        (_, None) => format!("{what}: {}", DisplayErrorContext(error)),
+        (_, None) => format!("{what}: {}", told_by_all(error)),
     };
     match (status(error), code) {
         (_, "NoSuchBucket") => PortError::Missing(text),

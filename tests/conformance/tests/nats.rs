@@ -96,6 +96,7 @@ const USERS: &str = r#"authorization { users: [
     { user: deaf, password: secret, permissions: {
         publish: { deny: "$JS.API.CONSUMER.MSG.NEXT.TASKS.>" } } }
     { user: mute, password: secret, permissions: { publish: { deny: "task.>" } } }
+    { user: shut, password: secret, permissions: { subscribe: { deny: "run.>" } } }
     { user: blind, password: secret, permissions: { publish: { deny: "$JS.API.STREAM.INFO.*" } } }
 ] }"#;
 
@@ -116,6 +117,10 @@ async fn a_missing_permission_is_an_error_that_names_the_subject() -> Result<()>
     assert!(matches!(&taken, PortError::Denied(text) if text.contains(next)), "{taken:?}");
     let put = put.expect_err("a publish that is denied");
     assert!(matches!(&put, PortError::Denied(text) if text.contains("task.shape.normal.acme.j")), "{put:?}");
+    let shut = connect_as(&server, "shut").await?.wire();
+    let heard = shut.subscribe("run.w-1").await.err().expect("a subscription that is denied");
+    assert!(matches!(&heard, PortError::Denied(text) if text.contains("run.w-1")), "{heard:?}");
+    let _hears = shut.subscribe("stop.w-1").await?;
     let declared = declared.expect_err("streams that may not be looked at").to_string();
     assert!(declared.contains("$JS.API.STREAM.INFO.UPLOADS"), "{declared}");
     Ok(())
