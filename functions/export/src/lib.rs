@@ -40,10 +40,6 @@ impl StageFunction for Export {
         EngineVersion { name: "files".to_owned(), version: "4".to_owned() }
     }
 
-    fn memory_hint(&self, recipe: &Recipe) -> f64 {
-        0.03 + 0.02 * f64::from(recipe.texture_px).powi(2) / f64::from(1 << 20)
-    }
-
     fn run(&mut self, input: &Input, cx: &Context<'_>) -> Output {
         cx.progress(0.0, "check");
         let model = {

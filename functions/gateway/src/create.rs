@@ -142,6 +142,7 @@ fn safe_name(name: &str) -> String {
 /// Stores a picture in the input bucket, where it goes the way of every upload.
 async fn store(gateway: &Gateway, content: Body, said: &Said) -> Result<JobRecord, Problem> {
     let input = input(gateway, said.bucket.as_deref())?;
+    gateway.rates.take(&input.tenant).map_err(Problem::too_many)?;
     let max = gateway.settings.site.upload_bytes_max;
     if content.len() as u64 > max.0 {
         let has = content.len();
@@ -232,6 +233,7 @@ fn record_of(gateway: &Gateway, input: &InputBucket, upload: Upload, recipe: Rec
 /// A job for an object that is there: its own job, or one beside it when another recipe is wanted.
 async fn of_object(gateway: &Gateway, name: &ObjectName, said: &Said) -> Result<JobRecord, Problem> {
     let input = input(gateway, Some(&name.bucket))?;
+    gateway.rates.take(&input.tenant).map_err(Problem::too_many)?;
     let site = &gateway.settings.site;
     if name.key.is_empty() || name.key.len() > KEY_BYTES_MAX {
         return Err(Problem::bad_request(format!("a key has 1 to {KEY_BYTES_MAX} bytes")));

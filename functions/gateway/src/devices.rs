@@ -27,7 +27,7 @@ const RECENT_MAX: Duration = Duration::from_millis(500);
 pub(crate) struct LastRead(Mutex<Option<(Instant, Arc<Vec<DeviceEntry>>)>>);
 
 /// All entries, as they are now. One that is not of this program is passed over.
-async fn read(gateway: &Gateway) -> PortResult<Arc<Vec<DeviceEntry>>> {
+pub(crate) async fn read(gateway: &Gateway) -> PortResult<Arc<Vec<DeviceEntry>>> {
     let listed = gateway.ports.boards.list(&DEVICES).await?;
     let entries = listed.iter().filter_map(|entry| serde_json::from_slice(&entry.value).ok());
     let entries = Arc::new(entries.collect::<Vec<DeviceEntry>>());

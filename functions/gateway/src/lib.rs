@@ -3,7 +3,8 @@
 //! `server` takes connections and `access` judges calls; `follow` hears the events, `index` folds them and
 //! the bucket's names into what is known of all jobs; `timings` keeps and analyses what tasks took, `eta`
 //! says what is left of a job; `create` (with `intake`), `jobs`, `artifacts`, `actions`, `stream`,
-//! `performance`, `devices` and `system` answer the routes; `problem` says what is wrong as RFC 9457 JSON.
+//! `performance`, `devices`, `gpu` and `system` answer the routes; `problem` says what is wrong as RFC
+//! 9457 JSON.
 //! Status comes from the bucket and the events alone: any number of gateways give the same answers, and one
 //! that restarts knows all again.
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@ mod create;
 mod devices;
 mod eta;
 mod follow;
+mod gpu;
 mod index;
 mod intake;
 mod jobs;
@@ -25,6 +27,7 @@ mod pace;
 mod page;
 mod performance;
 mod problem;
+mod rates;
 mod routes;
 #[cfg(test)]
 mod samples;
@@ -82,6 +85,8 @@ pub(crate) struct Gateway {
     pub(crate) timings: timings::Timings,
     /// The board of devices as it was a moment ago.
     pub(crate) devices: devices::LastRead,
+    /// How many jobs each tenant made of late.
+    pub(crate) rates: rates::Rates,
     /// Bodies that are read now.
     pub(crate) bodies: Semaphore,
     /// Clients that follow events now.
@@ -112,6 +117,7 @@ pub async fn serve(
         hub: follow::Hub::default(),
         timings: timings::Timings::default(),
         devices: devices::LastRead::default(),
+        rates: rates::Rates::new(limits.jobs_per_minute),
         bodies: Semaphore::new(limits.bodies),
         followers: Arc::new(Semaphore::new(limits.followers)),
         walks: Semaphore::new(jobs::WALKS_MAX),

@@ -1,5 +1,6 @@
 //! What callers may take of this process. Everything has a limit.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Limits of one gateway.
@@ -11,6 +12,8 @@ pub struct Limits {
     pub followers: usize,
     /// Bodies that are read at once, each of which is held in memory; further ones are told to come later.
     pub bodies: usize,
+    /// Jobs that each tenant may make in a minute, over HTTP; no limit without.
+    pub jobs_per_minute: Option<NonZeroU32>,
     /// Time for the head of a call. A connection that says nothing ends after it too.
     pub head_max: Duration,
     /// Time for the body of a call.
@@ -26,6 +29,7 @@ impl Default for Limits {
             connections: 10_000,
             followers: 8_000,
             bodies: 8,
+            jobs_per_minute: None,
             head_max: Duration::from_secs(30),
             body_max: Duration::from_secs(240),
             drain_max: Duration::from_secs(10),

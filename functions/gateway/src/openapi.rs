@@ -1,7 +1,7 @@
 //! The API in OpenAPI 3.1. Shapes of answers and messages come from the types themselves.
 
 use crate::timings::WINDOW_MAX;
-use crate::{Gateway, actions, create, devices, jobs, performance, system};
+use crate::{Gateway, actions, create, devices, gpu, jobs, performance, system};
 use axum::Json;
 use axum::extract::State;
 use domain::{Event, Recipe};
@@ -143,6 +143,7 @@ fn create_job() -> Value {
             .or("404", "no such bucket or object")
             .or("408", "the body did not arrive in time")
             .or("413", "too large")
+            .or("429", "the tenant's jobs of this minute are made; `Retry-After` says when to try again")
             .or("507", "the disk is full")
             .or("422", "a recipe that makes no sense, or an Idempotency-Key that was used otherwise");
     Operation { body: Some(body), ..create }.json()
@@ -220,15 +221,66 @@ fn of_performance() -> Value {
     let what = "stages with at least this share of the time, in percent";
     let bottlenecks = ask("Stages that take much of the time, what bounds the throughput", "Bottlenecks")
         .with(vec![parameter("threshold_percent", "query", percent, what)]);
-    let devices = Operation::closed("Memory, lanes and batches", "200", answer("the devices", "DeviceList"));
+    let lines = content("a Timing as JSON on each line", "application/x-ndjson", text());
+    let timings = Operation::closed("The timings themselves, for a replay", "200", lines)
+        .with(words())
+        .or("422", "an option that there is not, or a value that makes no sense");
     let profile = answer("where its time went", "PipelineProfile");
     let profile = Operation::of_job("Where the time of a job went", "200", profile);
     json!({
         "/api/jobs/{id}/profile": {"get": profile.json()},
         "/api/performance/summary": {"get": ask("Where the time goes", "Report").json()},
         "/api/performance/bottlenecks": {"get": bottlenecks.json()},
+        "/api/performance/timings": {"get": timings.json()},
         "/api/performance/recommendations": {"get": ask("What to try", "Recommendations").json()},
+    })
+}
+
+fn of_devices() -> Value {
+    let device = || parameter("device", "query", text(), "this device alone");
+    let stage = |what| parameter("stage", "query", schema("Stage"), what);
+    let alone = "this stage alone";
+    let number = |least: u32, most: u32| json!({"type": "integer", "minimum": least, "maximum": most});
+    let side = number(1, gpu::IMAGE_SIZE_MAX);
+    let mut side = parameter("image_size", "query", side, "side of the pictures in pixels");
+    side["required"] = json!(true);
+    let (steps, queue) = (number(1, gpu::STEPS_MAX), number(0, gpu::QUEUE_SIZE_MAX));
+    let ask = |summary, shape| {
+        let operation = Operation::closed(summary, "200", answer("as the leading planner says", shape));
+        operation.or("400", "an option that there is not, or a value that makes no sense")
+    };
+    let summary =
+        ask("Memory, trend, batches and advice of each device and stage", "DeviceReports").with(vec![
+            device(),
+            stage(alone),
+            parameter("cursor", "query", text(), "`next` of the page before"),
+        ]);
+    let size = ask("The batch that would be cut now", "DeviceBatchSizes")
+        .with(vec![
+            side,
+            parameter("inference_steps", "query", steps, "steps of inference; 50 unless said"),
+            parameter("queue_size", "query", queue, "how many wait; those that do unless said"),
+            device(),
+            stage("of this stage; shape unless said"),
+        ])
+        .or("422", "a number out of its range");
+    let advice =
+        ask("What could be done about devices", "GpuRecommendations").with(vec![device(), stage(alone)]);
+    let caches = answer("what each gave back", "CachesGivenBack");
+    let caches = Operation::closed("Ends idle runners, with what they cached", "200", caches)
+        .with(vec![device()])
+        .or("400", "an option that there is not")
+        .or("404", "no such device");
+    let devices = Operation::closed("Memory, lanes and batches", "200", answer("the devices", "DeviceList"));
+    let why =
+        Operation::of_job("Why a job waits, and why its batches were so", "200", answer("why", "Explained"));
+    json!({
         "/api/devices": {"get": devices.json()},
+        "/api/gpu/summary": {"get": summary.json()},
+        "/api/gpu/batch-size": {"get": size.json()},
+        "/api/gpu/recommendations": {"get": advice.json()},
+        "/api/gpu/optimize-cache": {"post": caches.json()},
+        "/api/jobs/{id}/explain": {"get": why.json()},
     })
 }
 
@@ -250,8 +302,10 @@ pub(crate) fn paths() -> Value {
     let any = json!({"type": "object"});
     let document = Operation::open("This document", content("OpenAPI 3.1", "application/json", any));
     let mut paths = of_jobs();
-    for (path, operations) in of_performance().as_object().into_iter().flatten() {
-        paths[path] = operations.clone();
+    for more in [of_performance(), of_devices()] {
+        for (path, operations) in more.as_object().into_iter().flatten() {
+            paths[path] = operations.clone();
+        }
     }
     for (path, method, operation) in [
         ("/api/events", "get", follow.json()),
@@ -286,6 +340,11 @@ fn schemas() -> Value {
     generator.subschema_for::<performance::Bottlenecks>();
     generator.subschema_for::<performance::Recommendations>();
     generator.subschema_for::<devices::List>();
+    generator.subschema_for::<planning::DeviceReports>();
+    generator.subschema_for::<planning::DeviceBatchSizes>();
+    generator.subschema_for::<gpu::Recommendations>();
+    generator.subschema_for::<gpu::CacheAnswer>();
+    generator.subschema_for::<gpu::Explained>();
     generator.subschema_for::<system::Version>();
     generator.subschema_for::<system::Capabilities>();
     let mut schemas = json!(generator.take_definitions(true));

@@ -83,8 +83,13 @@ fn text(kind: &'static str, content: &'static str) -> Response {
 pub(crate) async fn index(headers: HeaderMap) -> Response {
     match Asset::find("index.html") {
         Some(index) => serve(index, FRESH, &headers),
-        None => text("text/html; charset=utf-8", include_str!("../web/index.html")),
+        None => plain().await,
     }
+}
+
+/// The plain page, whichever the program was built with.
+pub(crate) async fn plain() -> Response {
+    text("text/html; charset=utf-8", include_str!("../web/index.html"))
 }
 
 /// A part of the dashboard.

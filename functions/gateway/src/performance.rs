@@ -6,7 +6,10 @@ use crate::jobs::{Looked, job_id};
 use crate::problem::Problem;
 use crate::timings::{WINDOW, WINDOW_MAX, analysis};
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{Path, Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 use domain::{Stage, Timestamp};
 use ports::PortError;
 use profile::{Bottleneck, Limit, PipelineProfile, Recommendation, Report, THRESHOLD_PERCENT};
@@ -119,6 +122,23 @@ pub(crate) async fn recommendations(
     let analysis = analysis(&gateway, asked.span).await?;
     let Report { from, to, recommendations, .. } = asked.narrow(analysis.report.clone());
     Ok(Json(Recommendations { from, to, recommendations }))
+}
+
+/// `GET /api/performance/timings`: a line of JSON for each task, to be kept for a replay.
+pub(crate) async fn timings(
+    State(gateway): State<Arc<Gateway>>,
+    Query(words): Words,
+) -> Result<Response, Problem> {
+    let asked = Asked::parse(&words, false)?;
+    let all = crate::timings::raw(&gateway, asked.span).await?;
+    let all = all.into_iter().filter(move |timing| asked.stage.is_none_or(|stage| stage == timing.stage));
+    let lines = all.map(|timing| {
+        let mut line = serde_json::to_vec(&*timing)?;
+        line.push(b'\n');
+        Ok::<_, serde_json::Error>(line)
+    });
+    let body = Body::from_stream(futures::stream::iter(lines));
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
 
 /// `GET /api/jobs/{id}/profile`: from its record, manifests and outcome alone.

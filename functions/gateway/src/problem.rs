@@ -6,8 +6,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use ports::PortError;
 use serde_json::json;
+use std::time::Duration;
 
 const PROBLEM_JSON: &str = "application/problem+json";
+/// After so many seconds it is worth to ask again what is away.
+const AGAIN_S: u64 = 2;
 /// Longest text of somebody else's refusal that is passed on.
 const TEXT_BYTES_MAX: usize = 4 << 10;
 
@@ -19,11 +22,13 @@ pub(crate) struct Problem {
     detail: String,
     // Of the file, where a range of it is refused.
     size: Option<u64>,
+    // Seconds after which to try again, where that is known.
+    again_s: Option<u64>,
 }
 
 impl Problem {
     fn new(kind: &'static str, status: StatusCode, detail: impl Into<String>) -> Problem {
-        Problem { kind, status, detail: detail.into(), size: None }
+        Problem { kind, status, detail: detail.into(), size: None, again_s: None }
     }
 
     pub(crate) fn missing(what: &str) -> Problem {
@@ -92,6 +97,18 @@ impl Problem {
         Problem::new("full", StatusCode::INSUFFICIENT_STORAGE, detail)
     }
 
+    /// The sentence.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    pub(crate) fn too_many(wait: Duration) -> Problem {
+        let again_s = wait.as_secs() + 1;
+        let detail = format!("this tenant has made its jobs of this minute; try again in {again_s} s");
+        let problem = Problem::new("too-many", StatusCode::TOO_MANY_REQUESTS, detail);
+        Problem { again_s: Some(again_s), ..problem }
+    }
+
     pub(crate) fn unavailable(detail: impl Into<String>) -> Problem {
         Problem::new("unavailable", StatusCode::SERVICE_UNAVAILABLE, detail)
     }
@@ -124,8 +141,9 @@ impl IntoResponse for Problem {
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        let is_away = self.status == StatusCode::SERVICE_UNAVAILABLE;
+        if let Some(seconds) = self.again_s.or(is_away.then_some(AGAIN_S)) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

@@ -1,7 +1,7 @@
 //! The table of routes. The API's document names the same ones, and a test compares the two.
 
-use crate::{Gateway, access, actions, artifacts, create, devices, intake, jobs, openapi, page, performance};
-use crate::{problem, socket, stream, system, telemetry};
+use crate::{Gateway, access, actions, artifacts, create, devices, gpu, intake, jobs, openapi, page};
+use crate::{performance, problem, socket, stream, system, telemetry};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -50,10 +50,16 @@ pub(crate) fn routes() -> Vec<Route> {
         route("/api/jobs/{id}/events", GET, Caller, get(stream::of_job)),
         route("/api/jobs/{id}/ws", GET, Caller, get(socket::of_job)),
         route("/api/jobs/{id}/profile", GET, Caller, get(performance::of_job)),
+        route("/api/jobs/{id}/explain", GET, Caller, get(gpu::explain)),
         route("/api/performance/summary", GET, Caller, get(performance::summary)),
         route("/api/performance/bottlenecks", GET, Caller, get(performance::bottlenecks)),
+        route("/api/performance/timings", GET, Caller, get(performance::timings)),
         route("/api/performance/recommendations", GET, Caller, get(performance::recommendations)),
         route("/api/devices", GET, Caller, get(devices::list)),
+        route("/api/gpu/summary", GET, Caller, get(gpu::summary)),
+        route("/api/gpu/batch-size", GET, Caller, get(gpu::batch_size)),
+        route("/api/gpu/recommendations", GET, Caller, get(gpu::recommendations)),
+        route("/api/gpu/optimize-cache", POST, Caller, post(gpu::optimize_cache)),
         route("/api/events", GET, Caller, get(stream::of_all)),
         route("/api/jobs/{id}/cancel", POST, Caller, post(actions::cancel)),
         route("/api/jobs/{id}/redrive", POST, Caller, post(actions::redrive)),
@@ -68,6 +74,7 @@ pub(crate) fn routes() -> Vec<Route> {
         route("/api/capabilities", GET, Everybody, get(system::capabilities)),
         route("/api/openapi.json", GET, Everybody, get(openapi::document)),
         route("/", GET, Page, get(page::index)),
+        route("/plain", GET, Page, get(page::plain)),
         route("/assets/{name}", GET, Page, get(page::asset)),
         route("/app.js", GET, Page, get(page::script)),
         route("/style.css", GET, Page, get(page::style)),

@@ -124,6 +124,13 @@ impl Timings {
     }
 }
 
+/// The timings of so long themselves, all that the log has by now included, in its order.
+pub(crate) async fn raw(gateway: &Gateway, span: Duration) -> Result<Vec<Arc<Timing>>, Problem> {
+    let last = gateway.ports.wire.last_sequence(&TIMINGS).await?;
+    gateway.timings.heard_to.catch_up(last).await;
+    Ok(gateway.timings.read().since(gateway.ports.clock.now() - span))
+}
+
 /// What the timings of so long say, all that the log has by now included.
 pub(crate) async fn analysis(gateway: &Gateway, span: Duration) -> Result<Arc<Analysis>, Problem> {
     let last = gateway.ports.wire.last_sequence(&TIMINGS).await?;

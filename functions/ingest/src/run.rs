@@ -16,6 +16,7 @@ use ports::{Delivery, Message, PortError, PortResult, Ports, Queue};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -40,12 +41,15 @@ pub struct Settings {
     pub sweep: bool,
     /// How it collects.
     pub collect: CollectSettings,
+    /// Told once it can take events.
+    pub ready: Arc<Notify>,
 }
 
 impl Settings {
     /// For this site: with sweep, without retention.
     pub fn new(site: Site, times: Times) -> Settings {
-        Settings { site, times, sweep: true, collect: CollectSettings::new(&times) }
+        let (collect, ready) = (CollectSettings::new(&times), Arc::default());
+        Settings { site, times, sweep: true, collect, ready }
     }
 
     /// With retention: at most so many bytes in total, finished jobs at most so long.
@@ -80,7 +84,7 @@ pub async fn run(ports: Ports, settings: Settings, shutdown: CancellationToken) 
         outage: Outage::of("what an event needs"),
     });
     let consumer = Consumer::Uploads(settings.site.store.clone());
-    let events = take_events(intake, consumer, shutdown.clone());
+    let events = take_events(intake, consumer, settings.ready.clone(), shutdown.clone());
     if !settings.sweep {
         return events.await;
     }
@@ -107,8 +111,13 @@ struct Intake {
 async fn take_events(
     intake: Arc<Intake>,
     consumer: Consumer,
+    ready: Arc<Notify>,
     shutdown: CancellationToken,
 ) -> Result<(), PortError> {
+    // Which makes the consumer. An outage is told by the first pull.
+    if intake.ports.queue.backlog(&consumer).await.is_ok() {
+        ready.notify_one();
+    }
     let queue_outage = Outage::of("the queue of events");
     let mut working = JoinSet::new();
     while !shutdown.is_cancelled() {
@@ -131,6 +140,7 @@ async fn take_events(
         };
         match taken {
             Ok(deliveries) => {
+                ready.notify_one();
                 queue_outage.over();
                 for delivery in deliveries {
                     let intake = intake.clone();

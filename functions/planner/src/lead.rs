@@ -3,13 +3,13 @@
 use crate::calls::{self, Reply};
 use crate::lease::HeldLease;
 use crate::tokens::{Answers, Lost, Tokens};
-use crate::{Settings, learned, telemetry};
+use crate::{Settings, asked, learned, telemetry};
 use domain::{
     BATCH_ITEMS_MAX, Batch, BatchEnded, BatchReply, BatchTask, CALL_SUBJECT, Consumer, ENDED_SUBJECT,
-    OFFER_SUBJECT, Offer, TenantId, WorkerId,
+    OFFER_SUBJECT, Offer, PLAN_SUBJECT, TenantId, WorkerId,
 };
 use futures::StreamExt;
-use planning::{Decision, Event, Footprint, FootprintKey, Limits, Planner};
+use planning::{Advisors, Decision, Event, Footprint, FootprintKey, Limits, Planner};
 use ports::{Message, PortError, PortResult, Ports};
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -35,6 +35,7 @@ struct Driver<'a> {
     ports: &'a Ports,
     settings: &'a Settings,
     core: Planner,
+    advisors: Advisors,
     tokens: Tokens,
     news: mpsc::Sender<News>,
     /// What only a changed configuration mends.
@@ -70,8 +71,10 @@ pub(crate) async fn lead(
     };
     let mut offers = ports.wire.subscribe(OFFER_SUBJECT).await?;
     let mut ends = ports.wire.subscribe(ENDED_SUBJECT).await?;
+    let mut questions = ports.wire.subscribe(PLAN_SUBJECT).await?;
     // The workers' last words were for another leader, or for nobody.
     ports.wire.publish(CALL_SUBJECT, bytes::Bytes::new()).await?;
+    settings.ready.notify_one();
     let (sender, mut news) = mpsc::channel(1024);
     let (refuse, mut refusals) = mpsc::channel(1);
     let mut refused = Ok(());
@@ -81,6 +84,7 @@ pub(crate) async fn lead(
         settings,
         tenants: limits.tenants.clone(),
         core: Planner::new(limits, lease.epoch(), learned.footprints),
+        advisors: Advisors::default(),
         tokens: Tokens::new(ports.queue.clone(), settings.times),
         news: sender,
         refusals: refuse,
@@ -110,6 +114,7 @@ pub(crate) async fn lead(
             Some(news) = news.recv() => driver.take_news(news),
             Some(message) = offers.next() => driver.hear_offer(&message),
             Some(message) = ends.next() => driver.hear_end(&message),
+            Some(message) = questions.next() => driver.answer(&message),
             _ = tick.tick() => {
                 driver.keep();
                 driver.handle(Event::Tick);
@@ -154,16 +159,34 @@ impl Driver<'_> {
 
     fn hear_offer(&mut self, message: &Message) {
         match serde_json::from_slice::<Offer>(&message.payload) {
-            Ok(offer) => self.handle(Event::OfferMade(offer)),
+            Ok(offer) => {
+                self.advisors.hear_offer(&self.core, &offer);
+                self.handle(Event::OfferMade(offer));
+            }
             Err(error) => tracing::warn!(%error, "an offer that cannot be read is ignored"),
         }
     }
 
     fn hear_end(&mut self, message: &Message) {
         match serde_json::from_slice::<BatchEnded>(&message.payload) {
-            Ok(ended) => self.handle(Event::BatchEnded(ended)),
+            Ok(ended) => {
+                self.advisors.hear_end(&self.core, &ended);
+                self.handle(Event::BatchEnded(ended));
+            }
             Err(error) => tracing::warn!(%error, "the end of a batch that cannot be read is ignored"),
         }
+    }
+
+    fn answer(&mut self, message: &Message) {
+        let now = self.ports.clock.now();
+        let answer = asked::answer(&self.core, &mut self.advisors, now, &message.payload);
+        let (Some(answer), Some(reply)) = (answer, message.reply.clone()) else { return };
+        let wire = self.ports.wire.clone();
+        self.calls.spawn(async move {
+            if let Err(error) = wire.publish(&reply, answer.into()).await {
+                tracing::debug!(%error, "answer a question about the plan");
+            }
+        });
     }
 
     fn extend(&mut self) {

@@ -51,7 +51,10 @@ pub(crate) async fn acquire(
         tokio::select! { _ = look.tick() => {}, () = shutdown.cancelled() => return Ok(None) }
         match try_acquire(ports, settings, &key, &mut last_seen).await {
             Ok(Some(held)) => return Ok(Some(held)),
-            Ok(None) => outage = false,
+            Ok(None) => {
+                settings.ready.notify_one();
+                outage = false;
+            }
             Err(error) if error.is_transient() => {
                 if !std::mem::replace(&mut outage, true) {
                     tracing::warn!(%error, "ask for the lease; waiting");
@@ -232,7 +235,13 @@ mod tests {
 
     fn settings(holder: &str) -> Settings {
         let site = Site::simple("store".parse().expect("a name"));
-        Settings { times: Times::PRODUCTION, holder: holder.to_owned(), shard: 0, site }
+        Settings {
+            times: Times::PRODUCTION,
+            holder: holder.to_owned(),
+            shard: 0,
+            site,
+            ready: Arc::default(),
+        }
     }
 
     async fn held(ports: &Ports, holder: &str) -> HeldLease {

@@ -1,9 +1,10 @@
 //! Drives `planning`: tasks and offers in, batches out; holds the lease. It decides nothing itself.
 //!
-//! `lease` says who leads, `lead` is one term of leadership, `calls` what it asks of others, `tokens` keeps
-//! the drawn tasks ours meanwhile, `learned` keeps what was learned.
+//! `lease` says who leads, `lead` is one term of leadership, `calls` what it asks of others, `asked` what is
+//! asked of it, `tokens` keeps the drawn tasks ours meanwhile, `learned` keeps what was learned.
 #![forbid(unsafe_code)]
 
+mod asked;
 mod calls;
 mod lead;
 mod learned;
@@ -15,6 +16,8 @@ pub use telemetry::{METRICS, describe_metrics};
 
 use domain::{Site, Times};
 use ports::{PortResult, Ports};
+use std::sync::Arc;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// Everything that a planner is told once.
@@ -28,6 +31,8 @@ pub struct Settings {
     pub shard: u32,
     /// The buckets, and by them the tenants.
     pub site: Site,
+    /// Told once it leads, or stands by for one that does.
+    pub ready: Arc<Notify>,
 }
 
 /// Waits for the lease, leads while it has it, and waits again. Ends at shutdown.

@@ -109,10 +109,6 @@ impl StageFunction for Preprocess {
         EngineVersion { name: name.to_owned(), version: "4".to_owned() }
     }
 
-    fn memory_hint(&self, _recipe: &Recipe) -> f64 {
-        0.15
-    }
-
     fn run(&mut self, input: &Input, cx: &Context<'_>) -> Output {
         let upload = input.file("upload")?;
         cx.progress(0.0, "decode");

@@ -32,10 +32,13 @@ const FACTOR_MAX: f32 = 3.0;
 const WEIGHTS: &[u8] = include_bytes!("../weights/layered.onnx");
 
 /// The network. Its weights are a part of this project, trained on scenes of its own.
-pub(crate) const LAYERED: Manifest = Manifest {
+pub const LAYERED: Manifest = Manifest {
     name: "layered",
+    what: "depth of front and back",
+    source: "trained by this project (functions/shape/weights)",
     sha256: "dacb03e8945eeaff7267b2dd65f9901bc227e217b2d3ecb69527b97482d7c91a",
     licence: "Apache-2.0",
+    precision: "f16",
     input: &[1, SHOWN, SIDE, SIDE],
     output: &[1, FOUND, SIDE, SIDE],
     peak_bytes: 96 << 20,
@@ -177,6 +180,14 @@ fn model() -> Result<&'static Model, NnError> {
     }
     let model = Model::load(&LAYERED, WEIGHTS)?;
     Ok(MODEL.get_or_init(|| model))
+}
+
+/// Loads the network, if it is not loaded yet.
+///
+/// # Errors
+/// Its weights are not whole, or there is too little memory.
+pub fn load_layered() -> Result<(), NnError> {
+    model().map(|_| ())
 }
 
 fn failure(error: NnError) -> StageError {

@@ -20,6 +20,7 @@ mod rough;
 mod sheet;
 
 pub use field::Field;
+pub use layered::{LAYERED, load_layered};
 pub use outline::Outline;
 pub use sheet::{Layered, Rim};
 
@@ -47,13 +48,6 @@ impl StageFunction for Shape {
     fn engine(&self, recipe: &Recipe) -> EngineVersion {
         let version = engine_of(recipe).version().to_owned();
         EngineVersion { name: recipe.engine.as_str().to_owned(), version }
-    }
-
-    fn memory_hint(&self, recipe: &Recipe) -> f64 {
-        match recipe.engine {
-            Engine::Layered => 0.1,
-            _ => 0.03,
-        }
     }
 
     fn run(&mut self, input: &Input, cx: &Context<'_>) -> Output {

@@ -38,11 +38,6 @@ impl StageFunction for Texture {
         EngineVersion { name: "projection".to_owned(), version: "3".to_owned() }
     }
 
-    fn memory_hint(&self, recipe: &Recipe) -> f64 {
-        let megatexels = f64::from(recipe.texture_px).powi(2) / f64::from(1 << 20);
-        0.015 + 0.01 * megatexels
-    }
-
     fn run(&mut self, input: &Input, cx: &Context<'_>) -> Output {
         cx.progress(0.0, "decode");
         let (mesh, cutout) = {

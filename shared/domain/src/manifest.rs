@@ -1,6 +1,6 @@
 //! The manifest: the object that commits a stage of a job. Written once, never changed.
 
-use crate::{AttemptId, Bytes, JobId, Life, Stage, Timestamp};
+use crate::{AttemptId, Batch, Bytes, JobId, Life, Stage, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -76,6 +76,25 @@ pub struct Marks {
     pub stored_at: Timestamp,
 }
 
+/// The batch in which a task was computed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BatchNote {
+    /// Its tasks.
+    pub items: u32,
+    /// What was reserved for it.
+    pub bytes: Bytes,
+    /// Why it had this size and place, with numbers, for a person.
+    pub why: String,
+}
+
+impl BatchNote {
+    /// Of this batch.
+    pub fn of(batch: &Batch) -> BatchNote {
+        let items = u32::try_from(batch.tasks.len()).unwrap_or(u32::MAX);
+        BatchNote { items, bytes: batch.bytes, why: batch.why.clone() }
+    }
+}
+
 /// The manifest `m/<job_id>/<stage>.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Manifest {
@@ -95,6 +114,9 @@ pub struct Manifest {
     pub engine: EngineVersion,
     /// When what happened; the commit itself is not in it.
     pub marks: Marks,
+    /// In which batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchNote>,
     /// W3C trace context of the attempt, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,

@@ -10,6 +10,8 @@ pub const CALL_SUBJECT: &str = "call";
 pub const ENDED_SUBJECT: &str = "ended";
 /// Where a sweep is asked for at once; the answer is its report.
 pub const SWEEP_SUBJECT: &str = "sweep";
+/// Where the leading planner is asked about what it plans.
+pub const PLAN_SUBJECT: &str = "plan";
 
 /// `s3ev.<store>`: one subject, and one user of the broker, per store.
 pub fn uploads_subject(store: &StoreId) -> String {
@@ -49,6 +51,11 @@ pub fn run_subject(worker: &WorkerId) -> String {
 /// `stop.<worker>`
 pub fn stop_subject(worker: &WorkerId) -> String {
     format!("stop.{worker}")
+}
+
+/// `release.<worker>`
+pub fn release_subject(worker: &WorkerId) -> String {
+    format!("release.{worker}")
 }
 
 /// `control.<job_id>`

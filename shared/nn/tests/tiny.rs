@@ -53,7 +53,17 @@ fn inside(weight: f32) -> Vec<u8> {
 fn pinned(bytes: &[u8], input: &'static [usize], output: &'static [usize]) -> &'static Manifest {
     let sha256 = hex::encode(Sha256::digest(bytes)).leak();
     let peak_bytes = 1 << 20;
-    Box::leak(Box::new(Manifest { name: "tiny", sha256, licence: "none", input, output, peak_bytes }))
+    Box::leak(Box::new(Manifest {
+        name: "tiny",
+        what: "a test",
+        source: "this test",
+        sha256,
+        licence: "none",
+        precision: "f32",
+        input,
+        output,
+        peak_bytes,
+    }))
 }
 
 const THREE: &[usize] = &[1, 3];

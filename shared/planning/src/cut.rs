@@ -6,7 +6,7 @@ use crate::fleet::Fleet;
 use crate::footprint::Footprint;
 use crate::held::Head;
 use crate::key::{FootprintKey, RESERVATION_MIN, prior_of};
-use domain::{Bytes, DeviceClass, Stage, Timestamp, WorkerId};
+use domain::{Bytes, Stage, Timestamp, WorkerId};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -145,16 +145,7 @@ impl<'a> Ask<'a> {
 
     /// What was measured of the shape on other kinds of device: what memory it needs hardly depends on them.
     fn elsewhere(&self) -> impl Iterator<Item = &'a Footprint> {
-        let key = FootprintKey {
-            stage: self.stage(),
-            shape: self.shape.to_owned(),
-            engine: String::new(),
-            device_class: DeviceClass(String::new()),
-        };
-        let all = self.footprints.range(&key..);
-        let same = all.take_while(move |(of, _)| of.stage == key.stage && of.shape == key.shape);
-        let measured = same.filter(|(of, known)| known.is_measured() && self.engines.is_latest(of));
-        measured.map(|(_, known)| known)
+        self.engines.measured(self.footprints, self.stage(), self.shape)
     }
 
     /// What one item is taken to need where nobody has measured it: the most that it needs on any other kind

@@ -1,6 +1,7 @@
 //! Which code each worker runs, as its batches have told: what was learned of one version says nothing of
 //! another.
 
+use crate::footprint::Footprint;
 use crate::key::FootprintKey;
 use domain::{BatchEnded, DeviceClass, Stage, WorkerId};
 use std::collections::BTreeMap;
@@ -59,6 +60,21 @@ impl Engines {
     pub(crate) fn is_latest(&self, key: &FootprintKey) -> bool {
         let latest = self.latest.get(&key.stage).and_then(|shapes| shapes.get(&key.shape));
         latest.is_none_or(|latest| *latest == key.engine)
+    }
+
+    /// What was measured of a shape with the code that runs now, on any kind of device.
+    pub(crate) fn measured<'a>(
+        &'a self,
+        footprints: &'a BTreeMap<FootprintKey, Footprint>,
+        stage: Stage,
+        shape: &str,
+    ) -> impl Iterator<Item = &'a Footprint> {
+        let (engine, device_class) = (String::new(), DeviceClass(String::new()));
+        let key = FootprintKey { stage, shape: shape.to_owned(), engine, device_class };
+        let all = footprints.range(&key..);
+        let same = all.take_while(move |(of, _)| of.stage == key.stage && of.shape == key.shape);
+        let measured = same.filter(|(of, known)| known.is_measured() && self.is_latest(of));
+        measured.map(|(_, known)| known)
     }
 
     /// The footprint's key of a shape on a worker.

@@ -4,10 +4,11 @@ use crate::core::Planner;
 use crate::cut::Choice;
 use crate::share::Lines;
 use domain::{BatchId, Bytes, Class, Consumer, Stage, Task, Timestamp, WorkerId};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Where a task stands, with the numbers behind it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Whereabouts {
     /// It is not here: it was not drawn yet, is done, or is no task.
@@ -70,7 +71,7 @@ pub enum Whereabouts {
 }
 
 /// Why a task waits.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// The stage that it waits for or runs at.
     pub stage: Stage,

@@ -6,6 +6,13 @@ use serde::{Deserialize, Serialize};
 /// Least reservation: a runner's stacks, buffers and decoder tables before the first item.
 pub(crate) const RESERVATION_MIN: Bytes = Bytes::mib(128);
 
+/// The side in pixels at which stages before the texture work.
+const WORKING_SIDE: u32 = 512;
+/// Steps that engines without steps count as.
+const STEPS: u32 = 50;
+/// Pixels per byte of a usual photograph: JPEG spends about two bits on each.
+const PIXELS_PER_BYTE: u64 = 4;
+
 /// What shares a footprint.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FootprintKey {
@@ -51,15 +58,24 @@ pub(crate) struct Shape {
 
 /// The shape of a task.
 pub(crate) fn shape(task: &Task) -> Shape {
-    let Recipe { quality, texture_px, synthetic, engine, .. } = &task.recipe;
-    let load = synthetic.as_ref().filter(|load| load.stage == task.stage).cloned();
-    let (size, quality) = match task.stage {
+    shape_of(task.stage, &task.recipe, task.size_bytes)
+}
+
+/// The shape at a stage of what has this recipe and an upload of this size.
+pub(crate) fn shape_of(stage: Stage, recipe: &Recipe, upload: Bytes) -> Shape {
+    let Recipe { quality, texture_px, synthetic, engine, .. } = recipe;
+    let load = synthetic.as_ref().filter(|load| load.stage == stage).cloned();
+    let (size, quality) = match stage {
         // Files of one power of two together: nothing else is known of a picture before it is decoded.
-        Stage::Preprocess => (task.size_bytes.0.max(1).ilog2(), Quality::default()),
+        Stage::Preprocess => (size_class(upload), Quality::default()),
         Stage::Shape => (0, *quality),
         Stage::Texture | Stage::Export => (*texture_px, *quality),
     };
-    Shape { stage: task.stage, size, quality, engine: *engine, load }
+    Shape { stage, size, quality, engine: *engine, load }
+}
+
+fn size_class(size: Bytes) -> u32 {
+    size.0.max(1).ilog2()
 }
 
 impl Shape {
@@ -77,12 +93,35 @@ impl Shape {
             Stage::Texture | Stage::Export => format!("{quality}-{size}"),
         };
         match &self.load {
-            Some(Synthetic { fixed, per_item, start_ms, item_ms, .. }) => {
-                format!("{real}-synthetic-{}-{}-{start_ms}-{item_ms}", fixed.0, per_item.0)
+            Some(Synthetic { fixed, per_item, start_ms, item_ms, steps, .. }) => {
+                format!("{real}-synthetic-{}-{}-{start_ms}-{item_ms}x{steps}", fixed.0, per_item.0)
             }
             None => real,
         }
     }
+}
+
+/// What a person knows a task by: the side in pixels at which its stage works, and its steps of inference.
+/// That of an upload is about that of a photograph of as many bytes.
+pub(crate) fn kind(stage: Stage, recipe: &Recipe, size: Bytes) -> (u32, u32) {
+    let load = recipe.synthetic.as_ref().filter(|load| load.stage == stage);
+    let steps = load.map_or(STEPS, |load| load.steps);
+    let side = match stage {
+        Stage::Preprocess => ((1u64 << size_class(size).min(40)) * PIXELS_PER_BYTE).isqrt() as u32,
+        Stage::Shape => WORKING_SIDE,
+        Stage::Texture | Stage::Export => recipe.texture_px,
+    };
+    (side, steps)
+}
+
+/// The recipe and upload of a task of that side with nothing special about it.
+pub(crate) fn usual(stage: Stage, image_size: u32) -> (Recipe, Bytes) {
+    let mut recipe = Recipe::default();
+    if stage >= Stage::Texture {
+        recipe.texture_px = image_size;
+    }
+    let pixels = u64::from(image_size).pow(2);
+    (recipe, Bytes(pixels / PIXELS_PER_BYTE))
 }
 
 /// The seed's formula for a diffusion model: `2 GiB x (pixels / 512^2) x (steps / 50)`.
@@ -102,14 +141,13 @@ pub fn prior(task: &Task) -> Bytes {
 
 /// The same of a stage, a texture's side in texels, and the size of the upload.
 pub(crate) fn prior_of(stage: Stage, texture_px: u32, size: Bytes) -> Bytes {
-    const STEPS: u32 = 50;
     const CAP: Bytes = Bytes::gib(1);
     /// Bytes per byte of a compressed picture: rarely more than 20 pixels of 4 bytes, and decoding holds
     /// them about three times.
     const DECODING: u64 = 240;
     let side = match stage {
-        Stage::Preprocess | Stage::Shape => 512,
-        Stage::Texture | Stage::Export => u64::from(texture_px.max(512)),
+        Stage::Preprocess | Stage::Shape => u64::from(WORKING_SIDE),
+        Stage::Texture | Stage::Export => u64::from(texture_px.max(WORKING_SIDE)),
     };
     let decoding = match stage {
         Stage::Preprocess => Bytes(size.0.saturating_mul(DECODING)),
@@ -139,6 +177,24 @@ mod tests {
         check(Stage::Export, 4096, 0, Bytes::gib(1));
         check(Stage::Preprocess, 1024, 1024, Bytes::mib(256 + 240));
         check(Stage::Preprocess, 1024, u64::MAX >> 10, Bytes::gib(1));
+    }
+
+    #[test]
+    fn a_kind_is_the_side_at_which_a_stage_works_and_its_steps() {
+        let check = |stage: Stage, synthetic: Option<&str>, expect: (u32, u32)| {
+            let synthetic = synthetic.map(|load| Synthetic::parse(load).expect("a load"));
+            let recipe = Recipe { texture_px: 2048, synthetic, ..Recipe::default() };
+            assert_eq!(kind(stage, &recipe, Bytes::kib(300)), expect, "{stage}");
+        };
+        check(Stage::Preprocess, None, (1024, 50));
+        check(Stage::Shape, None, (512, 50));
+        check(Stage::Texture, Some("stage=shape,steps=25"), (2048, 50));
+        check(Stage::Shape, Some("stage=shape,steps=25"), (512, 25));
+        for stage in Stage::ALL {
+            let (recipe, size) = usual(stage, 512);
+            assert_eq!(kind(stage, &recipe, size), (512, 50), "{stage}");
+            assert_eq!(kind(stage, &recipe, Bytes(u64::MAX)).1, 50);
+        }
     }
 
     #[test]

@@ -7,16 +7,19 @@
 use crate::footprint::Footprint;
 use crate::key::seed_formula;
 use domain::{Bytes, DeviceClass, Reading, Timestamp};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Readings that are kept: an hour of one every 5 s.
-const READINGS_MAX: usize = 720;
+/// Readings that are kept: an hour of one every 12 s.
+const READINGS_MAX: usize = 300;
+/// Readings are kept so far apart; the latest is always there.
+const READ_EVERY: Duration = Duration::from_secs(12);
 /// Ends of batches that are kept.
 const PAST_MAX: usize = 256;
 /// Kinds of pictures of which something is learned.
-const KINDS_MAX: usize = 64;
+pub(crate) const KINDS_MAX: usize = 64;
 /// The largest batch that is ever recommended.
 const BATCH_MAX: u32 = 64;
 /// The growth of what others hold counts half after this long, as in the planner.
@@ -31,7 +34,7 @@ pub(crate) const AHEAD: Duration = Duration::from_secs(60);
 const MB: u64 = 1 << 20;
 
 /// A device's memory at one moment, in MiB.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MemoryProfile {
     /// All there is.
     pub total_mb: u64,
@@ -46,7 +49,7 @@ pub struct MemoryProfile {
 }
 
 /// A batch size for pictures of one kind.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchSizeRecommendation {
     /// What to run now; 0 where not even one item fits, or nothing waits.
     pub recommended_size: u32,
@@ -62,8 +65,9 @@ pub struct BatchSizeRecommendation {
 }
 
 /// Where the memory in use goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "MemoryDirection")]
 pub enum Trend {
     /// It grows by more than 1 % of the device in the window.
     Increasing,
@@ -74,7 +78,7 @@ pub enum Trend {
 }
 
 /// Memory in use over a window of time.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MemoryTrend {
     /// Which way.
     pub trend: Trend,
@@ -87,7 +91,7 @@ pub struct MemoryTrend {
 }
 
 /// Whether to give cached blocks and idle models back, and what that would do.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CacheOptimization {
     /// Whether it is worth it.
     pub release: bool,
@@ -100,7 +104,7 @@ pub struct CacheOptimization {
 }
 
 /// How a batch that was measured ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PastBatch {
     /// When.
     pub at: Timestamp,
@@ -121,7 +125,7 @@ pub struct PastBatch {
 }
 
 /// What the history says of one kind of picture and one batch size.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Performance {
     /// Side of the pictures in pixels.
     pub image_size: u32,
@@ -139,6 +143,14 @@ pub struct Performance {
     pub peak_bytes: Bytes,
 }
 
+/// What is known of one kind of picture.
+#[derive(Clone, Debug, Default)]
+struct KindOf {
+    footprint: Footprint,
+    /// What one item is taken to need until one was measured; by the seed's formula unless it is said.
+    prior: Option<Bytes>,
+}
+
 /// The optimizer of one device.
 #[derive(Clone, Debug)]
 pub struct Optimizer {
@@ -146,22 +158,30 @@ pub struct Optimizer {
     readings: VecDeque<Reading>,
     reserved: Bytes,
     /// By side and steps.
-    footprints: BTreeMap<(u32, u32), Footprint>,
+    kinds: BTreeMap<(u32, u32), KindOf>,
     pub(crate) past: VecDeque<PastBatch>,
 }
 
 impl Optimizer {
     /// Of a device of this class, of which nothing is known yet.
     pub fn new(device_class: DeviceClass) -> Optimizer {
-        let (readings, footprints, past) = (VecDeque::new(), BTreeMap::new(), VecDeque::new());
-        Optimizer { device_class, readings, reserved: Bytes::ZERO, footprints, past }
+        let (readings, kinds, past) = (VecDeque::new(), BTreeMap::new(), VecDeque::new());
+        Optimizer { device_class, readings, reserved: Bytes::ZERO, kinds, past }
     }
 
-    /// What was learned elsewhere of pictures with this side (pixels) and these steps.
-    pub fn learned(&mut self, image_size: u32, inference_steps: u32, footprint: Footprint) {
-        if self.footprints.len() < KINDS_MAX || self.footprints.contains_key(&(image_size, inference_steps)) {
-            self.footprints.insert((image_size, inference_steps), footprint);
+    /// What was learned elsewhere of pictures with this side (pixels) and these steps, and what one is taken
+    /// to need if that is nothing.
+    pub fn learned(&mut self, image_size: u32, inference_steps: u32, footprint: Footprint, prior: Bytes) {
+        if let Some(kind) = self.kind(image_size, inference_steps) {
+            *kind = KindOf { footprint, prior: Some(prior) };
         }
+    }
+
+    /// None where there are too many already.
+    fn kind(&mut self, image_size: u32, inference_steps: u32) -> Option<&mut KindOf> {
+        let kind = (image_size, inference_steps);
+        let is_known = self.kinds.len() < KINDS_MAX || self.kinds.contains_key(&kind);
+        is_known.then(|| self.kinds.entry(kind).or_default())
     }
 
     /// The memory now, and what running batches were promised. A reading that is older than the latest one
@@ -171,6 +191,12 @@ impl Optimizer {
             return;
         }
         self.reserved = reserved;
+        let mut latest = self.readings.iter().rev();
+        if let (Some(last), Some(before)) = (latest.next(), latest.next())
+            && last.read_at.since(before.read_at) < READ_EVERY
+        {
+            self.readings.pop_back();
+        }
         self.readings.push_back(reading);
         if self.readings.len() > READINGS_MAX {
             self.readings.pop_front();
@@ -179,9 +205,7 @@ impl Optimizer {
 
     /// A batch ended: it is learned from and remembered.
     pub fn batch_ended(&mut self, batch: PastBatch) {
-        let kind = (batch.image_size, batch.inference_steps);
-        if self.footprints.len() < KINDS_MAX || self.footprints.contains_key(&kind) {
-            let footprint = self.footprints.entry(kind).or_default();
+        if let Some(KindOf { footprint, .. }) = self.kind(batch.image_size, batch.inference_steps) {
             if batch.out_of_memory {
                 footprint.ran_out(batch.items, batch.reserved_bytes, batch.at);
             } else {
@@ -242,10 +266,10 @@ impl Optimizer {
         inference_steps: u32,
         current_queue_size: usize,
     ) -> BatchSizeRecommendation {
-        let unknown = Footprint::default();
-        let footprint = self.footprints.get(&(image_size, inference_steps)).unwrap_or(&unknown);
+        let unknown = KindOf::default();
+        let KindOf { footprint, prior } = self.kinds.get(&(image_size, inference_steps)).unwrap_or(&unknown);
         let side = u64::from(image_size);
-        let prior = seed_formula(side * side, inference_steps);
+        let prior = prior.unwrap_or_else(|| seed_formula(side * side, inference_steps));
         let (now, give) = (self.now(), self.to_give());
         let reservation = |items: u32| footprint.reservation(items, prior, now);
         let allowed = footprint.size_max(now).min(BATCH_MAX);
@@ -257,7 +281,7 @@ impl Optimizer {
         let estimated_vram_per_image = Bytes(reservation(of).0.div_ceil(u64::from(of)));
         let confidence = footprint.confidence_for(of);
         let known = match footprint.count() {
-            0 => format!("nothing measured yet, hence {prior} for each by the formula, one at a time"),
+            0 => format!("nothing measured yet, hence {prior} for each, one at a time"),
             count => format!("{count} batches measured, of up to {} items", footprint.proven()),
         };
         let needs = reservation(of);
@@ -383,8 +407,8 @@ impl Optimizer {
         if last.out_of_memory && self.now().since(last.at) < RAN_OUT_COUNTS {
             return true;
         }
-        let kind = (last.image_size, last.inference_steps);
-        let Some(footprint) = self.footprints.get(&kind) else { return false };
+        let kind = self.kinds.get(&(last.image_size, last.inference_steps));
+        let Some(KindOf { footprint, .. }) = kind else { return false };
         let growth = self.memory_trend(AHEAD).filter(|trend| trend.trend == Trend::Increasing);
         let taken = growth.map_or(0.0, |trend| trend.slope_bytes_per_s * AHEAD.as_secs_f64());
         let give = self.to_give().saturating_sub(Bytes(taken as u64));

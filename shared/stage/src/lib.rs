@@ -119,10 +119,6 @@ pub trait StageFunction {
         "f32"
     }
 
-    /// Share of the prior memory estimate (2 GiB at 512², 50 steps) that one item of this stage takes,
-    /// guessed.
-    fn memory_hint(&self, recipe: &Recipe) -> f64;
-
     /// Computes one item.
     ///
     /// # Errors

@@ -7,7 +7,8 @@ use crate::steps::Look;
 use crate::timing::{Scope, TaskClock};
 use crate::token::HeldToken;
 use domain::{
-    AttemptId, BatchTask, Ending, InputHash, Life, Manifest, Phase, TaskEnd, Timing, timing_subject,
+    AttemptId, BatchNote, BatchTask, Ending, InputHash, Life, Manifest, Phase, TaskEnd, Timing,
+    timing_subject,
 };
 use ports::{PortError, PortResult};
 use stage::File;
@@ -150,6 +151,7 @@ async fn keep(run: &BatchRun, mut item: Item, files: Vec<File>) {
             artifacts: stored?,
             engine: item.spent.engine.clone(),
             marks: item.clock.marks.clone(),
+            batch: Some(BatchNote::of(&run.batch)),
             traceparent: None,
         };
         if boot_time().saturating_sub(first_put) > steps.times.commit_begins_max() {

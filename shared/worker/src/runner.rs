@@ -199,10 +199,6 @@ mod tests {
             EngineVersion { name: "scripted".to_owned(), version: "1".to_owned() }
         }
 
-        fn memory_hint(&self, _recipe: &Recipe) -> f64 {
-            1.0
-        }
-
         fn run(&mut self, input: &Input, cx: &Context<'_>) -> Output {
             let _span = cx.span("all");
             match input.file("do")? {

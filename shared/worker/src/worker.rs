@@ -10,7 +10,8 @@ use crate::timing::Moment;
 use bytes::Bytes as Payload;
 use domain::{
     Batch, BatchId, BatchReply, CALL_SUBJECT, Control, DEVICES, DeviceEntry, DeviceId, OFFER_SUBJECT,
-    RefusedReason, Site, Stage, Stop, Times, WorkerId, run_subject, stop_subject, subject_job,
+    RefusedReason, Released, Site, Stage, Stop, Times, WorkerId, release_subject, run_subject, stop_subject,
+    subject_job,
 };
 use futures::StreamExt;
 use ports::{Device, Expect, Ledger, Message, PortResult, Ports};
@@ -45,6 +46,8 @@ pub struct Settings {
     pub runner_idle: Duration,
     /// Longest wait for running batches at shutdown.
     pub drain_max: Duration,
+    /// Told once it hears what it is asked.
+    pub ready: Arc<Notify>,
 }
 
 /// Longest wait between two looks at idle runners.
@@ -70,6 +73,7 @@ pub async fn run(ports: Ports, settings: Settings, shutdown: CancellationToken) 
     let name = &settings.worker;
     let mut runs = ports.wire.subscribe(&run_subject(name)).await?;
     let mut stops = ports.wire.subscribe(&stop_subject(name)).await?;
+    let mut releases = ports.wire.subscribe(&release_subject(name)).await?;
     let mut controls = ports.wire.subscribe("control.*").await?;
     let calls = ports.wire.subscribe(CALL_SUBJECT).await?;
     crate::telemetry::begin(&settings.stages);
@@ -77,6 +81,7 @@ pub async fn run(ports: Ports, settings: Settings, shutdown: CancellationToken) 
     let mut batches = JoinSet::new();
     let mut telling = JoinSet::new();
     telling.spawn(worker.clone().tell(calls));
+    worker.settings.ready.notify_one();
     tracing::info!(worker = %worker.settings.worker, stages = ?worker.settings.stages, "ready");
     loop {
         tokio::select! {
@@ -84,6 +89,7 @@ pub async fn run(ports: Ports, settings: Settings, shutdown: CancellationToken) 
             Some(message) = runs.next() => worker.answer_run(message, &mut batches).await,
             Some(message) = stops.next() => worker.answer_stop(message).await,
             Some(message) = controls.next() => worker.hear_control(message).await,
+            Some(message) = releases.next() => drop(batches.spawn(worker.clone().answer_release(message))),
             Some(_ended) = batches.join_next() => {}
         }
     }
@@ -126,7 +132,7 @@ impl Worker {
                 () = self.changed.notified() => self.make_offer().await,
                 _ = offers.tick() => self.make_offer().await,
                 _ = entries.tick() => self.refresh_entry().await,
-                _ = idle.tick() => self.rest_idle_runners().await,
+                _ = idle.tick() => drop(self.rest_idle_runners(self.settings.runner_idle).await),
             }
         }
     }
@@ -229,6 +235,20 @@ impl Worker {
         }
     }
 
+    /// Ends idle runners at once, however short they have been idle.
+    async fn answer_release(self: Arc<Worker>, message: Message) {
+        let free = async || {
+            let reading = self.desk.lock().await.reading().await;
+            reading.map(|reading| reading.total_bytes.saturating_sub(reading.used_bytes))
+        };
+        let before = free().await;
+        let runners = self.rest_idle_runners(Duration::ZERO).await;
+        if let (Ok(free_before_bytes), Ok(free_after_bytes)) = (before, free().await) {
+            self.reply(&message, &Released { runners, free_before_bytes, free_after_bytes }).await;
+        }
+        self.changed.notify_one();
+    }
+
     async fn hear_control(&self, message: Message) {
         let control = serde_json::from_slice::<Control>(&message.payload);
         if let (Ok(Control::Cancel), Some(job)) = (control, subject_job(&message.subject)) {
@@ -236,7 +256,7 @@ impl Worker {
         }
     }
 
-    async fn reply(&self, message: &Message, reply: &BatchReply) {
+    async fn reply(&self, message: &Message, reply: &impl serde::Serialize) {
         let (Some(subject), Ok(body)) = (&message.reply, serde_json::to_vec(reply)) else { return };
         self.publish(subject, body).await;
     }
@@ -290,12 +310,15 @@ impl Worker {
         }
     }
 
-    async fn rest_idle_runners(&self) {
-        let lanes = self.desk.lock().await.idle_lanes(self.settings.runner_idle);
+    /// Ends runners that have been idle for so long; returns how many.
+    async fn rest_idle_runners(&self, idle: Duration) -> u32 {
+        let lanes = self.desk.lock().await.idle_lanes(idle);
+        let ended = lanes.len() as u32;
         for mut lane in lanes {
             lane.rest().await;
             self.desk.lock().await.put_back(lane);
         }
+        ended
     }
 
     /// Withdraws the offer, refuses what still comes, and waits for what runs, up to a limit.

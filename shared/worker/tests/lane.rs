@@ -23,10 +23,6 @@ impl StageFunction for Scripted {
         EngineVersion { name: "scripted".to_owned(), version: "1".to_owned() }
     }
 
-    fn memory_hint(&self, _recipe: &Recipe) -> f64 {
-        1.0
-    }
-
     fn run(&mut self, input: &Input, _cx: &Context<'_>) -> Output {
         let text = String::from_utf8_lossy(input.file("do")?).into_owned();
         self.begun += 1;

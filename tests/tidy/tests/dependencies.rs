@@ -9,6 +9,7 @@ const OURS: &[(&str, &[&str])] = &[
     ("stage", &["domain"]),
     ("planning", &["domain"]),
     ("profile", &["domain"]),
+    ("replay", &["domain", "planning", "profile"]),
     ("ports", &["domain"]),
     ("mesh", &[]),
     ("nn", &[]),
@@ -24,7 +25,7 @@ const OURS: &[(&str, &[&str])] = &[
     ("worker", &["domain", "ports", "stage"]),
     ("ingest", &["domain", "ports"]),
     ("planner", &["domain", "ports", "planning"]),
-    ("gateway", &["domain", "ports", "profile"]),
+    ("gateway", &["domain", "ports", "planning", "profile"]),
 ];
 
 /// The composition root may use every crate but those of `tests/`.
@@ -34,8 +35,19 @@ const ROOT: &str = "meshwright";
 const FOR_TESTS: &[&str] = &["embedded", "fake_nvml", "harness", "s3"];
 
 /// Crates without IO, clock and scheduler. `stage` and what is built on it compute, and nothing else.
-const PURE: &[&str] =
-    &["domain", "stage", "planning", "profile", "mesh", "nn", "preprocess", "shape", "texture", "export"];
+const PURE: &[&str] = &[
+    "domain",
+    "stage",
+    "planning",
+    "profile",
+    "replay",
+    "mesh",
+    "nn",
+    "preprocess",
+    "shape",
+    "texture",
+    "export",
+];
 
 /// Name of a foreign crate (`*` at the end: all that begin so), and the crates that may name it. Crates of
 /// `tests/` may use any of them: they are the stranger who looks at the real server.

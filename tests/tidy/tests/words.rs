@@ -3,8 +3,19 @@
 use tidy::{Finding, Source, report, sources};
 
 /// Crates whose result depends on nothing but their arguments.
-const PURE: &[&str] =
-    &["domain", "stage", "planning", "profile", "mesh", "nn", "preprocess", "shape", "texture", "export"];
+const PURE: &[&str] = &[
+    "domain",
+    "stage",
+    "planning",
+    "profile",
+    "replay",
+    "mesh",
+    "nn",
+    "preprocess",
+    "shape",
+    "texture",
+    "export",
+];
 
 /// What makes a result depend on more, in code that runs outside tests.
 const IMPURE: &[(&str, &str)] = &[

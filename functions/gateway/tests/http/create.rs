@@ -250,3 +250,16 @@ async fn a_size_without_a_format_that_has_one_is_refused() {
     let detail = problem(world.post("/api/jobs?formats=glb&size-mm=50", "p").await, 422, "bad-recipe").await;
     assert!(detail.contains("no meaning without stl, ply"), "{detail}");
 }
+
+#[tokio::test]
+async fn a_tenant_that_has_made_its_jobs_of_a_minute_is_told_when_to_come_again() {
+    let jobs_per_minute = std::num::NonZeroU32::new(2);
+    let world = World::with(None, gateway::Limits { jobs_per_minute, ..gateway::Limits::default() }).await;
+    for name in ["a", "b"] {
+        world.job(&format!("/api/jobs?name={name}.png"), b"picture").await;
+    }
+    let answer = world.post("/api/jobs?name=c.png", "picture").await;
+    let again = answer.headers()["retry-after"].to_str().expect("text").parse::<u64>().expect("seconds");
+    assert!((1..=31).contains(&again), "{again}");
+    problem(answer, 429, "too-many").await;
+}

@@ -7,6 +7,7 @@ mod create;
 mod dashboard;
 mod door;
 mod events;
+mod gpu;
 mod jobs;
 mod openapi;
 mod outages;

@@ -131,6 +131,12 @@ async fn timings_tell_where_the_time_goes_what_bounds_and_what_one_more_lane_giv
         advice["recommendations"].as_array().expect("rows").iter().map(|of| &of["lever"]).collect();
     assert_eq!(levers, ["lower triangle budget", "more lanes where it bounds"], "{advice}");
 
+    let lines = world.get("/api/performance/timings?stage=shape").await;
+    assert_eq!(lines.headers()["content-type"], "application/x-ndjson");
+    let lines = lines.text().await.expect("text");
+    let read: Vec<Timing> = lines.lines().map(|line| serde_json::from_str(line).expect("a timing")).collect();
+    assert_eq!(read, (0..10).map(|n| timing(n, Stage::Shape)).collect::<Vec<_>>());
+
     // Another one says the same, though it has heard nothing yet when it is asked.
     let before = ok(&world, "/api/performance/summary").await;
     world.restart_gateway().await;
@@ -150,7 +156,7 @@ async fn without_a_device_that_says_so_lanes_are_those_that_were_busy() {
 #[tokio::test]
 async fn a_query_that_makes_no_sense_is_a_problem() {
     let world = World::new().await;
-    for name in ["summary", "bottlenecks", "recommendations"] {
+    for name in ["summary", "bottlenecks", "recommendations", "timings"] {
         for bad in ["window_s=0", "window_s=86401", "window_s=1h", "stage=paint", "colour=red"] {
             let answer = world.get(&format!("/api/performance/{name}?{bad}")).await;
             problem(answer, 422, "bad-query").await;

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use bytes::Bytes as Payload;
 use domain::{
-    Artifact, AttemptId, Bytes, Class, Consumer, DeadLetter, Ending, EngineVersion, Event, EventKind,
-    INTERMEDIATES_KEPT, JobId, JobRecord, Life, Manifest, Marks, Outcome, Sha256, Site, Stage, StreamSpec,
-    Task, Times, Timestamp, artifact_key, dead_subject, event_subject,
+    Artifact, AttemptId, BatchNote, Bytes, Class, Consumer, DeadLetter, Ending, EngineVersion, Event,
+    EventKind, INTERMEDIATES_KEPT, JobId, JobRecord, Life, Manifest, Marks, Outcome, Sha256, Site, Stage,
+    StreamSpec, Task, Times, Timestamp, artifact_key, dead_subject, event_subject,
 };
 use embedded::MemoryBroker;
 use embedded::s3_server::{RunningS3, S3ServerConfig, start};
@@ -193,8 +193,20 @@ impl World {
         }
         let engine = EngineVersion { name: "none".to_owned(), version: "1".to_owned() };
         let (life, inputs, marks) = (Life(0), vec![], Marks::default());
-        let traceparent = None;
-        let manifest = Manifest { job, stage, life, attempt, inputs, artifacts, engine, marks, traceparent };
+        let why = "1 of 1 waiting".to_owned();
+        let batch = Some(BatchNote { items: 1, bytes: Bytes::mib(320), why });
+        let manifest = Manifest {
+            job,
+            stage,
+            life,
+            attempt,
+            inputs,
+            artifacts,
+            engine,
+            marks,
+            batch,
+            traceparent: None,
+        };
         assert_eq!(self.ledger().commit(&manifest).await, Ok(Decided::Mine));
         self.tell(job, 0, EventKind::StageDone { stage }).await;
     }

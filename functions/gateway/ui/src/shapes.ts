@@ -102,6 +102,18 @@ export interface PipelineProfile {
   complete: boolean;
 }
 
+export interface BatchOf {
+  stage: Stage;
+  worker: string;
+  items: number;
+  bytes: number;
+  why: string;
+}
+export interface Explained {
+  text: string;
+  batches: BatchOf[];
+}
+
 export interface DeviceBatch {
   id: string;
   stage: Stage;

@@ -205,6 +205,7 @@ impl World {
             artifacts: vec![artifact],
             engine: EngineVersion { name: "none".to_owned(), version: "1".to_owned() },
             marks: Marks::default(),
+            batch: None,
             traceparent: None,
         };
         assert_eq!(self.ledger().commit(&manifest).await, Ok(Decided::Mine));

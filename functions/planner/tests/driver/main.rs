@@ -2,6 +2,7 @@
 //! each answer and with none.
 
 mod bench;
+mod questions;
 mod refusals;
 
 use bench::{Bench, consumer};

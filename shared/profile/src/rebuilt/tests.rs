@@ -47,6 +47,7 @@ fn manifest(stage: Stage, marks: [u64; 6]) -> Manifest {
             computed_at,
             stored_at,
         },
+        batch: None,
         traceparent: None,
     }
 }

@@ -200,6 +200,7 @@ impl World {
             artifacts: vec![artifact],
             engine: EngineVersion { name: "none".to_owned(), version: "1".to_owned() },
             marks: Marks::default(),
+            batch: None,
             traceparent: None,
         };
         self.steps.commit(&manifest).await.expect("a commit");

@@ -24,10 +24,6 @@ impl StageFunction for Scripted {
         "f16"
     }
 
-    fn memory_hint(&self, _recipe: &Recipe) -> f64 {
-        1.0
-    }
-
     fn run(&mut self, input: &Input, cx: &Context<'_>) -> Output {
         let _span = cx.span("script");
         let bytes = input.files.first().map(|file| file.bytes.clone()).unwrap_or_default();

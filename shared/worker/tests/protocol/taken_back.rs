@@ -15,6 +15,7 @@ pub fn tests() -> Vec<Trial> {
         a_cancelled_item_is_taken_out_acknowledged_and_its_neighbours_finish,
         a_cancel_without_an_outcome_gives_the_item_back,
         a_drain_finishes_what_runs_and_keeps_its_entry_fresh_until_then,
+        idle_runners_end_when_somebody_asks_for_their_memory,
         a_batch_that_cannot_be_entered_on_the_board_is_refused_and_its_lane_is_free,
     ]
 }
@@ -107,6 +108,19 @@ async fn a_drain_finishes_what_runs_and_keeps_its_entry_fresh_until_then() {
     let boards = world.ports.boards.clone();
     world.worker.await.expect("no panic").expect("no refusal");
     assert_eq!(boards.read(&domain::DEVICES, "device").await.expect("a board"), None);
+}
+
+async fn idle_runners_end_when_somebody_asks_for_their_memory() {
+    let world = World::new().await;
+    let task = world.upload("ok").await;
+    let batch = world.run(world.draw(from_ref(&task)).await).await;
+    world.ended(batch).await;
+    world.offer(|offer| !offer.warm.is_empty()).await;
+    assert_eq!(world.release().await, 1);
+    assert_eq!(world.release().await, 0, "none is left");
+    let again = world.upload("ok").await;
+    let batch = world.run(world.draw(from_ref(&again)).await).await;
+    assert_eq!(world.ended(batch).await.end, BatchEnd::Done);
 }
 
 async fn a_batch_that_cannot_be_entered_on_the_board_is_refused_and_its_lane_is_free() {

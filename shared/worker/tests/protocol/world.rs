@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes as Payload;
 use domain::{
     Batch, BatchEnded, BatchId, BatchReply, BatchTask, Bytes, Consumer, DeviceClass, ENDED_SUBJECT, Epoch,
-    Event, JobId, JobRecord, Life, Manifest, OFFER_SUBJECT, Offer, Outcome, Reading, RefusedReason, Site,
-    Stage, Stop, Task, Times, Timing, Upload, WorkerId, control_subject, run_subject, stop_subject,
-    task_subject,
+    Event, JobId, JobRecord, Life, Manifest, OFFER_SUBJECT, Offer, Outcome, Reading, RefusedReason, Released,
+    Site, Stage, Stop, Task, Times, Timing, Upload, WorkerId, control_subject, release_subject, run_subject,
+    stop_subject, task_subject,
 };
 use embedded::MemoryBroker;
 use embedded::s3_server::{RunningS3, S3ServerConfig, start};
@@ -141,6 +141,7 @@ impl World {
             times,
             runner_idle: PATIENCE,
             drain_max: PATIENCE,
+            ready: Arc::default(),
         };
         let shutdown = CancellationToken::new();
         let worker = tokio::spawn(worker::run(ports.clone(), settings, shutdown.clone()));
@@ -273,6 +274,14 @@ impl World {
         let body = serde_json::to_vec(&Stop { batch, epoch: Epoch(1) }).expect("a stop").into();
         let answer = self.ports.wire.request(&stop_subject(&self.name), body, PATIENCE).await;
         assert!(matches!(answer, Ok(Answer::Reply(_))), "{answer:?}");
+    }
+
+    /// Asks for the memory of idle runners; how many ended.
+    pub async fn release(&self) -> u32 {
+        let answer = self.ports.wire.request(&release_subject(&self.name), Payload::new(), PATIENCE).await;
+        let Ok(Answer::Reply(body)) = answer else { panic!("{answer:?}") };
+        let released: Released = serde_json::from_slice(&body).expect("what was given back");
+        released.runners
     }
 
     pub async fn cancel(&self, job: JobId) {

@@ -12,6 +12,7 @@ import { Model } from './Model';
 import { Picture } from './Picture';
 import { Stages } from './Stages';
 import { Waterfall } from './Waterfall';
+import { Why } from './Why';
 
 const LOG_MAX = 500;
 
@@ -292,6 +293,11 @@ export function JobPage({ id }: { id: string }) {
       <div class="halves">
         <div>
           <Files job={job} />
+          <Why
+            id={id}
+            isOpen={!hasEnded(job)}
+            stages={job.stages.filter((one) => one.state === 'done').length}
+          />
           <section class="panel" aria-labelledby="facts-title">
             <h2 id="facts-title">Facts</h2>
             <Facts job={job} />
