@@ -20,23 +20,28 @@ const OPEN_MAX: usize = 4_096;
 
 /// A batch, as its tasks tell it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct BatchSeen {
-    pub(crate) stage: Stage,
-    pub(crate) device_class: DeviceClass,
-    pub(crate) worker: WorkerId,
-    pub(crate) engine: EngineVersion,
-    pub(crate) precision: String,
+pub struct BatchSeen {
+    /// Its stage.
+    pub stage: Stage,
+    /// On what kind of device it ran.
+    pub device_class: DeviceClass,
+    /// Who ran it.
+    pub worker: WorkerId,
+    /// By which code.
+    pub engine: EngineVersion,
+    /// In which precision.
+    pub precision: String,
     /// Items that it had.
-    pub(crate) items: u32,
+    pub items: u32,
     /// Of those, heard of.
-    pub(crate) heard: u32,
+    pub heard: u32,
     /// Of those, committed.
-    pub(crate) committed: u32,
+    pub committed: u32,
     fetched_us: u64,
     began_us: u64,
     ended_us: u64,
     /// When its last task was acknowledged.
-    pub(crate) at: Timestamp,
+    pub at: Timestamp,
 }
 
 impl BatchSeen {
@@ -73,36 +78,36 @@ impl BatchSeen {
     }
 
     /// Until all inputs were there.
-    pub(crate) fn fetch_us(&self) -> u64 {
+    pub fn fetch_us(&self) -> u64 {
         self.fetched_us.min(self.ended_us)
     }
 
     /// Until the first item began.
-    pub(crate) fn load_us(&self) -> u64 {
+    pub fn load_us(&self) -> u64 {
         self.began_us.min(self.ended_us).saturating_sub(self.fetched_us)
     }
 
     /// All items.
-    pub(crate) fn compute_us(&self) -> u64 {
+    pub fn compute_us(&self) -> u64 {
         self.hold_us() - self.fetch_us() - self.load_us().min(self.hold_us() - self.fetch_us())
     }
 
     /// All together: how long the lane was held.
-    pub(crate) fn hold_us(&self) -> u64 {
+    pub fn hold_us(&self) -> u64 {
         self.ended_us
     }
 }
 
 /// Batches that tasks are still missing from.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Batches {
+pub struct Batches {
     open: BTreeMap<BatchId, BatchSeen>,
     order: VecDeque<BatchId>,
 }
 
 impl Batches {
     /// Takes a timing in; a batch that is over by it.
-    pub(crate) fn add(&mut self, timing: &Timing) -> Option<BatchSeen> {
+    pub fn add(&mut self, timing: &Timing) -> Option<BatchSeen> {
         if timing.batch_items <= 1 {
             let mut alone = BatchSeen::new(timing);
             alone.hear(timing);
@@ -131,12 +136,12 @@ impl Batches {
     }
 
     /// What is known of those that are not over: as if they had only the items that were heard of.
-    pub(crate) fn unfinished(&self) -> impl Iterator<Item = BatchSeen> {
+    pub fn unfinished(&self) -> impl Iterator<Item = BatchSeen> {
         self.open.values().map(|seen| BatchSeen { items: seen.heard, ..seen.clone() })
     }
 
     /// The other's besides; a batch that is open in both is put together. Those that are over by it.
-    pub(crate) fn merge(&mut self, other: &Batches) -> Vec<BatchSeen> {
+    pub fn merge(&mut self, other: &Batches) -> Vec<BatchSeen> {
         let mut over = Vec::new();
         for id in other.order.iter() {
             let Some(theirs) = other.open.get(id) else { continue };

@@ -37,6 +37,7 @@ mod trend;
 mod window;
 
 pub use advice::{Measured, Recommendation, recommend};
+pub use batches::{BatchSeen, Batches};
 pub use breakdown::{Breakdown, BreakdownRow, Grouping, PhaseRow};
 pub use capacity::{Ahead, Capacity, Limit, StageCapacity};
 pub use eta::{Eta, EtaModel, JobNow};
