@@ -38,8 +38,16 @@ pub(crate) enum Command {
     Bottleneck(BottleneckArgs),
     /// Where the time of a job, or of all jobs of late, went.
     Profile(ProfileArgs),
+    /// What recorded jobs would have taken with other workers, lanes, memory or batches.
+    Replay(ReplayArgs),
+    /// Measure a stage on this machine over batch sizes, lanes and resolutions, and say what is best.
+    Tune(TuneArgs),
     /// Devices, queue and batches: live on a terminal, once elsewhere.
     Top(ServerArgs),
+    /// What each device's memory allows: its trend, the batch that would be cut now, what could be done.
+    Gpu(GpuArgs),
+    /// Why a job waits, and why its batches had their sizes.
+    Explain(JobArgs),
     /// Look for uploads that no event announced and jobs that nothing would finish.
     Sweep(ServerArgs),
     /// End a job.
@@ -47,6 +55,9 @@ pub(crate) enum Command {
     /// Tasks that were set aside for a person.
     #[command(subcommand)]
     DeadLetter(DeadLetterCommand),
+    /// The networks that stages compute with: which there are, put in place, checked.
+    #[command(subcommand)]
+    Models(ModelsCommand),
     /// Check everything that is needed and say what to do: the distributed form where one is configured,
     /// else this machine for `up`.
     Doctor(ConfigArgs),
@@ -201,6 +212,90 @@ pub(crate) struct ProfileArgs {
     /// How far back to look, as 30m or 1h; at most 1d.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = crate::performance::window)]
     pub(crate) window: u64,
+    /// Print each task's timing as a line of JSON, to be kept for `replay`.
+    #[arg(long, conflicts_with = "job")]
+    pub(crate) timings: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// Timings as `profile --timings` prints them; `-` reads from standard input.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// A worker, as `all:2` (stages:lanes), `shape+texture:1@24GiB` or `export:1x3` (three of them); may be
+    /// repeated. As recorded where none is named.
+    #[arg(long = "worker", value_name = "WORKER")]
+    pub(crate) workers: Vec<String>,
+    /// The largest batch.
+    #[arg(long, value_name = "ITEMS", default_value_t = 64,
+          value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) batch_max: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TuneArgs {
+    /// The stage.
+    pub(crate) stage: domain::Stage,
+    /// Pictures to measure with, instead of the samples.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) images: Option<PathBuf>,
+    /// Batch sizes to try, from small to large.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4,8,16", value_name = "SIZES",
+          value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) sizes: Vec<u32>,
+    /// Most lanes to try; as many as cores unless it is said.
+    #[arg(long, value_name = "LANES", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) lanes_max: Option<u32>,
+    /// Sides of textures to try, at texture and export.
+    #[arg(long, value_delimiter = ',', default_value = "512,1024,2048", value_name = "PIXELS",
+          value_parser = clap::value_parser!(u32).range(256..=4096))]
+    pub(crate) texture_px: Vec<u32>,
+    /// Measure every point instead of a quarter of them.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Where to write what is best, as a part of `meshwright.toml`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) preset: Option<PathBuf>,
+    /// Where to draw the curve.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+}
+
+impl TuneArgs {
+    /// One lane, two, four and so on, up to the most.
+    pub(crate) fn lanes(&self) -> Vec<u32> {
+        let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+        let most = self.lanes_max.unwrap_or_else(cores).max(1);
+        let doubled = std::iter::successors(Some(1u32), |lanes| lanes.checked_mul(2));
+        doubled.take_while(|lanes| *lanes < most).chain([most]).collect()
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GpuArgs {
+    /// Side in pixels of pictures for which to recommend a batch.
+    #[arg(long, value_name = "PIXELS")]
+    pub(crate) image_size: Option<u32>,
+    /// Their steps of inference.
+    #[arg(long, value_name = "STEPS", requires = "image_size", default_value_t = 50)]
+    pub(crate) inference_steps: u32,
+    /// How many of them wait; those that do unless it is said.
+    #[arg(long, value_name = "PICTURES", requires = "image_size")]
+    pub(crate) queue_size: Option<u32>,
+    /// This device alone.
+    #[arg(long)]
+    pub(crate) device: Option<String>,
+    /// This stage alone; a batch is recommended for shape unless it is said.
+    #[arg(long)]
+    pub(crate) stage: Option<String>,
+    /// End idle runners, so that they give back their models and what they cached.
+    #[arg(long, conflicts_with_all = ["image_size", "stage", "watch"])]
+    pub(crate) optimize_cache: bool,
+    /// Again every two seconds, until ctrl-C.
+    #[arg(long)]
+    pub(crate) watch: bool,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
@@ -212,6 +307,31 @@ pub(crate) struct JobArgs {
     pub(crate) job: String,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// All that there are, with licence and source.
+    List,
+    /// Put one in place, once its hash and form are checked and its licence is accepted.
+    Install(InstallArgs),
+    /// Load each as a runner would.
+    Verify,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InstallArgs {
+    /// The model.
+    pub(crate) name: String,
+    /// Its file, which is copied.
+    #[arg(long, value_name = "FILE", conflicts_with = "url")]
+    pub(crate) from: Option<PathBuf>,
+    /// Where it is fetched from.
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// The licence is accepted.
+    #[arg(long)]
+    pub(crate) accept_licence: bool,
 }
 
 #[derive(Debug, Subcommand)]

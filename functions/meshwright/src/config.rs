@@ -7,6 +7,7 @@ use domain::{Bytes, Site, Times};
 use serde::Deserialize;
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -212,6 +213,8 @@ pub(crate) struct GatewayConfig {
     pub(crate) token: Option<Secret>,
     /// Names under which people reach it without a token, besides those of this machine.
     pub(crate) public_hosts: Vec<String>,
+    /// Jobs that each tenant may make in a minute over HTTP; no limit when not given.
+    pub(crate) jobs_per_minute: Option<NonZeroU32>,
 }
 
 /// The retention of finished jobs.

@@ -5,7 +5,6 @@
 use crate::bars::Bars;
 use crate::cli::{DemoArgs, KEEP, KEEP_DAYS};
 use crate::folder;
-use crate::pipeline::refusal;
 use crate::progress::Progress;
 use crate::refusal::{Outcome, Refusal};
 use crate::report;
@@ -22,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 type Events = BoxStream<'static, PortResult<Logged>>;
 
-/// The samples, made by this project (`samples/README.md` says how).
-const SAMPLES: [(&str, &[u8]); 6] = [
+/// The samples, made by this project (`samples/make.py`).
+pub(crate) const SAMPLES: [(&str, &[u8]); 6] = [
     ("mug.png", include_bytes!("../samples/mug.png")),
     ("rocket.png", include_bytes!("../samples/rocket.png")),
     ("cactus.jpg", include_bytes!("../samples/cactus.jpg")),
@@ -86,8 +85,8 @@ impl Show {
     /// Uploads, follows, and prints the table; an error if a picture did not come to an end.
     async fn all(&mut self, pictures: Vec<(String, Picture)>, models: &Path) -> Outcome<()> {
         let wire = self.ports.wire.clone();
-        let from = wire.last_sequence(&EVENTS).await.map_err(refusal)? + 1;
-        let events = wire.follow(&EVENTS, "event.>", from).await.map_err(refusal)?;
+        let from = wire.last_sequence(&EVENTS).await.map_err(Refusal::from)? + 1;
+        let events = wire.follow(&EVENTS, "event.>", from).await.map_err(Refusal::from)?;
         let names = self.upload(pictures).await?;
         self.follow(events, &names).await;
         let mut rows = Vec::new();

@@ -1,14 +1,13 @@
 //! The distributed form: ports on a real NATS server and a real S3 store, checked before anything is bound.
 
 use crate::config::{Config, S3Config};
-use crate::pipeline::refusal;
 use crate::refusal::{Outcome, Refusal};
 use ports::{PortError, Ports, Store, SystemClock};
 use std::sync::Arc;
 
 /// Connects to broker and store, makes or verifies streams and boards, and probes the store.
 pub(crate) async fn connect(config: &Config) -> Outcome<Ports> {
-    let store = connect_store(&config.s3)?;
+    let store = connect_store(&config.s3);
     check_buckets(&*store, config).await?;
     let broker = reach_broker(config).await?;
     broker.ensure().await.map_err(undeclared)?;
@@ -37,17 +36,21 @@ pub(crate) async fn reach_broker(config: &Config) -> Outcome<Arc<nats::Broker>> 
     })
 }
 
-/// The client of the store; nothing is asked yet.
-pub(crate) fn connect_store(config: &S3Config) -> Outcome<Arc<dyn Store>> {
-    let config = s3::Config {
+/// The store; nothing is asked yet.
+pub(crate) fn connect_store(config: &S3Config) -> Arc<dyn Store> {
+    s3::connect(s3_config(config))
+}
+
+/// Where the store is, and as whom we speak to it.
+pub(crate) fn s3_config(config: &S3Config) -> s3::Config {
+    s3::Config {
         endpoint: config.endpoint.clone(),
         region: config.region.clone().unwrap_or_else(|| "us-east-1".to_owned()),
         access_key: config.access_key.clone(),
         secret_key: s3::Secret::new(config.secret_key.0.clone()),
         session_token: config.session_token.as_ref().map(|token| s3::Secret::new(token.0.clone())),
         path_style: config.path_style,
-    };
-    Ok(s3::connect(config))
+    }
 }
 
 /// Every bucket is there and readable, and the state and models buckets keep their promises about conditional
@@ -55,11 +58,7 @@ pub(crate) fn connect_store(config: &S3Config) -> Outcome<Arc<dyn Store>> {
 pub(crate) async fn check_buckets(store: &dyn Store, config: &Config) -> Outcome<()> {
     for bucket in config.site.buckets() {
         if let Err(error) = store.list(bucket, "", None).await {
-            let (refusal, hint) = match refusal(error) {
-                Refusal::Config(text) => (Refusal::Config as fn(String) -> Refusal, text),
-                other => (Refusal::Unavailable as fn(String) -> Refusal, other.to_string()),
-            };
-            return Err(refusal(format!("bucket {bucket:?} cannot be used: {hint}")));
+            return Err(unusable(bucket, &error, &config.s3));
         }
     }
     for bucket in [&config.site.state, &config.site.models] {
@@ -71,6 +70,24 @@ pub(crate) async fn check_buckets(store: &dyn Store, config: &Config) -> Outcome
         })?;
     }
     Ok(())
+}
+
+/// Why a bucket cannot be used, and what to do about it.
+fn unusable(bucket: &str, error: &PortError, config: &S3Config) -> Refusal {
+    let endpoint = config.endpoint.as_deref().unwrap_or("the store of its region");
+    let hint = match error {
+        PortError::Unavailable(_) => format!("start the store at {endpoint}, or correct s3.endpoint"),
+        PortError::Missing(_) => "make it, or correct its name under [site]".to_owned(),
+        PortError::Denied(_) => {
+            "correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or let that user list it".to_owned()
+        }
+        _ => "`meshwright doctor` looks at everything else".to_owned(),
+    };
+    let text = format!("bucket {bucket:?} cannot be used: {error}; {hint}");
+    match error {
+        PortError::Unavailable(_) => Refusal::Unavailable(text),
+        _ => Refusal::Config(text),
+    }
 }
 
 fn nats_config(config: &Config) -> nats::Config {

@@ -34,8 +34,9 @@ pub(crate) async fn doctor(args: ConfigArgs, json: bool) -> Outcome<()> {
         Ok(Some(config)) => {
             let buckets = config.site.buckets().join(", ");
             findings.push(Finding { what: "configuration", result: Ok(format!("buckets {buckets}")) });
-            // A server that is away answers late: both are asked at once.
-            findings.extend(<[Finding; 2]>::from(tokio::join!(store(&config), broker(&config))));
+            // A server that is away answers late: all are asked at once.
+            let asked = tokio::join!(store(&config), events(&config), broker(&config));
+            findings.extend(<[Finding; 3]>::from(asked));
         }
     }
     for finding in &findings {
@@ -153,11 +154,40 @@ async fn runner() -> Finding {
 
 async fn store(config: &Config) -> Finding {
     let result = async {
-        let store = distributed::connect_store(&config.s3)?;
+        let store = distributed::connect_store(&config.s3);
         distributed::check_buckets(&*store, config).await?;
         Ok("buckets are there, conditional writes are atomic".to_owned())
     };
     Finding { what: "object store", result: result.await }
+}
+
+/// Whether each input bucket tells somebody of its uploads. A store that has other ways, or does not say, is
+/// taken at its word.
+async fn events(config: &Config) -> Finding {
+    let asked = config.site.inputs.iter().map(|input| async {
+        let bucket = input.bucket.as_str();
+        let tells = s3::tells_of_uploads(distributed::s3_config(&config.s3), bucket).await;
+        (bucket, tells)
+    });
+    let (mut silent, mut unsaid) = (Vec::new(), Vec::new());
+    for (bucket, tells) in futures::future::join_all(asked).await {
+        match tells {
+            Ok(true) => {}
+            Ok(false) => silent.push(bucket),
+            Err(_) => unsaid.push(bucket),
+        }
+    }
+    let result = match (silent.as_slice(), unsaid.as_slice()) {
+        ([], []) => Ok("every input bucket tells somebody of its uploads".to_owned()),
+        ([], unsaid) => Ok(format!("the store does not say whom {} tells", unsaid.join(", "))),
+        (silent, _) => Err(Refusal::Config(format!(
+            "{} tells nobody of its uploads, so only sweeps find them: add a notification to subject \
+             s3ev.{} (for MinIO: `mc event add ALIAS/BUCKET arn:minio:sqs::NAME:nats --event put`)",
+            silent.join(", "),
+            config.site.store
+        ))),
+    };
+    Finding { what: "bucket events", result }
 }
 
 async fn broker(config: &Config) -> Finding {

@@ -33,11 +33,19 @@ pub(crate) fn files_below(root: &Path) -> Outcome<Vec<PathBuf>> {
 /// Refuses folders that would feed on each other: what is written must not lie where pictures are looked for,
 /// and pictures are not looked for in the service's own files.
 pub(crate) fn check_apart(images: Option<&Path>, out: Option<&Path>, data: &Path) -> Outcome<()> {
+    let data = real(data)?;
+    if let Some(out) = out.map(real).transpose()?.filter(|out| out.starts_with(&data)) {
+        let (out, data) = (out.display(), data.display());
+        return Err(Refusal::Input(format!(
+            "--out {out} lies in --data {data}, which holds the service's own files; choose folders side by \
+             side"
+        )));
+    }
     let Some(images) = images else { return Ok(()) };
     if !images.is_dir() {
         return Err(Refusal::Input(format!("--images {}: there is no such folder", images.display())));
     }
-    let [images, data] = [real(images)?, real(data)?];
+    let images = real(images)?;
     let endless = |what: String| {
         Err(Refusal::Input(format!("{what}: it would take in its own results; choose folders side by side")))
     };

@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 /// Longest wait for broker and store.
 const READY_MAX: Duration = Duration::from_secs(5);
 
+/// A prefix that nothing has: the shortest LIST.
+const NOTHING: &str = "ready/";
+
 /// Serves until `shutdown`.
 ///
 /// # Errors
@@ -47,7 +50,8 @@ async fn answer(ready: impl Future<Output = Result<(), &'static str>>) -> (Statu
 }
 
 async fn ready(ports: &Ports, state_bucket: &str) -> Result<(), &'static str> {
-    let store = ports.store.head(state_bucket, "ready").await;
+    // A HEAD would not tell a missing bucket from a missing object.
+    let store = ports.store.list(state_bucket, NOTHING, None).await;
     store.map_err(|_| "the object store does not answer")?;
     let broker = ports.wire.last_sequence(&EVENTS).await;
     broker.map(drop).map_err(|_| "the broker does not answer")

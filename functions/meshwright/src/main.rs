@@ -1,7 +1,7 @@
 //! The binary: parses, dispatches, turns a refusal into one sentence and an exit code. Everything else has a
 //! room of its own: `cli` what can be typed, `config` what is configured, `distributed` and `service` the two
-//! ways to get ports, `pipeline` what runs on them, `client`, `performance` and `top` the commands that speak
-//! `http`.
+//! ways to get ports, `pipeline` what runs on them, `client`, `performance`, `gpu` and `top` the commands
+//! that speak `http`; `replay`, `tune` and `models` need no server.
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -17,13 +17,17 @@ mod demo;
 mod distributed;
 mod doctor;
 mod folder;
+mod gpu;
 mod health;
 mod http;
 mod metrics_text;
+mod models;
 mod performance;
 mod pipeline;
+mod plot;
 mod progress;
 mod refusal;
+mod replay;
 mod report;
 mod run;
 mod service;
@@ -31,6 +35,7 @@ mod stages;
 mod synthetic;
 mod taken;
 mod top;
+mod tune;
 mod up;
 
 use clap::error::ErrorKind;
@@ -83,6 +88,12 @@ fn not_parsed(error: &clap::Error) -> ExitCode {
         say!("{}", serde_json::json!({"name": "meshwright", "version": env!("CARGO_PKG_VERSION")}));
         return ExitCode::SUCCESS;
     }
+    if as_json && error.use_stderr() {
+        let told = error.to_string();
+        let sentence = told.trim_start_matches("error: ").lines().next().unwrap_or_default().to_owned();
+        note!("{}", serde_json::json!({"error": sentence, "exit_code": error.exit_code()}));
+        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+    }
     error.exit()
 }
 
@@ -120,6 +131,11 @@ async fn ask(command: Command, json: bool) -> Outcome<()> {
         Command::Watch(args) => client::watch(args, json).await,
         Command::Bottleneck(args) => performance::bottleneck(args, json).await,
         Command::Profile(args) => performance::profile(args, json).await,
+        Command::Models(command) => models::models(command, json).await,
+        Command::Tune(args) => tune::tune(args, json).await,
+        Command::Replay(args) => replay::replay(&args, json),
+        Command::Gpu(args) => gpu::gpu(args, json).await,
+        Command::Explain(args) => gpu::explain(args, json).await,
         Command::Sweep(args) => client::sweep(args, json).await,
         Command::Cancel(args) => client::cancel(args, json).await,
         Command::DeadLetter(command) => client::dead_letter(command, json).await,

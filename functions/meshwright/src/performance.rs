@@ -4,9 +4,10 @@
 use crate::cli::{BottleneckArgs, ProfileArgs};
 use crate::client::{job_id, print_answer};
 use crate::http::{ANSWER_MAX, Client};
-use crate::refusal::Outcome;
+use crate::refusal::{Outcome, Refusal};
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use domain::Phase;
+use futures::StreamExt;
 use reqwest::Method;
 use serde_json::Value;
 
@@ -118,12 +119,26 @@ fn severity_text(of: &Value) -> String {
 pub(crate) async fn profile(args: ProfileArgs, json: bool) -> Outcome<()> {
     let job = args.job.as_deref().map(job_id).transpose()?;
     let client = Client::new(&args.server)?;
+    if args.timings {
+        return timings(&client, args.window).await;
+    }
     let path = match job {
         Some(job) => format!("/api/jobs/{job}/profile"),
         None => format!("/api/performance/summary?window_s={}", args.window),
     };
     let answer = client.json(Method::GET, &path, ANSWER_MAX).await?;
     print_answer(&answer, json, || if job.is_some() { waterfall(&answer) } else { summary_text(&answer) });
+    Ok(())
+}
+
+/// Prints the window's timings as they come.
+async fn timings(client: &Client, window: u64) -> Outcome<()> {
+    let path = format!("/api/performance/timings?window_s={window}");
+    let mut answer = client.send(client.request(Method::GET, &path)).await?.bytes_stream();
+    while let Some(piece) = answer.next().await {
+        let piece = piece.map_err(|error| Refusal::Unavailable(format!("read the answer: {error}")))?;
+        crate::say::bytes(&piece);
+    }
     Ok(())
 }
 

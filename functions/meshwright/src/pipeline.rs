@@ -6,35 +6,44 @@ use crate::config::Config;
 use crate::metrics_text::Metrics;
 use crate::refusal::{Outcome, Refusal};
 use domain::Stage;
-use ports::{PortError, Ports};
+use ports::Ports;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Functions that run in this process.
 pub(crate) struct Pipeline {
-    tasks: JoinSet<(&'static str, Result<(), String>)>,
+    tasks: JoinSet<(&'static str, Result<(), Refusal>)>,
     shutdown: CancellationToken,
+    /// What each function tells once it works.
+    ready: Vec<Arc<Notify>>,
     /// What is in the way of work that no port tells.
     pub(crate) trouble: Arc<dyn Fn() -> Option<String> + Send + Sync>,
 }
 
 impl Pipeline {
     pub(crate) fn new(shutdown: CancellationToken) -> Pipeline {
-        Pipeline { tasks: JoinSet::new(), shutdown, trouble: Arc::new(|| None) }
+        Pipeline { tasks: JoinSet::new(), shutdown, ready: Vec::new(), trouble: Arc::new(|| None) }
     }
 
-    fn spawn<E: ToString>(
+    /// Starts what ends with the others, and ends them if it ends before.
+    pub(crate) fn spawn<E: Into<Refusal>>(
         &mut self,
         name: &'static str,
         task: impl Future<Output = Result<(), E>> + Send + 'static,
     ) {
-        self.tasks.spawn(async move { (name, task.await.map_err(|error| error.to_string())) });
+        self.tasks.spawn(async move { (name, task.await.map_err(Into::into)) });
+    }
+
+    fn until_ready(&mut self) -> Arc<Notify> {
+        self.ready.push(Arc::default());
+        self.ready[self.ready.len() - 1].clone()
     }
 
     /// Starts `ingest`.
@@ -42,6 +51,7 @@ impl Pipeline {
         let keep = config.ingest.keep()?;
         let days = config.ingest.keep_days.map(|days| Duration::from_secs(u64::from(days) * 24 * 3600));
         let mut settings = ingest::Settings::new(config.site.clone(), config.times()).keeping(keep, days);
+        settings.ready = self.until_ready();
         settings.collect.retention.uploads = config.ingest.keep_uploads == Some(false);
         if let Some(every_s) = config.ingest.collect_every_s {
             settings.collect.every = Duration::from_secs(every_s.max(1));
@@ -57,6 +67,7 @@ impl Pipeline {
             holder: holder.to_owned(),
             shard: 0,
             site: config.site.clone(),
+            ready: self.until_ready(),
         };
         self.spawn("planner", planner::run(ports.clone(), settings, self.shutdown.clone()));
     }
@@ -76,7 +87,10 @@ impl Pipeline {
             token: config.gateway.token.as_ref().map(|token| gateway::Token::new(token.0.clone())),
             public_hosts: config.gateway.public_hosts.clone(),
             has_matting: config.worker.matting_model().is_some(),
-            limits: gateway::Limits::default(),
+            limits: gateway::Limits {
+                jobs_per_minute: config.gateway.jobs_per_minute,
+                ..gateway::Limits::default()
+            },
             trouble: self.trouble.clone(),
             metrics: Arc::new(move || render.text()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -133,28 +147,39 @@ impl Pipeline {
             times: config.times(),
             runner_idle,
             drain_max,
+            ready: self.until_ready(),
         };
         self.spawn("worker", worker::run(ports.clone(), settings, self.shutdown.clone()));
         Ok(())
     }
 
-    /// Waits until everything has ended. The first function that ends by an error ends all of them.
-    pub(crate) async fn wait(mut self) -> Outcome<()> {
-        let mut first: Option<Refusal> = None;
-        while let Some(ended) = self.tasks.join_next().await {
+    /// Waits until everything has ended, and tells once when all of it works. The first function that ends by
+    /// an error ends all of them.
+    pub(crate) async fn wait(mut self, tell_ready: impl FnOnce()) -> Outcome<()> {
+        let ready = std::mem::take(&mut self.ready);
+        let all = futures::future::join_all(ready.iter().map(|ready| ready.notified()));
+        let (mut all, mut tell_ready, mut first) = (std::pin::pin!(all), Some(tell_ready), None);
+        loop {
+            let ended = tokio::select! {
+                ended = self.tasks.join_next() => ended,
+                _ = &mut all, if tell_ready.is_some() => {
+                    tell_ready.take().into_iter().for_each(|tell| tell());
+                    continue;
+                }
+            };
+            let Some(ended) = ended else { return first.map_or(Ok(()), Err) };
             let problem = match ended {
                 Ok((_, Ok(()))) if self.shutdown.is_cancelled() => None,
-                Ok((name, Ok(()))) => Some(format!("{name} ended by itself")),
-                Ok((name, Err(error))) => Some(format!("{name}: {error}")),
-                Err(error) => Some(error.to_string()),
+                Ok((name, Ok(()))) => Some(Refusal::Io(format!("{name} ended by itself"))),
+                Ok((name, Err(refusal))) => Some(refusal.of(name)),
+                Err(error) => Some(Refusal::Io(error.to_string())),
             };
             if let Some(problem) = problem {
                 tracing::error!("{problem}");
-                first.get_or_insert(Refusal::Unavailable(problem));
+                first.get_or_insert(problem);
                 self.shutdown.cancel();
             }
         }
-        first.map_or(Ok(()), Err)
     }
 }
 
@@ -175,14 +200,4 @@ pub(crate) fn stages_of(functions: &[Function]) -> BTreeSet<Stage> {
         Function::Ingest | Function::Planner | Function::Gateway => None,
     };
     functions.iter().filter_map(stage).collect()
-}
-
-/// What a port's error means at start.
-pub(crate) fn refusal(error: PortError) -> Refusal {
-    match error {
-        PortError::Unavailable(text) => Refusal::Unavailable(text),
-        PortError::Denied(text) | PortError::Missing(text) | PortError::Invalid(text) => {
-            Refusal::Config(text)
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! Why the program does not start or go on: one clear sentence, and an exit code that scripts can tell apart
 //! (sysexits).
 
+use ports::PortError;
 use serde_json::json;
 use std::fmt;
 
@@ -31,6 +32,18 @@ impl Refusal {
         }
     }
 
+    /// The same, of one function of this process.
+    pub(crate) fn of(self, name: &str) -> Refusal {
+        let of = |text: String| format!("{name}: {text}");
+        match self {
+            Refusal::Config(text) => Refusal::Config(of(text)),
+            Refusal::Unavailable(text) => Refusal::Unavailable(of(text)),
+            Refusal::Input(text) => Refusal::Input(of(text)),
+            Refusal::Io(text) => Refusal::Io(of(text)),
+            Refusal::Stopped => Refusal::Stopped,
+        }
+    }
+
     /// Tells it on standard error, for a person or for a program.
     pub(crate) fn tell(&self, as_json: bool) {
         if as_json {
@@ -53,6 +66,23 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+impl From<PortError> for Refusal {
+    fn from(error: PortError) -> Refusal {
+        match error {
+            PortError::Unavailable(text) => Refusal::Unavailable(text),
+            PortError::Denied(text) | PortError::Missing(text) | PortError::Invalid(text) => {
+                Refusal::Config(text)
+            }
+        }
+    }
+}
+
+impl From<std::io::Error> for Refusal {
+    fn from(error: std::io::Error) -> Refusal {
+        Refusal::Io(error.to_string())
+    }
+}
 
 /// What commands answer.
 pub(crate) type Outcome<T> = Result<T, Refusal>;

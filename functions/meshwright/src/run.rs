@@ -59,12 +59,8 @@ pub(crate) async fn run(args: RunArgs, json: bool, shutdown: CancellationToken) 
     if !stages.is_empty() {
         pipeline.worker(&ports, &config, &stages, (&name, device))?;
     }
-    if json {
-        say!("{ready}");
-    } else {
-        say!("ready");
-    }
-    pipeline.wait().await
+    let tell_ready = || if json { say!("{ready}") } else { say!("ready") };
+    pipeline.wait(tell_ready).await
 }
 
 /// Binds, or says who is in the way.

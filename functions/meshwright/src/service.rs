@@ -24,6 +24,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
+/// The bound of the disk is looked at this often; a look may take a fiftieth of the time at most.
+const KEPT_WITHIN_S: u64 = 60;
+
 /// What a person needs to use the S3 endpoint.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Credentials {
@@ -82,7 +85,7 @@ impl Service {
         config.s3.endpoint = Some(s3.endpoint.clone());
         config.s3.access_key.clone_from(&credentials.access_key);
         config.s3.secret_key = Secret(credentials.secret_key.clone());
-        let store = distributed::connect_store(&config.s3)?;
+        let store = distributed::connect_store(&config.s3);
         distributed::check_buckets(&*store, &config).await?;
         let clock = Arc::new(SystemClock);
         let ports =
@@ -100,9 +103,18 @@ impl Service {
         Ok(Service { ports, config, endpoint, page, credentials, pipeline, s3, _lock: lock })
     }
 
+    /// Starts what ends with the functions, and ends them if it ends before.
+    pub(crate) fn spawn(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = Outcome<()>> + Send + 'static,
+    ) {
+        self.pipeline.spawn(name, task);
+    }
+
     /// Waits until all functions have ended, then ends the S3 server.
     pub(crate) async fn wait(self) -> Outcome<()> {
-        let ended = self.pipeline.wait().await;
+        let ended = self.pipeline.wait(|| ()).await;
         self.s3.shutdown().await;
         ended
     }
@@ -162,7 +174,7 @@ fn config(site: Site, options: &ServiceOptions) -> Config {
             keep: Some(keep),
             keep_days: Some(keep_days),
             keep_uploads: Some(false),
-            collect_every_s: None,
+            collect_every_s: Some(KEPT_WITHIN_S),
         },
         times_divided_by: 1,
     };

@@ -4,21 +4,24 @@
 use domain::{Bytes, EngineVersion, Recipe, Stage, Synthetic, SyntheticEnd};
 use stage::{Context, Input, Observer, Output, StageError, StageFunction};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// How often a load says that it is alive.
+/// How often a load says at least that it is alive.
 const STEP: Duration = Duration::from_millis(50);
 
 /// A stage function under the loads that recipes ask for.
 pub(crate) struct Loaded {
     stage: Stage,
     real: Box<dyn StageFunction>,
+    /// The slow start is over: once for each runner.
+    started: bool,
 }
 
 impl Loaded {
     pub(crate) fn around(stage: Stage, real: Box<dyn StageFunction>) -> Loaded {
-        Loaded { stage, real }
+        Loaded { stage, real, started: false }
     }
 
     fn load<'a>(&self, input: &'a Input) -> Option<&'a Synthetic> {
@@ -35,13 +38,12 @@ impl StageFunction for Loaded {
         self.real.precision(recipe)
     }
 
-    fn memory_hint(&self, recipe: &Recipe) -> f64 {
-        self.real.memory_hint(recipe)
-    }
-
     fn run(&mut self, input: &Input, cx: &Context<'_>) -> Output {
         let Some(load) = self.load(input) else { return self.real.run(input, cx) };
-        spend(load.item_ms, cx);
+        for step in 0..load.steps {
+            let at = |step: u32| step as f32 / load.steps as f32 * 0.9;
+            spend(load.item_ms, at(step)..at(step + 1), cx);
+        }
         match load.end {
             SyntheticEnd::Real => self.real.run(input, cx),
             SyntheticEnd::Abort => std::process::abort(),
@@ -62,7 +64,10 @@ impl StageFunction for Loaded {
             observer.started(item);
             let cx = Context::new(observer, item);
             if item == 0 {
-                spend(start_ms, &cx);
+                let load_ms = load.filter(|_| !self.started).map_or(0, |load| load.load_ms);
+                self.started = true;
+                spend(load_ms, 0.0..0.0, &cx);
+                spend(start_ms, 0.0..0.0, &cx);
             }
             held.extend(load.map(|load| touched(with_noise(load, input))));
             let output = self.run(input, &cx);
@@ -85,15 +90,16 @@ fn with_noise(load: &Synthetic, input: &Input) -> Bytes {
     load.per_item.scale(1.0 + unit * f64::from(load.noise_percent) / 100.0)
 }
 
-/// Lets time pass as a computation would, saying that it goes on.
-fn spend(time_ms: u32, cx: &Context<'_>) {
+/// Lets time pass as a computation would, saying how far it is.
+fn spend(time_ms: u32, fraction: Range<f32>, cx: &Context<'_>) {
     let whole = Duration::from_millis(u64::from(time_ms));
     let mut spent = Duration::ZERO;
     while spent < whole {
         let step = STEP.min(whole - spent);
         sleep(step);
         spent += step;
-        cx.progress(spent.as_secs_f32() / whole.as_secs_f32() * 0.9, "synthetic");
+        let share = spent.as_secs_f32() / whole.as_secs_f32();
+        cx.progress(fraction.start + share * (fraction.end - fraction.start), "synthetic");
     }
 }
 

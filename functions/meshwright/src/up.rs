@@ -2,7 +2,6 @@
 
 use crate::cli::UpArgs;
 use crate::folder;
-use crate::pipeline::refusal;
 use crate::refusal::{Outcome, Refusal};
 use crate::service::{Service, ServiceOptions, data_folder};
 use crate::taken::{Seen, Taken};
@@ -33,7 +32,7 @@ pub(crate) async fn up(args: UpArgs, json: bool, shutdown: CancellationToken) ->
     }
     let keep = (args.keep.clone(), args.keep_days);
     let options = ServiceOptions { data: data.clone(), s3: args.s3, listen: args.listen, keep };
-    let service = Service::start(options, shutdown.clone()).await?;
+    let mut service = Service::start(options, shutdown.clone()).await?;
     let (ports, site) = (service.ports.clone(), service.config.site.clone());
     if let Some(images) = args.images {
         let journal = data.join("taken.jsonl");
@@ -41,11 +40,19 @@ pub(crate) async fn up(args: UpArgs, json: bool, shutdown: CancellationToken) ->
         let taken = Taken::open(journal.clone()).map_err(unread)?;
         let watch =
             Watch { ports: ports.clone(), site: site.clone(), images, taken, refused: BTreeMap::new() };
-        tokio::spawn(watch.run(shutdown.clone()));
+        let watching = watch.run(shutdown.clone());
+        service.spawn("--images", async move {
+            watching.await;
+            Ok(())
+        });
     }
     if let Some(out) = args.out {
         let copier = Copier { ports, site, out, copied: BTreeMap::new(), refused: BTreeMap::new() };
-        tokio::spawn(copier.run(shutdown));
+        let copying = copier.run(shutdown);
+        service.spawn("--out", async move {
+            copying.await;
+            Ok(())
+        });
     }
     print_address(&service, &data, json);
     service.wait().await
@@ -215,7 +222,7 @@ impl Copier {
 
     /// Copies what is new; gives how many could not be.
     async fn copy_new(&mut self) -> Outcome<usize> {
-        let listed = list_all(&*self.ports.store, &self.site.models, "").await.map_err(refusal)?;
+        let listed = list_all(&*self.ports.store, &self.site.models, "").await.map_err(Refusal::from)?;
         let listed = listed.into_iter().filter(|object| !s3::is_probe_key(&object.key));
         let (mut copied, mut failed) = (BTreeMap::new(), 0);
         for Listed { key, etag, .. } in listed {
@@ -244,7 +251,7 @@ impl Copier {
     async fn copy(&self, key: &str) -> Outcome<()> {
         let Some(path) = safe_path(key).map(|path| self.out.join(path)) else { return Ok(()) };
         let got = self.ports.store.get(&self.site.models, key, &GetOptions::default()).await;
-        if let Got::Found(model) = got.map_err(refusal)? {
+        if let Got::Found(model) = got.map_err(Refusal::from)? {
             let failed = |e: std::io::Error| Refusal::Io(format!("write {}: {e}", path.display()));
             write_whole(&path, &model.body).map_err(failed)?;
         }

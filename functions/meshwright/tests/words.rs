@@ -20,7 +20,7 @@ fn said(output: &Output) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
-const COMMANDS: [&[&str]; 17] = [
+const COMMANDS: [&[&str]; 25] = [
     &[],
     &["demo"],
     &["up"],
@@ -29,13 +29,21 @@ const COMMANDS: [&[&str]; 17] = [
     &["watch"],
     &["bottleneck"],
     &["profile"],
+    &["replay"],
+    &["tune"],
     &["top"],
+    &["gpu"],
+    &["explain"],
     &["sweep"],
     &["cancel"],
     &["dead-letter"],
     &["dead-letter", "list"],
     &["dead-letter", "show"],
     &["dead-letter", "redrive"],
+    &["models"],
+    &["models", "list"],
+    &["models", "install"],
+    &["models", "verify"],
     &["doctor"],
     &["completions"],
 ];
