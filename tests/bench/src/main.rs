@@ -13,9 +13,11 @@ mod memory;
 mod memory_store;
 mod null_stage;
 mod pipeline;
+mod replay;
 mod runner;
 mod servers;
 mod start;
+mod tune;
 mod upload;
 mod watched;
 
@@ -56,6 +58,10 @@ enum Suite {
     Memory,
     /// What the pipe to a runner and a runner's restart cost.
     Runner,
+    /// A replay against a real rerun.
+    Replay,
+    /// A quarter of the measurements against all of them.
+    Tune,
 }
 
 fn main() -> Result<()> {
@@ -85,6 +91,8 @@ async fn measure(suites: &[Suite], quick: bool) -> Result<()> {
             Suite::Start => start::measure(&mut report, quick).await,
             Suite::Memory => memory::measure(&mut report, quick).await,
             Suite::Runner => runner::measure(&mut report, quick).await,
+            Suite::Replay => replay::measure(&mut report, quick).await,
+            Suite::Tune => tune::measure(&mut report, quick).await,
         };
         // One suite that cannot be measured says nothing about the others.
         match measured.and_then(|()| report.write(&folder)) {

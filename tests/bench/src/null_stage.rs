@@ -31,10 +31,6 @@ impl StageFunction for Null {
         EngineVersion { name: "null".to_owned(), version: "1".to_owned() }
     }
 
-    fn memory_hint(&self, _recipe: &Recipe) -> f64 {
-        0.0
-    }
-
     fn run(&mut self, input: &Input, _cx: &Context<'_>) -> Output {
         if let Some(echo) = input.files.iter().find(|file| file.name == ECHO) {
             return Ok(vec![echo.clone()]);

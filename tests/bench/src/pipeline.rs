@@ -48,6 +48,7 @@ impl Pipeline {
             holder: "bench".to_owned(),
             shard: 0,
             site: site.clone(),
+            ready: Arc::default(),
         };
         tasks.spawn(planner::run(of_planner, settings, shutdown.clone()));
         let mut of_worker = servers::ports(&servers::broker(url, "worker").await?, store);
@@ -157,6 +158,7 @@ fn worker_settings(site: &Site) -> Result<worker::Settings> {
         times: Times::PRODUCTION,
         runner_idle: Duration::from_secs(60),
         drain_max: Duration::from_secs(10),
+        ready: Arc::default(),
     })
 }
 

@@ -112,27 +112,42 @@ impl Servers {
     /// # Errors
     /// Something does not start.
     pub(crate) async fn start(nats: NatsConfig, event_folder: bool) -> Result<Servers> {
-        let (site, scratch) = (site(), Scratch::new("bench")?);
+        Servers::of(site(), None, nats, event_folder).await
+    }
+
+    /// The same of a site of one's own, with so many lanes for each worker.
+    ///
+    /// # Errors
+    /// Something does not start.
+    pub(crate) async fn of(
+        site: Site,
+        lanes: Option<usize>,
+        nats: NatsConfig,
+        event_folder: bool,
+    ) -> Result<Servers> {
+        let scratch = Scratch::new("bench")?;
         let buckets = vec![site.state.clone(), site.models.clone()];
         let config = StackConfig { nats, buckets, event_folder, ..StackConfig::default() };
         let declare = async |url| Ok(broker(url, "bench").await?.ensure().await?);
         let stack = Stack::start(config, declare).await?;
         let servers = Servers { stack, site, scratch };
-        servers.write_config()?;
+        servers.write_config(lanes)?;
         Ok(servers)
     }
 
-    fn write_config(&self) -> Result<()> {
+    fn write_config(&self, lanes: Option<usize>) -> Result<()> {
         #[derive(serde::Serialize)]
         struct File<'a> {
             nats: BTreeMap<&'a str, String>,
             s3: BTreeMap<&'a str, String>,
             site: &'a Site,
+            worker: BTreeMap<&'a str, usize>,
         }
         let file = File {
             nats: BTreeMap::from([("url", self.stack.nats.url())]),
             s3: BTreeMap::from([("endpoint", self.stack.minio.endpoint().url)]),
             site: &self.site,
+            worker: lanes.map(|lanes| ("lanes", lanes)).into_iter().collect(),
         };
         let path = self.scratch.path().join("meshwright.toml");
         std::fs::write(path, toml::to_string(&file)?).context("write the configuration")

@@ -124,7 +124,7 @@ async fn next_end(events: &mut BoxStream<'static, Message>) -> Result<Option<Eve
 }
 
 /// A sample picture at 512², a little different each time.
-fn picture(seed: u8) -> Result<Vec<u8>> {
+pub(crate) fn picture(seed: u8) -> Result<Vec<u8>> {
     let sample = include_bytes!("../../../functions/meshwright/samples/mug.png");
     let sample = image::load_from_memory(sample).context("read the sample")?;
     let mut picture = sample.resize_exact(SIDE, SIDE, FilterType::Triangle).into_rgba8();

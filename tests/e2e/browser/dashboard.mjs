@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { WITHIN, accessible, drawn, drop, fits, open, photograph } from './eyes.mjs';
+import { plainPage } from './plain.mjs';
 import { manyJobs, resumes, wantsItsToken } from './servers.mjs';
 
 const FIRST_PAINT_MS_MAX = 1_000;
@@ -142,6 +143,7 @@ async function tellsWhatIsMeasured(page, address, job) {
   }
   await page.goto(`${address}/#/jobs/${job}`);
   await page.locator('.waterfall li').nth(3).waitFor();
+  await page.locator('.why li', { hasText: 'to give' }).nth(3).waitFor();
 }
 
 const ground = (page) => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
@@ -237,6 +239,7 @@ export default async function act({ browser, axe, words: [address, picture, fold
   await worksByKeys(page, address);
   assert.deepEqual(faults, []);
   await looksWell(browser, address, job, { axe, folder });
+  await plainPage(browser, address, picture, { axe, folder });
   await manyJobs(browser, address);
   await resumes(browser, address);
   await wantsItsToken(browser, address);

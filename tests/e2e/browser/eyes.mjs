@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 
 export const WITHIN = 30_000;
-const LACKS = /^\/api\/(devices|performance\/\w+|jobs\/[0-9a-f]{32}\/profile)$/;
 
 /**
  * A page of its own, and all that went wrong in it: errors, breaches of the policy, requests to elsewhere.
@@ -24,10 +23,7 @@ export async function open(browser, address, options = {}) {
   });
   page.on('console', (message) => {
     const { url } = message.location();
-    // A server that cannot tell of this says 404 and the page leaves it out; the browser writes that down as
-    // an error.
-    const isLack = message.text().includes('404') && LACKS.test(new URL(url || address).pathname);
-    if (message.type() === 'error' && !isLack) faults.push(`console: ${message.text()} ${url}`);
+    if (message.type() === 'error') faults.push(`console: ${message.text()} ${url}`);
   });
   page.on('pageerror', (error) => faults.push(`error: ${error.message}`));
   await page.exposeFunction('onBreach', (what) => faults.push(`policy: ${what}`));
@@ -90,17 +86,17 @@ export async function drawn(page) {
 }
 
 /** Drops a file onto the page, as a person drags it in. */
-export async function drop(page, name, type, content) {
+export async function drop(page, name, type, content, [x, y] = [400, 400]) {
   await page.evaluate(
-    ({ name, type, base64 }) => {
+    ({ name, type, base64, x, y }) => {
       const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
       const carried = new DataTransfer();
       carried.items.add(new File([bytes], name, { type }));
       for (const kind of ['dragenter', 'dragover', 'drop']) {
-        const target = document.elementFromPoint(400, 400);
+        const target = document.elementFromPoint(x, y);
         target.dispatchEvent(new DragEvent(kind, { dataTransfer: carried, bubbles: true, cancelable: true }));
       }
     },
-    { name, type, base64: content.toString('base64') },
+    { name, type, base64: content.toString('base64'), x, y },
   );
 }
