@@ -13,12 +13,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Name and functions of each process.
-pub const PROCESSES: [(&str, &[&str]); 5] = [
+/// Name and functions of a process. What stands before the first `-` of its name is its role.
+pub type Process = (&'static str, &'static [&'static str]);
+
+/// A usual cluster: two workers, each for every stage.
+pub const PROCESSES: [Process; 5] = [
     ("ingest", &["ingest"]),
     ("planner", &["planner"]),
     ("worker-a", &["preprocess", "shape", "texture", "export"]),
     ("worker-b", &["preprocess", "shape", "texture", "export"]),
+    ("gateway", &["gateway"]),
+];
+
+/// Each function in a process of its own.
+pub const EACH_ITS_OWN: [Process; 7] = [
+    ("ingest", &["ingest"]),
+    ("planner", &["planner"]),
+    ("worker-preprocess", &["preprocess"]),
+    ("worker-shape", &["shape"]),
+    ("worker-texture", &["texture"]),
+    ("worker-export", &["export"]),
     ("gateway", &["gateway"]),
 ];
 
@@ -36,8 +50,8 @@ pub struct Setup {
     pub lanes: usize,
     /// What uploads get unless their metadata says otherwise.
     pub recipe: Recipe,
-    /// Processes besides [`PROCESSES`], by name and functions.
-    pub more: Vec<(&'static str, &'static [&'static str])>,
+    /// What runs.
+    pub processes: Vec<Process>,
     /// Whether recipes may ask for synthetic loads.
     pub synthetic: bool,
     /// The protocol's times are divided by this; 5 gives an ack wait of 2 s.
@@ -49,8 +63,8 @@ impl Default for Setup {
     fn default() -> Setup {
         let recipe = Recipe::default().with_options([("quality", "draft"), ("texture-px", "256")]);
         let recipe = recipe.expect("two good options");
-        let (more, synthetic) = (Vec::new(), false);
-        Setup { events: true, lanes: 2, recipe, more, synthetic, times_divided_by: 5 }
+        let (processes, synthetic) = (PROCESSES.into(), false);
+        Setup { events: true, lanes: 2, recipe, processes, synthetic, times_divided_by: 5 }
     }
 }
 
@@ -62,6 +76,8 @@ pub struct Cluster {
     pub link: Proxy,
     /// The link between `worker-a` and the broker.
     pub broker_link: Proxy,
+    /// The link between `ingest` and the store.
+    pub ingest_link: Proxy,
     /// The processes, by name.
     pub processes: BTreeMap<String, Child>,
     /// The test's own eyes on broker and store.
@@ -101,7 +117,8 @@ impl Cluster {
         stack.minio.mc(["version", "enable", "local/state"]).await?;
         let scratch = Scratch::new("cluster")?;
         let endpoint = stack.minio.endpoint();
-        let link = Proxy::start(endpoint.url.trim_start_matches("http://")).await?;
+        let to_store = async || Proxy::start(endpoint.url.trim_start_matches("http://")).await;
+        let (link, ingest_link) = (to_store().await?, to_store().await?);
         let broker_link = Proxy::start(stack.nats.url().trim_start_matches("nats://")).await?;
         let broker = nats::connect(nats_config(stack.nats.url(), times)).await?;
         let store = connect_store(&endpoint);
@@ -109,10 +126,21 @@ impl Cluster {
         let (queue, boards, wire) = (broker.queue(), broker.boards(), broker.wire());
         let ports = Ports { queue, boards, wire, store, clock: Arc::new(SystemClock) };
         let processes = BTreeMap::new();
-        let mut cluster =
-            Cluster { stack, link, broker_link, processes, ports, ledger, site, times, scratch, setup };
+        let mut cluster = Cluster {
+            stack,
+            link,
+            broker_link,
+            ingest_link,
+            processes,
+            ports,
+            ledger,
+            site,
+            times,
+            scratch,
+            setup,
+        };
         cluster.write_config()?;
-        for (name, functions) in PROCESSES.into_iter().chain(cluster.setup.more.clone()) {
+        for (name, functions) in cluster.setup.processes.clone() {
             cluster.launch(name, functions)?;
         }
         let names: Vec<String> = cluster.processes.keys().cloned().collect();
@@ -136,9 +164,14 @@ impl Cluster {
             .env("AWS_ACCESS_KEY_ID", self.stack.minio.endpoint().access_key)
             .env("AWS_SECRET_ACCESS_KEY", self.stack.minio.endpoint().secret_key)
             .folder(self.scratch.path());
-        if name == "worker-a" {
-            spec = spec.env("MESHWRIGHT_S3_ENDPOINT", format!("http://{}", self.link.address()));
-            spec = spec.env("MESHWRIGHT_NATS_URL", format!("nats://{}", self.broker_link.address()));
+        let store = |link: &Proxy| format!("http://{}", link.address());
+        match name {
+            "worker-a" => {
+                spec = spec.env("MESHWRIGHT_S3_ENDPOINT", store(&self.link));
+                spec = spec.env("MESHWRIGHT_NATS_URL", format!("nats://{}", self.broker_link.address()));
+            }
+            "ingest" => spec = spec.env("MESHWRIGHT_S3_ENDPOINT", store(&self.ingest_link)),
+            _ => {}
         }
         self.processes.insert(name.to_owned(), Child::spawn(spec)?);
         Ok(())

@@ -3,10 +3,14 @@
 #![forbid(unsafe_code)]
 
 mod cluster;
+mod moments;
 mod oracle;
 mod pictures;
 mod rest;
+mod words;
 
-pub use cluster::{Cluster, PROCESSES, Setup};
+pub use cluster::{Cluster, EACH_ITS_OWN, PROCESSES, Process, Setup};
+pub use moments::{computing, in_the_middle, leader, records, worker_of};
 pub use oracle::{Expect, Wanted, check, outcomes};
 pub use pictures::{broken_pictures, picture, unusual_pictures};
+pub use words::{Said, say};

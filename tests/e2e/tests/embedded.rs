@@ -2,8 +2,9 @@
 //! second start.
 
 use anyhow::{Context, Result, ensure};
-use e2e::picture;
+use e2e::{Said, picture, say};
 use harness::{Child, S3Endpoint, Scratch, Signal, meshwright, output, tool, until};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::process::Command;
@@ -77,7 +78,7 @@ async fn a_folder_of_pictures_becomes_a_folder_of_models_through_kill_9_and_a_se
     let said = printed(&mut child).await.expect("its lines");
     let page = value(&said, "Page and HTTP API").expect("a page").to_owned();
     let jobs = until("the list of jobs", WITHIN, async || {
-        let listed: serde_json::Value = reqwest::get(format!("{page}/api/jobs")).await?.json().await?;
+        let listed: Value = reqwest::get(format!("{page}/api/jobs")).await?.json().await?;
         Ok(listed["jobs"].as_array().filter(|jobs| jobs.len() == 13).cloned())
     });
     let jobs = jobs.await.expect("thirteen jobs");
@@ -86,6 +87,63 @@ async fn a_folder_of_pictures_becomes_a_folder_of_models_through_kill_9_and_a_se
     let after: Vec<_> =
         glbs(&out).iter().map(|path| path.metadata().and_then(|m| m.modified()).ok()).collect();
     assert_eq!(before, after);
+    let done = jobs.iter().filter(|job| job["state"] == "done").filter_map(|job| job["id"].as_str());
+    let all = weights(&page, done).await.expect("files of twelve jobs");
+    child.signal(Signal::INT).expect("ctrl-C");
+    assert!(child.wait(WITHIN).await.expect("an end").success());
+    keeps_the_youngest(&scratch, &all).await.expect("half of the models");
+    assert_eq!(glbs(&out).len(), 12, "what was put out is not its own any more");
+}
+
+/// When a job ended, which it is, and what its files and its upload take.
+type Weight = (u64, String, u64);
+
+/// Those of these jobs that have files, the oldest first.
+async fn weights<'a>(page: &str, jobs: impl Iterator<Item = &'a str>) -> Result<Vec<Weight>> {
+    let mut weights = Vec::new();
+    for id in jobs {
+        let job: Value = reqwest::get(format!("{page}/api/jobs/{id}")).await?.json().await?;
+        let files = job["artifacts"].as_array().with_context(|| format!("no files in {job}"))?;
+        let number = |of: &Value, name: &str| of[name].as_u64().with_context(|| format!("no {name} in {of}"));
+        let mut bytes = number(&job, "upload_bytes")?;
+        for file in files {
+            // Those of export are published, and lie there a second time.
+            bytes += number(file, "size_bytes")? * if file["stage"] == "export" { 2 } else { 1 };
+        }
+        if !files.is_empty() {
+            weights.push((number(&job, "decided_at_ms")?, id.to_owned(), bytes));
+        }
+    }
+    weights.sort();
+    Ok(weights)
+}
+
+/// The next start may keep only half of what is there: the oldest go, with their uploads, and no more of them
+/// than must.
+async fn keeps_the_youngest(scratch: &Scratch, all: &[Weight]) -> Result<()> {
+    let sum = |weights: &[Weight]| weights.iter().map(|(.., bytes)| bytes).sum::<u64>();
+    let keep = sum(all) / 2;
+    let mut child = up(scratch, &["--keep", &format!("{keep}B")])?;
+    let said = printed(&mut child).await?;
+    let page = value(&said, "Page and HTTP API")?;
+    let kept = until("the oldest models to go", WITHIN, async || {
+        let kept = weights(page, all.iter().map(|(_, id, _)| id.as_str())).await?;
+        Ok((sum(&kept) <= keep).then_some(kept))
+    });
+    let kept = kept.await?;
+    let gone = all.len() - kept.len();
+    ensure!(all.ends_with(&kept) && !kept.is_empty(), "{kept:?} were kept of {all:?}");
+    // What kill -9 interrupted left files behind that count as well: for one job more at most.
+    let too_many = &all[gone.saturating_sub(2)..];
+    ensure!(sum(too_many) > keep, "{gone} went of {all:?}, and {keep} bytes may be kept");
+    let endpoint = endpoint(scratch, &said)?;
+    until("their uploads to go", WITHIN, async || {
+        let mut aws = endpoint.aws()?;
+        aws.args(["s3", "ls", "s3://uploads/"]);
+        let uploads = output(aws, WITHIN).await?;
+        Ok((uploads.lines().filter(|line| line.ends_with(".png")).count() == kept.len()).then_some(()))
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,7 +188,7 @@ fn paste(scratch: &Scratch, script: &str) -> Result<Command> {
 }
 
 fn endpoint(scratch: &Scratch, said: &str) -> Result<S3Endpoint> {
-    let keys: serde_json::Value = serde_json::from_slice(&std::fs::read(value(said, "Keys")?)?)?;
+    let keys: Value = serde_json::from_slice(&std::fs::read(value(said, "Keys")?)?)?;
     let key = |name: &str| keys[name].as_str().map(str::to_owned).with_context(|| format!("no {name}"));
     Ok(S3Endpoint {
         url: value(said, "S3 endpoint")?.to_owned(),
@@ -154,33 +212,70 @@ async fn refuses_a_way_out(scratch: &Scratch, endpoint: &S3Endpoint) -> Result<(
     Ok(())
 }
 
+/// `demo` with these words, to its end.
+async fn demo(scratch: &Scratch, name: &str, words: &[&str]) -> Result<Said> {
+    let data = scratch.path().join("data").display().to_string();
+    let words = ["demo", "--data", &data].into_iter().chain(words.iter().copied());
+    let said = Said::of(meshwright(name, words.map(str::to_owned))?.folder(scratch.path())).await?;
+    ensure!(said.code == Some(0), "the {name} start: {said:?}");
+    Ok(said)
+}
+
+/// A row of the demonstration's table: each stage took its time, and what it says of files is true.
+fn check_row(row: &Value, folder: &Path) -> Result<()> {
+    let name = row["name"].as_str().context("a name")?;
+    let files = row["files"].as_array().context("files")?;
+    if name == "not-a-picture.png" {
+        let told = row["outcome"].as_str().unwrap_or_default();
+        ensure!(told.starts_with("rejected: this is no picture; use png"), "{row}");
+        let ran = row["stages_s"].as_object().context("stages")?.len();
+        ensure!(ran == 0 && files.is_empty() && row["triangles"].is_null(), "{row}");
+        return Ok(());
+    }
+    ensure!(row["outcome"] == "done" && row["triangles"].as_u64() > Some(100), "{row}");
+    for stage in ["preprocess", "shape", "texture", "export"] {
+        ensure!(row["stages_s"][stage].as_f64() > Some(0.0), "{stage}: {row}");
+    }
+    ensure!(files.iter().any(|file| file == "model.glb") && files.iter().any(|file| file == "preview.png"));
+    for file in files {
+        let path = folder.join(name).join(file.as_str().context("a name")?);
+        ensure!(path.metadata()?.len() > 0, "{} is empty", path.display());
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_ends_with_five_models_and_one_rejection() {
     let scratch = Scratch::new("demo").expect("a folder");
-    let data = scratch.path().join("data").display().to_string();
     for start in ["first", "second"] {
-        let spec = meshwright(start, ["demo", "--json", "--data", &data]).expect("the binary");
-        let mut child = Child::spawn(spec.folder(scratch.path())).expect("a start");
-        assert!(child.wait(WITHIN).await.expect("an end").success(), "{}", child.stderr());
-        let said = child.stdout();
-        let rows = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        let rows: Vec<_> = rows.filter(|row| row["outcome"].is_string()).collect();
+        let said = demo(&scratch, start, &["--json"]).await.expect("an end");
+        let told = said.objects().expect("one object per line");
+        let end = told.last().expect("a last line");
+        assert!(end["first_model_s"].as_f64() > Some(0.0) && end["page"].is_string(), "{end}");
+        let folder = Path::new(end["folder"].as_str().expect("a folder"));
+        let rows: Vec<_> = told.iter().filter(|row| row["outcome"].is_string()).collect();
+        rows.iter().for_each(|row| check_row(row, folder).expect("a row"));
         let done = rows.iter().filter(|row| row["outcome"] == "done").count();
-        assert_eq!((rows.len(), done), (6, 5), "the {start} start: {said}");
-        let end: serde_json::Value =
-            serde_json::from_str(said.lines().last().unwrap_or_default()).expect("JSON");
-        assert!(end["first_model_s"].is_number() && end["page"].is_string(), "{end}");
-        assert!(end["folder"].as_str().is_some_and(|folder| Path::new(folder).is_dir()), "{end}");
+        assert_eq!((rows.len(), done), (6, 5), "the {start} start: {said:?}");
     }
-}
-
-/// The program with these words, to its end.
-async fn meshwright_says(page: &str, words: &[&str]) -> Result<(Option<i32>, String, String)> {
-    let words = words.iter().copied().chain(["--server", page]);
-    let spec = meshwright("words", words.map(str::to_owned).collect::<Vec<_>>())?;
-    let mut child = Child::spawn(spec)?;
-    let status = child.wait(WITHIN).await?;
-    Ok((status.code(), child.stdout(), child.stderr()))
+    // With pictures of one's own, and for a person.
+    let images = scratch.path().join("images");
+    std::fs::create_dir(&images).expect("a folder");
+    for n in 0..2 {
+        std::fs::write(images.join(format!("own {n}.png")), picture(n)).expect("a picture");
+    }
+    let said = demo(&scratch, "own", &["--images", &images.display().to_string()]).await.expect("an end");
+    for head in ["picture", "outcome", "shape s", "all s", "triangles", "files"] {
+        assert!(said.out.contains(head), "{head}: {}", said.out);
+    }
+    for n in 0..2 {
+        let row = said.out.lines().find(|line| line.contains(&format!("own {n}.png"))).expect("a row");
+        assert!(row.contains("done") && row.contains("model.glb"), "{row}");
+    }
+    for part in ["First model after ", "The files are in ", "The page is at http://"] {
+        assert!(said.out.lines().any(|line| line.starts_with(part)), "{part}: {}", said.out);
+    }
+    assert!(!said.out.contains("rocket"), "{}", said.out);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,33 +289,64 @@ async fn every_command_reaches_a_running_service() {
     std::fs::write(&chair, picture(4)).expect("a picture");
     let (chair, missing) =
         (chair.display().to_string(), scratch.path().join("missing.png").display().to_string());
-    let says = async |words: &[&str]| meshwright_says(&page, words).await.expect("an end");
+    let says = async |words: &[&str]| say(&page, words).await.expect("an end");
 
     // One bad file costs only itself, and the end says so.
-    let (code, out, err) = says(&["submit", "--json", "--watch", &missing, &chair]).await;
-    assert_eq!(code, Some(65), "{out}{err}");
-    assert!(err.contains("missing.png") && err.contains("1 of 2 files"), "{err}");
-    assert!(out.contains("\"finished\""), "the good one is followed to its end: {out}");
-    let answer: serde_json::Value =
-        serde_json::from_str(out.lines().next().unwrap_or_default()).expect("JSON");
-    let job = answer["id"].as_str().expect("a job").to_owned();
+    let said = says(&["submit", "--json", "--watch", &missing, &chair]).await;
+    assert_eq!(said.code, Some(65), "{said:?}");
+    assert!(said.err.contains("missing.png") && said.err.contains("1 of 2 files"), "{said:?}");
+    let told = said.objects().expect("one object per line");
+    assert_eq!(told.last().expect("an event")["kind"], "finished", "it is followed to its end: {said:?}");
+    let job = told[0]["id"].as_str().expect("a job").to_owned();
 
-    let (code, out, _) = says(&["watch", &job]).await;
-    assert!(code == Some(0) && out.contains("chair.png: done"), "{out}");
-    let (code, out, _) = says(&["sweep"]).await;
-    assert!(code == Some(0) && out.contains("0 uploads accepted, 0 tasks queued again"), "{out}");
-    let (_, out, _) = says(&["sweep", "--json"]).await;
-    let report: serde_json::Value = serde_json::from_str(&out).expect("one object");
-    assert_eq!(report["accepted"], 0);
-    let (code, _, err) = says(&["cancel", &job]).await;
-    assert!(code == Some(65) && err.contains("the job has ended: done"), "{err}");
-    let (code, out, _) = says(&["dead-letter", "list"]).await;
-    assert_eq!((code, out.as_str()), (Some(0), ""));
-    let (code, _, err) = says(&["dead-letter", "show", &job]).await;
-    assert!(code == Some(65) && err.contains("is not set aside"), "{err}");
-    let (code, _, err) = says(&["dead-letter", "redrive", &job, "--json"]).await;
-    assert!(code == Some(65) && err.contains("\"exit_code\":65"), "{err}");
+    tells_what_happened(&page, &job).await.expect("what happened");
+    let said = says(&["sweep"]).await;
+    let nothing = "0 uploads accepted, 0 tasks queued again";
+    assert!(said.code == Some(0) && said.out.contains(nothing), "{said:?}");
+    let said = says(&["sweep", "--json"]).await;
+    assert_eq!(said.objects().expect("JSON")[0]["accepted"], 0, "{said:?}");
+    let said = says(&["cancel", &job]).await;
+    assert!(said.code == Some(65) && said.err.contains("the job has ended: done"), "{said:?}");
+    let said = says(&["dead-letter", "list"]).await;
+    assert_eq!((said.code, said.out.as_str()), (Some(0), ""));
+    let said = says(&["dead-letter", "show", &job]).await;
+    assert!(said.code == Some(65) && said.err.contains("is not set aside"), "{said:?}");
+    let said = says(&["dead-letter", "redrive", &job, "--json"]).await;
+    assert!(said.code == Some(65) && said.err.contains("\"exit_code\":65"), "{said:?}");
     watches_all_until_ctrl_c(&scratch, &page, &chair).await.expect("a watch");
+}
+
+/// Commands that only look: what each tells a person, and the field in which a script finds it.
+async fn tells_what_happened(page: &str, job: &str) -> Result<()> {
+    let looks: [(&[&str], &[&str], &str); 9] = [
+        (&["top"], &["worker", "embedded", "preprocess"], "devices"),
+        (&["bottleneck"], &["limits you", "one more", "ms per item"], "limit"),
+        (&["profile"], &["p50 ms", "shape", "of the time is in no phase"], "stages"),
+        (&["profile", job], &["chair.png: done after ", "texture", "  compute"], "stages"),
+        (&["gpu"], &["trend", "embedded", "shape", " px: "], "devices"),
+        (&["gpu", "--image-size", "512"], &["embedded at shape: ", "for each", " now, "], "sizes"),
+        (&["gpu", "--optimize-cache"], &["embedded: ", "idle runners ended"], "devices"),
+        (&["explain", job], &["shape: in a batch of 1 on ", "reserved", "it is done"], "batches"),
+        (&["watch", job], &["chair.png: done"], "kind"),
+    ];
+    for (words, parts, field) in looks {
+        let said = say(page, words).await?;
+        ensure!(said.code == Some(0), "{words:?}: {said:?}");
+        for part in parts {
+            ensure!(said.out.contains(part), "{words:?} does not tell {part:?}: {}", said.out);
+        }
+        let words: Vec<&str> = words.iter().copied().chain(["--json"]).collect();
+        let said = say(page, &words).await?;
+        let told = said.objects().with_context(|| format!("{words:?}"))?;
+        let told = told.last().with_context(|| format!("{words:?} tells a script nothing"))?;
+        let is_empty = match &told[field] {
+            Value::Array(items) => items.is_empty(),
+            Value::Object(fields) => fields.is_empty(),
+            other => !other.is_string(),
+        };
+        ensure!(said.code == Some(0) && !is_empty, "{words:?}: {field} in {told}");
+    }
+    Ok(())
 }
 
 /// `watch` without jobs tells what happens from now on, and ctrl-C ends it.
@@ -229,7 +355,7 @@ async fn watches_all_until_ctrl_c(scratch: &Scratch, page: &str, chair: &str) ->
     let mut watch = Child::spawn(spec)?;
     // Whatever comes before it listens is not told, so pictures come until one is.
     until("a line about a new job", WITHIN, async || {
-        meshwright_says(page, &["submit", "--watch", chair]).await?;
+        say(page, &["submit", "--watch", chair]).await?;
         Ok(watch.stdout().contains(": finished").then_some(()))
     })
     .await?;

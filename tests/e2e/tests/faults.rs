@@ -2,141 +2,136 @@
 //! rest.
 
 use anyhow::{Context, Result};
-use domain::{DEVICES, DeviceEntry, EVENTS, Stage, StateKey, parse_state_key};
-use e2e::{Cluster, Expect, Setup, Wanted, check, outcomes, picture};
-use futures::StreamExt;
-use harness::{Signal, until, until_every};
+use domain::{Consumer, JobId, Stage, StateKey, Timestamp, manifest_key, parse_state_key};
+use e2e::{
+    Cluster, Expect, PROCESSES, Setup, Wanted, check, computing, in_the_middle, leader, outcomes, picture,
+    records, worker_of,
+};
+use harness::{Signal, until};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const WITHIN: Duration = Duration::from_secs(120);
 const UPLOADS: u32 = 24;
+/// A task that runs for long: however busy the machine, what is killed when it starts is killed before it
+/// ends.
+const LONG: &str = "stage=export,item-ms=2000";
 
-/// Waits until so many objects that decide something are there: the run is in its middle.
-async fn in_the_middle(cluster: &Cluster, decided: usize) -> Result<()> {
-    let every = Duration::from_millis(100);
-    until_every(every, "the middle of the run", WITHIN, async || {
-        Ok((cluster.decisions().await? >= decided).then_some(()))
-    })
-    .await
-}
-
-/// Waits until a worker has started a batch; which one.
-async fn in_mid_batch(cluster: &Cluster) -> Result<&'static str> {
-    let mut events = cluster.ports.wire.follow(&EVENTS, "event.*.started", 0).await?;
-    let waited = tokio::time::timeout(WITHIN, async {
-        while let Some(started) = events.next().await {
-            started?;
-            for worker in ["worker-a", "worker-b"] {
-                let process = cluster.processes.get(worker).context("a worker")?.pid();
-                let entries = cluster.ports.boards.list(&DEVICES).await?;
-                let read = entries.iter().map(|entry| serde_json::from_slice::<DeviceEntry>(&entry.value));
-                let entries: Vec<DeviceEntry> = read.collect::<Result<_, _>>()?;
-                let name = format!("-{process}");
-                let busy = |entry: &DeviceEntry| {
-                    entry.worker.to_string().ends_with(&name) && !entry.running.is_empty()
-                };
-                if entries.iter().any(busy) {
-                    return Ok(worker);
-                }
-            }
-        }
-        anyhow::bail!("the log of events ended")
-    });
-    waited.await.context("no worker was seen in a batch")?
-}
-
-/// A whole run with a fault in its middle.
-async fn survives(setup: Setup, fault: impl AsyncFnOnce(&mut Cluster) -> Result<()>) {
-    let mut cluster = Cluster::start(setup).await.expect("a cluster");
+/// A whole run in which something is killed while a batch runs, and mended afterwards. `kill` is told which
+/// worker runs the batch.
+async fn survives(
+    kill: impl FnOnce(&mut Cluster, &str) -> Result<()>,
+    mend: impl AsyncFnOnce(&mut Cluster) -> Result<()>,
+) {
+    let mut cluster = Cluster::start(Setup { synthetic: true, ..Setup::default() }).await.expect("a cluster");
     let mut wanted = Wanted::new();
+    let long = cluster.put_with(picture(99), "long.png", ("synthetic", LONG)).await.expect("an upload");
+    wanted.insert(long, Expect::Done);
     cluster.put_pictures("run", UPLOADS, &mut wanted).await.expect("uploads");
-    in_the_middle(&cluster, 12).await.expect("the middle");
-    fault(&mut cluster).await.expect("the fault");
+    computing(&cluster, &[long], Stage::Export).await.expect("a batch");
+    let worker = worker_of(&cluster, long).await.expect("its worker");
+    kill(&mut cluster, &worker).expect("the fault");
+    let killed_at = cluster.ports.clock.now();
+    mend(&mut cluster).await.expect("its end");
     check(&cluster, &wanted, WITHIN).await.expect("the oracle");
+    let committed_at = committed_at(&cluster, long, Stage::Export).await.expect("a manifest");
+    assert!(killed_at < committed_at, "the batch was over: the test looked at nothing");
 }
 
-/// How many job records there are.
-async fn records(cluster: &Cluster) -> Result<usize> {
-    Ok(ports::list_all(&*cluster.ports.store, &cluster.site.state, "j/").await?.len())
-}
-
-async fn kill_and_restart(cluster: &mut Cluster, name: &str) -> Result<()> {
-    cluster.kill(name)?;
-    cluster.restart(name)
+/// When a stage was committed, by the store's clock, which is this machine's.
+async fn committed_at(cluster: &Cluster, job: JobId, stage: Stage) -> Result<Timestamp> {
+    let listed =
+        ports::list_all(&*cluster.ports.store, &cluster.site.state, &manifest_key(job, stage)).await?;
+    Ok(listed.first().context("no manifest")?.last_modified)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ingest_and_gateway_may_be_killed() {
-    survives(Setup::default(), async |cluster| {
-        kill_and_restart(cluster, "ingest").await?;
-        kill_and_restart(cluster, "gateway").await?;
-        // The oracle asks it of every job.
-        cluster.ready("gateway").await
-    })
+async fn the_gateway_may_be_killed() {
+    survives(
+        |cluster, _| cluster.kill("gateway"),
+        async |cluster| {
+            cluster.restart("gateway")?;
+            // The oracle asks it of every job.
+            cluster.ready("gateway").await
+        },
+    )
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ingest_may_be_killed_with_uploads_in_its_hands() {
+    let mut cluster = Cluster::start(Setup::default()).await.expect("a cluster");
+    let mut wanted = Wanted::new();
+    cluster.put_pictures("run", UPLOADS / 2, &mut wanted).await.expect("uploads");
+    in_the_middle(&cluster, 6).await.expect("the middle");
+    cluster.ingest_link.hold("PUT /state/j/");
+    cluster.put_pictures("more", UPLOADS / 2, &mut wanted).await.expect("uploads");
+    cluster.ingest_link.held(WITHIN).await.expect("a job record on its way");
+    cluster.kill("ingest").expect("a process");
+    // The link is cut before it forwards what the dead process had sent.
+    cluster.ingest_link.cut();
+    let recorded = records(&cluster).await.expect("a LIST");
+    assert!(recorded < wanted.len(), "{recorded} job records: the test looked at nothing");
+    let uploads = Consumer::Uploads(cluster.site.store.clone());
+    let backlog = cluster.ports.queue.backlog(&uploads).await.expect("an answer");
+    assert!(backlog.waiting + backlog.in_flight > 0, "{backlog:?}: it had nothing in its hands");
+    cluster.restart("ingest").expect("a start");
+    check(&cluster, &wanted, WITHIN).await.expect("the oracle");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_planner_may_be_killed_and_its_window_is_delivered_again() {
-    survives(Setup::default(), async |cluster| kill_and_restart(cluster, "planner").await).await;
+    survives(|cluster, _| cluster.kill("planner"), async |cluster| cluster.restart("planner")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_may_be_killed_for_good() {
-    survives(Setup::default(), async |cluster| {
-        let worker = in_mid_batch(cluster).await?;
-        cluster.kill(worker)
-    })
-    .await;
+    survives(|cluster, worker| cluster.kill(worker), async |_| Ok(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn runners_may_be_killed_and_cost_nobody_else_anything() {
-    survives(Setup::default(), async |cluster| {
-        let mut killed = 0;
-        for _ in 0..5 {
-            for worker in ["worker-a", "worker-b"] {
-                let worker = cluster.processes.get(worker).context("a worker")?.pid();
-                for runner in harness::children(worker)? {
-                    // One that has ended meanwhile cannot be killed.
-                    killed += usize::from(harness::kill(runner, Signal::KILL).is_ok());
-                }
+    let cluster = Cluster::start(Setup::default()).await.expect("a cluster");
+    let mut wanted = Wanted::new();
+    cluster.put_pictures("run", UPLOADS, &mut wanted).await.expect("uploads");
+    in_the_middle(&cluster, 12).await.expect("the middle");
+    let mut killed = 0;
+    for _ in 0..5 {
+        for worker in ["worker-a", "worker-b"] {
+            for runner in harness::children(cluster.processes[worker].pid()).expect("a worker") {
+                // One that has ended meanwhile cannot be killed.
+                killed += usize::from(harness::kill(runner, Signal::KILL).is_ok());
             }
-            // Each death is one of its own: the run has gone on after the last one.
-            in_the_middle(cluster, cluster.decisions().await? + 4).await?;
         }
-        anyhow::ensure!(killed >= 5, "only {killed} runners were killed: the test looked at nothing");
-        Ok(())
-    })
-    .await;
+        // Each death is one of its own: the run has gone on after the last one.
+        let decided = cluster.decisions().await.expect("a LIST");
+        in_the_middle(&cluster, decided + 4).await.expect("some progress");
+    }
+    assert!(killed >= 5, "only {killed} runners were killed: the test looked at nothing");
+    check(&cluster, &wanted, WITHIN).await.expect("the oracle");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_broker_may_be_killed() {
-    survives(Setup::default(), async |cluster| {
-        cluster.stack.nats.kill()?;
-        cluster.stack.nats.restart().await
-    })
-    .await;
+    let mend = async |cluster: &mut Cluster| cluster.stack.nats.restart().await;
+    survives(|cluster, _| cluster.stack.nats.kill(), mend).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_store_may_be_killed() {
-    survives(Setup::default(), async |cluster| {
-        cluster.stack.minio.kill()?;
-        cluster.stack.minio.restart().await
-    })
-    .await;
+    let mend = async |cluster: &mut Cluster| cluster.stack.minio.restart().await;
+    survives(|cluster, _| cluster.stack.minio.kill(), mend).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_of_jetstream_may_be_lost() {
-    survives(Setup::default(), async |cluster| {
-        cluster.stack.nats.kill()?;
-        cluster.stack.nats.lose_store()?;
-        cluster.stack.nats.restart().await
-    })
+    survives(
+        |cluster, _| cluster.stack.nats.kill(),
+        async |cluster| {
+            cluster.stack.nats.lose_store()?;
+            cluster.stack.nats.restart().await
+        },
+    )
     .await;
 }
 
@@ -151,23 +146,33 @@ async fn every_event_may_be_lost_and_the_sweep_finds_the_uploads() {
     check(&cluster, &wanted, WITHIN).await.expect("the oracle");
 }
 
+/// A usual cluster with a second planner, which stands by.
+fn two_planners() -> Setup {
+    let standby = ("planner-b", &["planner"][..]);
+    Setup { processes: PROCESSES.into_iter().chain([standby]).collect(), ..Setup::default() }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_planners_and_rolling_restarts_lose_and_repeat_nothing() {
     // A busy machine may stop a process for longer than the shortest ack wait; that would be work done twice.
-    let more = vec![("planner-b", &["planner"][..])];
-    let setup = Setup { more, times_divided_by: 2, ..Setup::default() };
+    let setup = Setup { times_divided_by: 2, ..two_planners() };
     let mut cluster = Cluster::start(setup).await.expect("a cluster");
     let mut wanted = Wanted::new();
     cluster.put_pictures("run", UPLOADS, &mut wanted).await.expect("uploads");
     in_the_middle(&cluster, 12).await.expect("the middle");
     for round in 0..4 {
         for name in ["planner", "worker-a", "ingest", "worker-b", "planner-b"] {
+            // Counted before more is put in, which nobody may have been told of when the process ends.
+            let left = left(&cluster, &wanted).await.expect("a LIST");
+            assert!(left > 0, "nothing was left to do before the restart of {name} in round {round}");
+            cluster.put_pictures(&format!("{round}/{name}"), 2, &mut wanted).await.expect("uploads");
             let child = cluster.processes.get_mut(name).expect("a process");
             child.terminate().expect("a signal");
             let ended = child.wait(WITHIN).await.unwrap_or_else(|error| panic!("drain {name}: {error:#}"));
             assert!(ended.success(), "{name} ended with {ended} in round {round}");
             cluster.restart(name).expect("a start");
             cluster.ready(name).await.expect("a start");
+            println!("round {round}: {left} decisions were left before the restart of {name}");
         }
     }
     outcomes(&cluster, &wanted, WITHIN).await.expect("outcomes");
@@ -177,9 +182,36 @@ async fn two_planners_and_rolling_restarts_lose_and_repeat_nothing() {
     check(&cluster, &wanted, WITHIN).await.expect("the oracle");
 }
 
+/// Manifests and outcomes that are still to come.
+async fn left(cluster: &Cluster, wanted: &Wanted) -> Result<usize> {
+    let all = wanted.len() * (Stage::ALL.len() + 1);
+    Ok(all.saturating_sub(cluster.decisions().await?))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planner_that_hangs_while_another_takes_over_does_no_harm_when_it_wakes() {
+    let mut cluster = Cluster::start(two_planners()).await.expect("a cluster");
+    let mut wanted = Wanted::new();
+    cluster.put_pictures("run", UPLOADS, &mut wanted).await.expect("uploads");
+    in_the_middle(&cluster, 12).await.expect("the middle");
+    let planners = ["planner", "planner-b"];
+    let hung = leader(&cluster, &planners).await.expect("a leader");
+    cluster.processes.get_mut(&hung).expect("a process").signal(Signal::STOP).expect("a signal");
+    let heirs = planners.into_iter().filter(|name| *name != hung).collect::<Vec<_>>();
+    leader(&cluster, &heirs).await.expect("another leader");
+    // It wakes with all that it held and believed to lead, in the middle of the other's work.
+    let left = left(&cluster, &wanted).await.expect("a LIST");
+    assert!(left > 0, "nothing was left to do: the test looked at nothing");
+    let zombie = cluster.processes.get_mut(&hung).expect("a process");
+    zombie.signal(Signal::CONT).expect("a signal");
+    let learned = |line: &str| line.contains("the lease is lost");
+    zombie.wait_for_line("that it leads no more", WITHIN, learned).await.expect("a line");
+    check(&cluster, &wanted, WITHIN).await.expect("the oracle");
+}
+
 /// Stages of jobs at which more than one attempt left something, a marker included.
 async fn repeated(cluster: &Cluster) -> Result<Vec<String>> {
-    let mut attempts: BTreeMap<(domain::JobId, Stage), BTreeSet<domain::AttemptId>> = BTreeMap::new();
+    let mut attempts: BTreeMap<(JobId, Stage), BTreeSet<domain::AttemptId>> = BTreeMap::new();
     for object in ports::list_all(&*cluster.ports.store, &cluster.site.state, "a/").await? {
         match parse_state_key(&object.key) {
             Some(StateKey::Artifact(job, stage, at, _) | StateKey::AttemptMarker(job, stage, at)) => {
@@ -226,7 +258,7 @@ async fn a_job_cancelled_at_any_moment_ends_cancelled_or_done_and_its_neighbours
     cluster.put_pictures("run", UPLOADS, &mut wanted).await.expect("uploads");
     let http = cluster.http();
     let gateway = cluster.gateway_url().expect("an address");
-    let jobs: Vec<domain::JobId> = wanted.keys().copied().step_by(3).collect();
+    let jobs: Vec<JobId> = wanted.keys().copied().step_by(3).collect();
     for (n, job) in jobs.into_iter().enumerate() {
         in_the_middle(&cluster, 4 * n).await.expect("some progress");
         let answer = until("an answer to a cancel", WITHIN, async || {
@@ -324,8 +356,8 @@ async fn litter(cluster: &Cluster) -> Result<BTreeSet<String>> {
 }
 
 /// The friendly copy is the one that this job exported.
-async fn check_published(cluster: &Cluster, job: domain::JobId, key: &str) -> Result<()> {
-    let manifest = cluster.ledger.manifest(job, domain::Stage::Export).await?.context("a manifest")?;
+async fn check_published(cluster: &Cluster, job: JobId, key: &str) -> Result<()> {
+    let manifest = cluster.ledger.manifest(job, Stage::Export).await?.context("a manifest")?;
     let wanted = manifest.artifact("model.glb").context("a model")?;
     let options = ports::GetOptions::default();
     let read = async |bucket: &str, key: &str| match cluster.ports.store.get(bucket, key, &options).await? {

@@ -3,10 +3,10 @@
 
 use anyhow::{Context, Result, ensure};
 use domain::{
-    BatchEnd, BatchEnded, Class, Consumer, DEAD, DEVICES, DeviceEntry, ENDED_SUBJECT, EventKind, JobId,
-    Stage, StateKey, parse_state_key,
+    BatchEnd, BatchEnded, Class, Consumer, DEAD, DEVICES, DeviceEntry, ENDED_SUBJECT, JobId, Stage, StateKey,
+    parse_state_key,
 };
-use e2e::{Cluster, Expect, Setup, Wanted, check, outcomes, picture};
+use e2e::{Cluster, Expect, Said, Setup, Wanted, check, computing, outcomes, picture, say};
 use futures::StreamExt;
 use harness::{Signal, until};
 use std::collections::BTreeSet;
@@ -61,20 +61,18 @@ async fn post(cluster: &Cluster, job: JobId, what: &str) -> Result<u16> {
     .await
 }
 
-/// Waits until this stage of one of the jobs is being computed; which one.
-async fn computing(cluster: &Cluster, jobs: &[JobId], at: Stage) -> Result<JobId> {
-    let mut events = cluster.ports.wire.follow(&domain::EVENTS, "event.>", 0).await?;
-    let waited = tokio::time::timeout(WITHIN, async {
-        while let Some(logged) = events.next().await {
-            let event: domain::Event = serde_json::from_slice(&logged?.payload)?;
-            let started = matches!(event.kind, EventKind::Started { stage } if stage == at);
-            if started && jobs.contains(&event.job) {
-                return Ok(event.job);
-            }
-        }
-        anyhow::bail!("the log of events ended")
-    });
-    waited.await.with_context(|| format!("{at} did not start in time"))?
+/// What the program says to these words, once the gateway knows the job that is among them.
+async fn command(cluster: &Cluster, job: JobId, words: &[&str]) -> Result<Said> {
+    let url = cluster.gateway_url()?;
+    let http = cluster.http();
+    until("the gateway to know the job", WITHIN, async || {
+        let answer = http.get(format!("{url}/api/jobs/{job}")).send().await?;
+        Ok(answer.status().is_success().then_some(()))
+    })
+    .await?;
+    let said = say(&url, words).await?;
+    ensure!(said.code == Some(0), "{words:?}: {said:?}");
+    Ok(said)
 }
 
 /// Waits until so many tasks of a stage wait or are in flight.
@@ -134,19 +132,41 @@ async fn a_poison_that_always_kills_its_runner_becomes_a_dead_letter_and_lives_a
     let ends = [(job, Expect::Dead), (cancelled, Expect::Cancelled), (rejected, Expect::Rejected)];
     wanted.extend(ends);
     computing(&cluster, &[cancelled], Stage::Texture).await.expect("a start");
-    assert_eq!(post(&cluster, cancelled, "cancel").await.expect("an answer"), 202);
+    let said = command(&cluster, cancelled, &["cancel", &cancelled.to_string()]).await.expect("an end");
+    assert_eq!(said.out, format!("{cancelled}  cancelled\n"));
     // Among other things: the dead letters are those of the dead jobs.
     check(&cluster, &wanted, WITHIN).await.expect("the oracle");
     assert!(cluster.ports.wire.last_sequence(&DEAD).await.expect("an answer") > 0, "a dead letter");
-    let url = format!("{}/api/dead-letters", cluster.gateway_url().expect("an address"));
-    let listed = cluster.http().get(&url).send().await.expect("an answer").text().await.expect("a text");
-    assert!(listed.contains(&job.to_string()), "{listed}");
+    shows_dead_letters(&cluster, job).await.expect("one dead letter");
     // The cure: the engine no longer ends its runner. The redriven life has five attempts of its own.
     cluster.permit_synthetic(false).expect("a configuration");
     restart_workers(&mut cluster).await.expect("workers");
-    assert_eq!(post(&cluster, job, "redrive").await.expect("an answer"), 202);
-    wanted.insert(job, Expect::Done);
+    let words = ["dead-letter", "redrive", &job.to_string()];
+    let said = command(&cluster, job, &words).await.expect("an end");
+    assert_eq!(said.out, format!("{job}  begins life 1\n"));
+    // So does one that a person ended.
+    let words = ["dead-letter", "redrive", &cancelled.to_string(), "--json"];
+    let said = command(&cluster, cancelled, &words).await.expect("an end");
+    assert_eq!(said.objects().expect("JSON")[0]["life"], 1, "{said:?}");
+    wanted.extend([(job, Expect::Done), (cancelled, Expect::Done)]);
     check(&cluster, &wanted, WITHIN).await.expect("the oracle");
+}
+
+/// The only dead letter, listed and whole, for a person and for a script.
+async fn shows_dead_letters(cluster: &Cluster, job: JobId) -> Result<()> {
+    let id = job.to_string();
+    let of = async |words: &[&str]| command(cluster, job, words).await;
+    let listed = of(&["dead-letter", "list"]).await?.out;
+    let line = format!("{job}  shape  5 attempts  ");
+    ensure!(listed.starts_with(&line) && listed.lines().count() == 1, "{listed}");
+    let shown = of(&["dead-letter", "show", &id]).await?.out;
+    let whole: serde_json::Value = serde_json::from_str(&shown)?;
+    ensure!(shown.lines().count() > 1 && whole["task"]["job"] == id.as_str(), "{shown}");
+    for words in [&["dead-letter", "list", "--json"][..], &["dead-letter", "show", &id, "--json"]] {
+        let objects = of(words).await?.objects()?;
+        ensure!(objects == [whole.clone()], "{words:?}: {objects:?}");
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,7 +232,9 @@ async fn a_cancel_reaches_computations_that_would_never_end_at_each_stage_and_th
     }
     for (stage, job) in endless {
         computing(&cluster, &[job], stage).await.expect("a start");
-        assert_eq!(post(&cluster, job, "cancel").await.expect("an answer"), 202);
+        let words = ["cancel", &job.to_string(), "--json"];
+        let said = command(&cluster, job, &words).await.expect("an end");
+        assert_eq!(said.objects().expect("JSON").len(), 1, "{said:?}");
         wanted.insert(job, Expect::Cancelled);
     }
     wanted.extend(neighbours(&cluster, 8).await.expect("uploads"));

@@ -1,10 +1,13 @@
-//! Uploads become models, through real parts, each function its own process, with two workers.
+//! Uploads become models, through real parts: each function its own process, or two workers for all stages.
 
 use anyhow::Result;
 use domain::{Ending, Life, TaskEnd, Timing};
-use e2e::{Cluster, Expect, Setup, Wanted, broken_pictures, check, outcomes, picture, unusual_pictures};
+use e2e::{
+    Cluster, EACH_ITS_OWN, Expect, Setup, Wanted, broken_pictures, check, outcomes, picture, unusual_pictures,
+};
 use futures::StreamExt;
 use harness::{output, tool};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,7 +25,8 @@ fn odd_keys() -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn forty_uploads_by_aws_and_mc_with_odd_keys_become_models_and_broken_ones_rejections() {
-    let cluster = Cluster::start(Setup::default()).await.expect("a cluster");
+    let setup = Setup { processes: EACH_ITS_OWN.into(), lanes: 1, ..Setup::default() };
+    let cluster = Cluster::start(setup).await.expect("a cluster");
     let told = hear_timings(&cluster).await.expect("a subscription");
     let mut wanted = Wanted::new();
     let odd = odd_keys();
@@ -53,6 +57,11 @@ async fn forty_uploads_by_aws_and_mc_with_odd_keys_become_models_and_broken_ones
         assert!(reason.contains(words), "{name}: {reason:?} does not say {words:?}");
     }
     check_accounted(&told, 40).await.expect("the time of every task");
+    // A task of one stage never ran where another stage is at home.
+    let told = told.lock().expect("a plain list");
+    let ran: BTreeSet<_> = told.iter().map(|timing| (timing.stage, timing.worker.clone())).collect();
+    let workers: BTreeSet<_> = ran.iter().map(|(_, worker)| worker).collect();
+    assert_eq!((ran.len(), workers.len()), (4, 4), "{ran:?}");
 }
 
 type Timings = Arc<Mutex<Vec<Timing>>>;

@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result};
 use domain::{Ending, Life};
-use e2e::{Cluster, Expect, Setup, Wanted, check, picture};
+use e2e::{Cluster, Expect, Setup, Wanted, check, picture, records};
 use harness::{Proxy, Signal, Weather, until, until_every};
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -29,8 +29,13 @@ async fn progress(cluster: &Cluster, before: usize, all: usize) -> Result<()> {
     .await
 }
 
-/// Kills one process of any kind, and starts it again.
-async fn kill_one(cluster: &mut Cluster, random: &mut StdRng) -> Result<&'static str> {
+/// Kills one process of any kind, and starts it again. Which, and whether there was work for it: of ingest
+/// it is told by the uploads that have no record while it is dead.
+async fn kill_one(
+    cluster: &mut Cluster,
+    random: &mut StdRng,
+    uploads: usize,
+) -> Result<(&'static str, bool)> {
     let kinds =
         ["ingest", "planner", "gateway", "worker-a", "worker-b", "runner", "runner", "nats-server", "minio"];
     let kind = *kinds.choose(random).context("some kinds")?;
@@ -52,10 +57,12 @@ async fn kill_one(cluster: &mut Cluster, random: &mut StdRng) -> Result<&'static
         }
         process => {
             cluster.kill(process)?;
+            let found_work = process != "ingest" || records(cluster).await? < uploads;
             cluster.restart(process)?;
+            return Ok((process, found_work));
         }
     }
-    Ok(kind)
+    Ok((kind, true))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,19 +72,28 @@ async fn fifty_processes_killed_over_two_hundred_uploads_lose_and_double_nothing
     let mut random = StdRng::seed_from_u64(seed);
     let mut cluster = Cluster::start(Setup::default()).await.expect("a cluster");
     let mut wanted = Wanted::new();
-    cluster.put_pictures("storm", uploads as u32, &mut wanted).await.expect("uploads");
-    let all = wanted.len() * (domain::Stage::ALL.len() + 1);
+    // Half of them come in the middle of the storm, so that ingest has work when it is killed.
+    let each = (uploads / kills.max(1) / 2).max(1);
+    let first = uploads.saturating_sub(each * kills);
+    cluster.put_pictures("storm", first as u32, &mut wanted).await.expect("uploads");
+    let all = |wanted: &Wanted| wanted.len() * (domain::Stage::ALL.len() + 1);
     let (mut killed, began) = (Vec::new(), Instant::now());
-    for _ in 0..kills {
+    for round in 0..kills {
+        cluster.put_pictures(&format!("{round}"), each as u32, &mut wanted).await.expect("uploads");
         let before = cluster.decisions().await.unwrap_or(0);
-        killed.push(kill_one(&mut cluster, &mut random).await.expect("a kill"));
-        progress(&cluster, before, all).await.unwrap_or_else(|error| {
+        killed.push(kill_one(&mut cluster, &mut random, wanted.len()).await.expect("a kill"));
+        progress(&cluster, before, all(&wanted)).await.unwrap_or_else(|error| {
             panic!("seed {seed}: nothing goes on after {killed:?}: {error:#}");
         });
     }
+    let all = all(&wanted);
     let left = all - cluster.decisions().await.expect("a LIST").min(all);
     println!("seed {seed}: {kills} kills in {:.0?}, {left} of {all} decisions were left", began.elapsed());
     assert!(left > 0, "seed {seed}: the last kills found nothing to do; more uploads are needed");
+    let intakes = killed.iter().filter(|(kind, _)| *kind == "ingest").collect::<Vec<_>>();
+    let busy = intakes.iter().filter(|(_, found_work)| *found_work).count();
+    println!("seed {seed}: {busy} of {} kills of ingest left uploads without a record", intakes.len());
+    assert!(busy > 0 || intakes.is_empty(), "seed {seed}: ingest was always idle when it was killed");
     cluster.ready("gateway").await.expect("a gateway");
     let within = WITHIN + Duration::from_secs(uploads);
     check(&cluster, &wanted, within).await.unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));

@@ -42,12 +42,45 @@ struct Rules {
     /// What the client must send to be held.
     hold: Mutex<Option<String>>,
     /// Replaced in pieces from the server.
-    rewrite: Mutex<Vec<(String, String)>>,
+    rewrite: Mutex<Vec<Rewrite>>,
     /// How many connections are held.
     held: watch::Sender<usize>,
     /// Raised by every release and every cut.
     released: watch::Sender<u64>,
     cuts: watch::Sender<u64>,
+}
+
+/// What is replaced in answers.
+#[derive(Debug)]
+struct Rewrite {
+    /// Only in answers to requests that contain this.
+    asked: Option<String>,
+    from: String,
+    to: String,
+}
+
+/// What a client has sent since its server last said something.
+#[derive(Debug, Default)]
+struct Asked {
+    bytes: Vec<u8>,
+    is_answered: bool,
+}
+
+impl Asked {
+    /// The next piece: it begins a request when the one before has an answer.
+    fn hear(&mut self, piece: &[u8]) {
+        if std::mem::take(&mut self.is_answered) {
+            self.bytes.clear();
+        }
+        let room = PIECE.saturating_sub(self.bytes.len());
+        self.bytes.extend_from_slice(&piece[..piece.len().min(room)]);
+    }
+
+    /// What the answer that begins or goes on now is an answer to.
+    fn answered(&mut self) -> &[u8] {
+        self.is_answered = true;
+        &self.bytes
+    }
 }
 
 /// A link to a server. It forwards until it is dropped.
@@ -112,7 +145,15 @@ impl Proxy {
     /// From now on replaces the first `from` of each piece by `to` in what the server says, besides what is
     /// replaced already.
     pub fn rewrite(&self, from: &str, to: &str) {
-        locked(&self.rules.rewrite).push((from.to_owned(), to.to_owned()));
+        let (from, to) = (from.to_owned(), to.to_owned());
+        locked(&self.rules.rewrite).push(Rewrite { asked: None, from, to });
+    }
+
+    /// As [`Proxy::rewrite`], only in answers to requests in which `asked` occurs: for protocols in which a
+    /// client waits for an answer before it asks again.
+    pub fn rewrite_answers_to(&self, asked: &str, from: &str, to: &str) {
+        let (asked, from, to) = (Some(asked.to_owned()), from.to_owned(), to.to_owned());
+        locked(&self.rules.rewrite).push(Rewrite { asked, from, to });
     }
 
     /// Forwards like this from now on, on open connections too.
@@ -141,6 +182,7 @@ async fn forward(client: TcpStream, server: TcpStream, rules: Arc<Rules>) {
     let mut cuts = rules.cuts.subscribe();
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
+    let asked = Mutex::new(Asked::default());
     let asking = async {
         let mut piece = vec![0; PIECE];
         // A pattern may arrive in two pieces: the end of what went before is looked at too.
@@ -151,6 +193,7 @@ async fn forward(client: TcpStream, server: TcpStream, rules: Arc<Rules>) {
             let taken = locked(&rules.hold).take_if(|pattern| arrives(&before, &piece[..length], pattern));
             before.extend_from_slice(&piece[..length]);
             before.drain(..before.len().saturating_sub(PATTERN_BYTES_MAX));
+            locked(&asked).hear(&piece[..length]);
             if taken.is_some() {
                 let _held = Held::new(&rules);
                 // The sender lives in `rules`.
@@ -164,7 +207,7 @@ async fn forward(client: TcpStream, server: TcpStream, rules: Arc<Rules>) {
     let answering = async {
         let mut piece = vec![0; PIECE];
         while let Ok(length @ 1..) = from_server.read(&mut piece).await {
-            let answer = rewritten(&piece[..length], &rules);
+            let answer = rewritten(&piece[..length], locked(&asked).answered(), &rules);
             if send(&mut to_client, &answer, &rules).await.is_err() {
                 break;
             }
@@ -217,9 +260,12 @@ fn contains(piece: &[u8], pattern: &str) -> bool {
     piece.windows(pattern.len().max(1)).any(|window| window == pattern.as_bytes())
 }
 
-fn rewritten(piece: &[u8], rules: &Rules) -> Vec<u8> {
+fn rewritten(piece: &[u8], request: &[u8], rules: &Rules) -> Vec<u8> {
     let mut piece = piece.to_vec();
-    for (from, to) in locked(&rules.rewrite).iter() {
+    for Rewrite { asked, from, to } in locked(&rules.rewrite).iter() {
+        if asked.as_ref().is_some_and(|asked| !contains(request, asked)) {
+            continue;
+        }
         let at = piece.windows(from.len().max(1)).position(|window| window == from.as_bytes());
         if let Some(at) = at {
             piece.splice(at..at + from.len(), to.bytes());

@@ -158,6 +158,24 @@ async fn a_link_holds_a_request_until_it_is_released_or_cut() {
 }
 
 #[tokio::test]
+async fn a_link_rewrites_answers_to_the_requests_that_it_is_told_and_no_others() {
+    let link = echoing().await.unwrap();
+    link.rewrite("one", "two");
+    link.rewrite_answers_to("PUT /a", "no", "ok");
+    let mut client = TcpStream::connect(link.address()).await.unwrap();
+    for (request, expect) in [
+        ("PUT /b: one no", "PUT /b: two no"),
+        ("PUT /a: one no", "PUT /a: two ok"),
+        ("PUT /b: one no", "PUT /b: two no"),
+    ] {
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = vec![0; expect.len()];
+        tokio::time::timeout(SOON, client.read_exact(&mut answer)).await.unwrap().unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), expect);
+    }
+}
+
+#[tokio::test]
 async fn a_child_that_ends_early_shows_its_output_in_the_error() {
     let spec = Spec::new("failing", "/bin/sh").args(["-c", "echo no such bucket >&2; exit 78"]);
     let mut child = Child::spawn(spec).unwrap();
