@@ -76,6 +76,7 @@ readers *WHAT:
 
 # Trains the shape network on procedural scenes, from nothing or from where it was stopped (`train --minutes 60`).
 train *ARGS: generator
+    @OMP_NUM_THREADS=1 "$(python3 infra/tools.py path training-python)" functions/shape/training/test_losses.py
     @OMP_NUM_THREADS=1 nice "$(python3 infra/tools.py path training-python)" functions/shape/training/train.py \
         --generator "{{ target }}/release/generator" --folder "{{ training }}" "$@"
 

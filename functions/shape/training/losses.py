@@ -12,13 +12,16 @@ DOUBT_RANGE = (-5.0, 1.0)
 
 
 def surfaces(found, inside, front, back):
-    """Found front and back, moved so that volume's mean depth is the true one's."""
+    """Found front and back, moved so that volume's mean depth is the true one's.
+
+    The shift is a part of the slope too. Without it the loss cannot see a constant added to `mid`, but pushes it, in the
+    same direction step after step: the network's depths run away until their last digits are all that is trained.
+    """
     mid, thickness = found[:, 0:1], found[:, 1:2]
     total = lambda values: (values * inside).sum(dim=(1, 2, 3), keepdim=True)
     mean = lambda middle, thick: total(middle * thick) / total(thick).clamp(min=1e-3)
     shift = mean((front + back) / 2, front - back) - mean(mid, thickness)
-    # The shift follows the network, but teaches it nothing by itself.
-    mid = mid + shift.detach()
+    mid = mid + shift
     return mid + thickness / 2, mid - thickness / 2
 
 

@@ -7,6 +7,8 @@ are halves of the picture's side. Only operations that tract runs on a CPU and o
 not, sigmoid times itself, sums, and 1 x 1 convolutions whose channels are laid out as pixels.
 """
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -16,16 +18,26 @@ WIDTHS = (32, 64, 128, 160)
 # The logarithm of the factor on inflation stays within this: outside of the silhouette nothing holds it, and an endless
 # factor times no height is no number.
 FACTOR_MAX = 3.0
+# Of numbers of mean zero and deviation one, SiLU leaves a root of mean square of one over this.
+SILU_GAIN = 1.68
+
+
+def conv(wide, narrow, size, **more):
+    """A layer that begins with as much coming out as went in. Torch's own beginning, and SiLU behind it, leave a third:
+    nothing of the picture would be left at the far end of the network."""
+    layer = nn.Conv2d(wide, narrow, size, **more)
+    nn.init.normal_(layer.weight, std=SILU_GAIN / math.sqrt(layer.weight[0].numel()))
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 class Residual(nn.Module):
     def __init__(self, width):
         super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.first = conv(width, width, 3, padding=1)
+        self.second = conv(width, width, 3, padding=1)
         # Starts as nothing: deep networks without normalisation train from there.
         nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
 
     def forward(self, x):
         return x + self.second(F.silu(self.first(F.silu(x))))
@@ -36,7 +48,7 @@ class Up(nn.Module):
 
     def __init__(self, wide, narrow):
         super().__init__()
-        self.spread = nn.Conv2d(wide, 4 * narrow, 1)
+        self.spread = conv(wide, 4 * narrow, 1)
 
     def forward(self, x):
         return F.pixel_shuffle(self.spread(F.silu(x)), 2)
@@ -46,15 +58,14 @@ class Network(nn.Module):
     def __init__(self, widths=WIDTHS):
         super().__init__()
         a, b, c, d = widths
-        down = lambda wide, narrow: nn.Conv2d(wide, narrow, 3, stride=2, padding=1)
+        down = lambda wide, narrow: conv(wide, narrow, 3, stride=2, padding=1)
         self.down = nn.ModuleList([down(PLANES, a), down(a, b), down(b, c), down(c, d)])
         blocks = lambda width, count: nn.Sequential(*[Residual(width) for _ in range(count)])
         self.inwards = nn.ModuleList([nn.Identity(), blocks(b, 1), blocks(c, 2), blocks(d, 3)])
         self.up = nn.ModuleList([Up(d, c), Up(c, b), Up(b, a)])
         self.outwards = nn.ModuleList([blocks(c, 1), blocks(b, 1), blocks(a, 1)])
-        self.last = nn.Conv2d(a, 4 * 4, 3, padding=1)
+        self.last = conv(a, 4 * 4, 3, padding=1)
         nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
 
     def parts(self, planes):
         """Batch x 7 x side x side to four planes of the same side, a multiple of 16: mid, the logarithm of the factor

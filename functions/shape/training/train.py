@@ -11,7 +11,6 @@ give the same pictures in the same order. Ends after so many samples or minutes,
 import argparse
 import copy
 import csv
-import math
 import os
 import signal
 import time
@@ -25,9 +24,9 @@ from losses import loss
 from network import Network, parameters
 
 SEED = 20261125
-# At 1e-3 the loss rose again after 40,000 samples.
-RATE = 5e-4
-RATE_LAST_SHARE = 0.03
+RATE = 1e-3
+# Over this last share of all samples the rate falls to nothing. Before, it does not matter how many there will be.
+FALLING_SHARE = 0.25
 WARM_UP_STEPS = 300
 # Of the average of all weights: about the last thousand steps.
 KEPT = 0.999
@@ -73,10 +72,9 @@ class Training:
         os.replace(new, self.file)
 
     def rate(self):
-        """A cosine over all samples, after a short start."""
-        done = min(self.samples / self.options.samples, 1)
-        cosine = (1 + math.cos(math.pi * done)) / 2
-        return RATE * (RATE_LAST_SHARE + (1 - RATE_LAST_SHARE) * cosine) * min(1, (self.steps + 1) / WARM_UP_STEPS)
+        """Even, after a short start and up to the fall at the end."""
+        left = max(0, 1 - self.samples / self.options.samples)
+        return RATE * min(1, (self.steps + 1) / WARM_UP_STEPS, left / FALLING_SHARE)
 
     def step(self, batch):
         _, planes, front, back = batch
