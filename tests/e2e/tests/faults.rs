@@ -162,10 +162,12 @@ async fn two_planners_and_rolling_restarts_lose_and_repeat_nothing() {
     in_the_middle(&cluster, 12).await.expect("the middle");
     for round in 0..4 {
         for name in ["planner", "worker-a", "ingest", "worker-b", "planner-b"] {
-            // Counted before more is put in, which nobody may have been told of when the process ends.
+            // Work comes all the time, and is under way when a process is told to end.
+            cluster.put_pictures(&format!("{round}/{name}"), 2, &mut wanted).await.expect("uploads");
+            let decided = cluster.decisions().await.expect("a LIST");
+            in_the_middle(&cluster, decided + 1).await.expect("some progress");
             let left = left(&cluster, &wanted).await.expect("a LIST");
             assert!(left > 0, "nothing was left to do before the restart of {name} in round {round}");
-            cluster.put_pictures(&format!("{round}/{name}"), 2, &mut wanted).await.expect("uploads");
             let child = cluster.processes.get_mut(name).expect("a process");
             child.terminate().expect("a signal");
             let ended = child.wait(WITHIN).await.unwrap_or_else(|error| panic!("drain {name}: {error:#}"));
