@@ -88,11 +88,15 @@ fn every_shell_completes_every_command() {
 fn nobody_there_is_said_to_people_and_to_scripts() {
     let away = "http://127.0.0.1:1";
     let job = "0123456789abcdef0123456789abcdef";
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 15] = [
         &["bottleneck"],
         &["profile"],
         &["profile", job],
         &["top"],
+        &["gpu"],
+        &["gpu", "--image-size", "512"],
+        &["gpu", "--optimize-cache"],
+        &["explain", job],
         &["sweep"],
         &["cancel", job],
         &["watch"],
