@@ -48,7 +48,10 @@ fn path(path: &str, options: &[(&str, Option<String>)]) -> String {
     let mut url = Url::parse("http://gateway").expect("a constant");
     let given = options.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
     url.query_pairs_mut().extend_pairs(given);
-    format!("{path}?{}", url.query().unwrap_or_default())
+    match url.query().filter(|query| !query.is_empty()) {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    }
 }
 
 fn size_path(args: &GpuArgs, side: u32) -> String {
@@ -165,8 +168,9 @@ fn caches_text(answer: &Value) -> String {
     let of = |device: &Value| match device["runners"].as_u64() {
         None => format!("{}: {} does not answer", text(&device["device"]), text(&device["worker"])),
         Some(runners) => format!(
-            "{}: {runners} idle runners ended, {} free instead of {}",
+            "{}: {runners} idle {} ended, {} free instead of {}",
             text(&device["device"]),
+            if runners == 1 { "runner" } else { "runners" },
             bytes(&device["free_after_bytes"]),
             bytes(&device["free_before_bytes"])
         ),
@@ -207,6 +211,7 @@ mod tests {
     fn a_path_carries_what_is_given_and_nothing_else() {
         let options = [("device", Some("gpu 0&x".to_owned())), ("stage", None)];
         assert_eq!(path("/api/gpu/summary", &options), "/api/gpu/summary?device=gpu+0%26x");
+        assert_eq!(path("/api/gpu/summary", &options[1..]), "/api/gpu/summary");
     }
 
     #[test]

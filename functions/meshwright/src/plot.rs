@@ -30,9 +30,19 @@ fn draw(svg: &mut String, title: &str, (x, y): (&str, &str), lines: &[Line]) -> 
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(56)
-        .build_cartesian_2d((0.9..most(|point| point.0) * 1.1).log_scale(), 0.0..most(|point| point.1) * 1.1)
+        .build_cartesian_2d(
+            (0.9..most(|point| point.0) * 1.1).log_scale().base(2.0),
+            0.0..most(|point| point.1) * 1.1,
+        )
         .map_err(|e| e.to_string())?;
-    chart.configure_mesh().x_desc(x).y_desc(y).draw().map_err(|e| e.to_string())?;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .x_label_formatter(&|x| format!("{x:.0}"))
+        .x_desc(x)
+        .y_desc(y)
+        .draw()
+        .map_err(|e| e.to_string())?;
     for (n, line) in lines.iter().enumerate() {
         let colour = Palette99::pick(n).to_rgba();
         let series = LineSeries::new(line.points.iter().copied(), colour.stroke_width(2)).point_size(3);
