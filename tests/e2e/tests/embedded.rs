@@ -325,7 +325,7 @@ async fn tells_what_happened(page: &str, job: &str) -> Result<()> {
         (&["profile", job], &["chair.png: done after ", "texture", "  compute"], "stages"),
         (&["gpu"], &["trend", "embedded", "shape", " px: "], "devices"),
         (&["gpu", "--image-size", "512"], &["embedded at shape: ", "for each", " now, "], "sizes"),
-        (&["gpu", "--optimize-cache"], &["embedded: ", "idle runners ended"], "devices"),
+        (&["gpu", "--optimize-cache"], &["embedded: ", "ended, "], "devices"),
         (&["explain", job], &["shape: in a batch of 1 on ", "reserved", "it is done"], "batches"),
         (&["watch", job], &["chair.png: done"], "kind"),
     ];
