@@ -10,6 +10,22 @@ pub use source::{Source, sources};
 
 use std::path::PathBuf;
 
+/// Crates whose result depends on nothing but their arguments: no IO, clock or scheduler. `stage` and what
+/// is built on it compute, and nothing else.
+pub const PURE: &[&str] = &[
+    "domain",
+    "stage",
+    "planning",
+    "profile",
+    "replay",
+    "mesh",
+    "nn",
+    "preprocess",
+    "shape",
+    "texture",
+    "export",
+];
+
 /// The root of the repository that this runs in. Not of the one that it was built in: a target folder may
 /// serve several checkouts.
 ///

@@ -1,7 +1,7 @@
 //! Who may depend on whom. A new edge is a decision: it comes with an entry under "Decisions" of the README.
 
 use std::collections::BTreeSet;
-use tidy::{Finding, crates, report};
+use tidy::{Finding, PURE, crates, report};
 
 /// Crate, and the crates of ours that it may be built with.
 const OURS: &[(&str, &[&str])] = &[
@@ -33,21 +33,6 @@ const ROOT: &str = "meshwright";
 
 /// What tests of any crate may use besides.
 const FOR_TESTS: &[&str] = &["embedded", "fake_nvml", "harness", "s3"];
-
-/// Crates without IO, clock and scheduler. `stage` and what is built on it compute, and nothing else.
-const PURE: &[&str] = &[
-    "domain",
-    "stage",
-    "planning",
-    "profile",
-    "replay",
-    "mesh",
-    "nn",
-    "preprocess",
-    "shape",
-    "texture",
-    "export",
-];
 
 /// Name of a foreign crate (`*` at the end: all that begin so), and the crates that may name it. Crates of
 /// `tests/` may use any of them: they are the stranger who looks at the real server.

@@ -1,21 +1,6 @@
 //! Words that must not be in the code, each with what to write instead.
 
-use tidy::{Finding, Source, report, sources};
-
-/// Crates whose result depends on nothing but their arguments.
-const PURE: &[&str] = &[
-    "domain",
-    "stage",
-    "planning",
-    "profile",
-    "replay",
-    "mesh",
-    "nn",
-    "preprocess",
-    "shape",
-    "texture",
-    "export",
-];
+use tidy::{Finding, PURE, Source, report, sources};
 
 /// What makes a result depend on more, in code that runs outside tests.
 const IMPURE: &[(&str, &str)] = &[
