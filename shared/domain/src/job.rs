@@ -184,6 +184,21 @@ pub struct LifeStart {
 /// How long intermediates stay after an outcome: long enough for a person to look and redrive.
 pub const INTERMEDIATES_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// That an outside listener took word of an outcome. Written after it answered; never read for what it says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// The job.
+    pub job: JobId,
+    /// Which of its lives.
+    pub life: Life,
+    /// The listener's name in keys.
+    pub listener: u32,
+    /// Where it is, for a person.
+    pub to: String,
+    /// When it answered.
+    pub at: Timestamp,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

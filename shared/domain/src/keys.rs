@@ -1,6 +1,7 @@
 //! Object keys: built and parsed in one place. They contain ids and closed vocabularies only.
 
 use crate::{AttemptId, JobId, Life, Stage, UploadId};
+use std::time::Duration;
 
 /// Prefix of job records.
 pub const JOBS_PREFIX: &str = "j/";
@@ -8,6 +9,10 @@ pub const JOBS_PREFIX: &str = "j/";
 pub const MANIFESTS_PREFIX: &str = "m/";
 /// Prefix of artifacts and attempt markers.
 pub const ARTIFACTS_PREFIX: &str = "a/";
+/// Prefix of notes of calls that may be repeated.
+pub const NOTES_PREFIX: &str = "i/";
+/// How long such a note is kept.
+pub const NOTES_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Longest key that S3 takes, in bytes.
 pub const KEY_BYTES_MAX: usize = 1024;
 /// Longest segment that stores on a file system take, in bytes.
@@ -33,9 +38,20 @@ pub fn life_key(job: JobId, life: Life) -> String {
     format!("m/{job}/life.{life}.json")
 }
 
+/// `m/<job_id>/told.<life>.<listener>.json`: an outside listener was told how a life ended; `listener` is 8
+/// hex digits.
+pub fn told_key(job: JobId, life: Life, listener: u32) -> String {
+    format!("m/{job}/told.{life}.{listener:08x}.json")
+}
+
 /// `m/<job_id>/`: everything that decides a job.
 pub fn job_state_prefix(job: JobId) -> String {
     format!("m/{job}/")
+}
+
+/// `i/<hash>.json`: what a call under an `Idempotency-Key` made; `hash` is that of the key, in hex.
+pub fn note_key(hash: &str) -> String {
+    format!("{NOTES_PREFIX}{hash}.json")
 }
 
 /// `a/<job_id>/<stage>/<attempt>/<name>`; `name` is a stage function's artifact name, never a person's text.
@@ -64,6 +80,8 @@ pub enum StateKey {
     Outcome(JobId, Life),
     /// The start of a life.
     LifeStart(JobId, Life),
+    /// A listener was told of an outcome.
+    Told(JobId, Life, u32),
     /// An artifact.
     Artifact(JobId, Stage, AttemptId, String),
     /// An attempt marker.
@@ -86,6 +104,10 @@ pub fn parse_state_key(key: &str) -> Option<StateKey> {
             }
             if let Some(text) = name.strip_prefix("life.") {
                 return Some(StateKey::LifeStart(job, life(text)?));
+            }
+            if let Some((text, listener)) = name.strip_prefix("told.").and_then(|told| told.split_once('.')) {
+                let listener = u32::from_str_radix(listener, 16).ok()?;
+                return Some(StateKey::Told(job, life(text)?, listener));
             }
             Some(StateKey::Manifest(job, name.parse().ok()?))
         }
@@ -143,6 +165,7 @@ mod tests {
             (manifest_key(job, Stage::Shape), StateKey::Manifest(job, Stage::Shape)),
             (outcome_key(job, Life(2)), StateKey::Outcome(job, Life(2))),
             (life_key(job, Life(1)), StateKey::LifeStart(job, Life(1))),
+            (told_key(job, Life(1), 0xab), StateKey::Told(job, Life(1), 0xab)),
             (
                 artifact_key(job, Stage::Shape, attempt, name),
                 StateKey::Artifact(job, Stage::Shape, attempt, name.to_owned()),
@@ -155,7 +178,7 @@ mod tests {
         for (key, expect) in cases {
             assert_eq!(parse_state_key(&key), Some(expect), "{key}");
         }
-        for foreign in ["", "j/x", "m/../x.json", "a/b/c/d/e", "x/y/z"] {
+        for foreign in ["", "j/x", "m/../x.json", "a/b/c/d/e", "x/y/z", "m/x/told.0.json"] {
             assert_eq!(parse_state_key(foreign), None, "{foreign}");
         }
     }

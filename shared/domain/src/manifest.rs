@@ -117,6 +117,9 @@ pub struct Manifest {
     /// In which batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<BatchNote>,
+    /// What a person should know of the result, in sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// W3C trace context of the attempt, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,

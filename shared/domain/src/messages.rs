@@ -262,7 +262,8 @@ pub struct RunningBatch {
     pub since: Timestamp,
 }
 
-/// Who leads, on board `lease` under `planner.<shard>`.
+/// Who holds a lease, on board `lease`: under `planner.<shard>` who leads, under `gateway.webhooks` who tells
+/// webhooks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Lease {
     /// The leading process.

@@ -112,10 +112,12 @@ const UPLOAD_RESULT: Label = Label {
 };
 const SWEPT: Label = Label { name: "what", values: &["accepted", "queued"] };
 const COLLECTED: Label =
-    Label { name: "why", values: &["unreferenced", "marker", "expired", "multipart", "retention"] };
+    Label { name: "why", values: &["unreferenced", "marker", "expired", "multipart", "note", "retention"] };
 const ANSWER: Label = Label { name: "answer", values: &["accepted", "refused", "silent", "unknown"] };
 const LANE: Label = Label { name: "state", values: &["busy", "free"] };
 const MEMORY: Label = Label { name: "state", values: &["used", "reserved", "free"] };
+const SPAN_END: Label = Label { name: "result", values: &["sent", "dropped"] };
+const TOLD: Label = Label { name: "result", values: &["told", "failed", "given_up"] };
 const STATUS: Label = Label { name: "status", values: &["2xx", "3xx", "4xx", "5xx"] };
 const ROUTE: Label = Label { name: "route", values: &[] };
 
@@ -175,9 +177,13 @@ metrics! {
         "planners of this process that hold the lease: 1 or 0";
     PROPOSALS_TOTAL: "meshwright_proposals_total", Counter, Count, [ANSWER],
         "batches proposed to workers, by their answers";
+    SPANS_TOTAL: "meshwright_spans_total", Counter, Count, [SPAN_END],
+        "spans of traces that were to go to the collector, by what became of them";
     HTTP_REQUESTS_TOTAL: "meshwright_http_requests_total", Counter, Count, [ROUTE, STATUS],
         "HTTP calls that were answered";
     EVENT_CLIENTS: "meshwright_event_clients", Gauge, Count, [], "clients that follow events";
+    WEBHOOKS_TOTAL: "meshwright_webhooks_total", Counter, Count, [TOLD],
+        "endings told to webhooks, by what became of each try";
 }
 
 #[cfg(test)]

@@ -141,6 +141,12 @@ impl Format {
     pub const fn has_size(self) -> bool {
         matches!(self, Format::Stl | Format::Ply | Format::ThreeMf)
     }
+
+    /// Whether its file can carry a normal map. Levels of detail cannot: their vertices are others than those
+    /// for which it is made.
+    pub const fn has_normals(self) -> bool {
+        matches!(self, Format::Glb | Format::Obj | Format::Usdz | Format::Packed)
+    }
 }
 
 /// Sizes that `size-mm` takes, in millimetres.
@@ -201,6 +207,11 @@ impl Default for Recipe {
 pub struct BadRecipe(pub String);
 
 impl Recipe {
+    /// What of it makes the times of a stage alike: engine, quality, texture, as `inflate standard 1024`.
+    pub fn kind(&self) -> String {
+        format!("{} {} {}", self.engine.as_str(), self.quality.as_str(), self.texture_px)
+    }
+
     /// This recipe with `options` (names without prefix, as `quality` = `fine`) applied over it.
     ///
     /// # Errors
@@ -211,10 +222,11 @@ impl Recipe {
         options: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Recipe, BadRecipe> {
         let mut recipe = self.clone();
-        let mut asks_size = false;
+        let (mut asks_size, mut asks_normals) = (false, false);
         for (name, value) in options {
             let name = name.to_ascii_lowercase().replace('_', "-");
             asks_size |= name == "size-mm";
+            asks_normals |= name == "normal-map";
             recipe.set(&name, value.trim())?;
         }
         if !recipe.has_size() {
@@ -224,12 +236,20 @@ impl Recipe {
             // Formats without a size leave a default's size without meaning.
             recipe.size_mm = SIZE_MM_DEFAULT;
         }
+        if !recipe.has_normals() && !asks_normals {
+            recipe.details.normal_map = None;
+        }
         recipe.validated()
     }
 
     /// Whether a wanted format has a size in millimetres.
     fn has_size(&self) -> bool {
         self.formats.iter().any(|format| format.has_size())
+    }
+
+    /// Whether a wanted format can carry a normal map.
+    fn has_normals(&self) -> bool {
+        self.formats.iter().any(|format| format.has_normals())
     }
 
     /// The options in S3 object metadata (`x-amz-meta-meshwright-…`, prefix `x-amz-meta-` already cut) over
@@ -273,6 +293,13 @@ impl Recipe {
             return Err(senseless_size());
         }
         self.details.check(self.engine)?;
+        if self.details.normal_map == Some(true) && !self.has_normals() {
+            return Err(BadRecipe(
+                "normal-map has no meaning without glb, obj, usdz or packed; leave it out, or add one of \
+                 them to formats"
+                    .to_owned(),
+            ));
+        }
         if self.details.width_um.is_some() && self.size_mm != SIZE_MM_DEFAULT {
             return Err(BadRecipe("width-mm and size-mm say the same; use one of them".to_owned()));
         }
@@ -388,6 +415,10 @@ mod tests {
         let sized = Recipe { size_mm: 20, ..Recipe::default() };
         let glb = sized.with_options([("formats", "glb")]).expect("a good option");
         assert_eq!(glb.size_mm, Recipe::default().size_mm);
+        // As a normal map does.
+        let mapped = Recipe::default().with_options([("normal-map", "on")]).expect("a good option");
+        let printed = mapped.with_options([("formats", "stl")]).expect("a good option");
+        assert_eq!(printed.details.normal_map, None);
         assert!(Recipe { size_mm: 20, ..glb }.validated().is_err());
     }
 

@@ -22,6 +22,14 @@ pub struct InputBucket {
     pub recipe: Recipe,
 }
 
+/// A kind of picture that is taken only where a site says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExtraPicture {
+    /// OpenEXR: light as it was measured, of which a picture is made first.
+    Exr,
+}
+
 /// The buckets of one store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -40,10 +48,18 @@ pub struct Site {
     /// Largest upload that is taken.
     #[serde(default = "upload_bytes_max")]
     pub upload_bytes_max: Bytes,
+    /// What is taken besides png, jpeg, webp and tiff, as `["exr"]`.
+    #[serde(default)]
+    pub also_takes: BTreeSet<ExtraPicture>,
     /// Whether recipes may ask for a synthetic load: for tests of load and faults only.
     #[serde(default)]
     pub synthetic: bool,
 }
+
+/// Longest side of a picture that is taken, in pixels.
+pub const PICTURE_SIDE_PX_MAX: u32 = 8192;
+/// Most pixels of a picture that is taken.
+pub const PICTURE_PIXELS_MAX: u64 = 40_000_000;
 
 /// 25 MB: what the decoding runner takes (`design: geometry, preprocess`).
 fn upload_bytes_max() -> Bytes {
@@ -67,6 +83,7 @@ impl Site {
             models: "models".to_owned(),
             former_tenants: BTreeSet::new(),
             upload_bytes_max: upload_bytes_max(),
+            also_takes: BTreeSet::new(),
             synthetic: false,
         }
     }

@@ -169,6 +169,9 @@ pub struct Timing {
     pub life: Life,
     /// The stage.
     pub stage: Stage,
+    /// What of its recipe makes times alike, see [`crate::Recipe::kind`]; empty from an older program.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub kind: String,
     /// How the task ended.
     pub end: TaskEnd,
     /// The batch in which it ran.

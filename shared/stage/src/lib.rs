@@ -67,6 +67,8 @@ pub trait Observer {
     fn finished(&self, item: usize, output: Output);
     /// Share of the item done, 0 to 1, and what comes next.
     fn progress(&self, item: usize, fraction: f32, phase: &'static str);
+    /// Something that a person should know of the item's result.
+    fn note(&self, _item: usize, _note: &str) {}
     /// A span opens.
     fn enter(&self, span: &'static str);
     /// The innermost open span closes.
@@ -95,6 +97,11 @@ impl<'a> Context<'a> {
     /// Says how far the item is, 0 to 1, and what it does now. Proves that it is alive.
     pub fn progress(&self, fraction: f32, phase: &'static str) {
         self.observer.progress(self.item, fraction, phase);
+    }
+
+    /// Says what a person should know of the result, in a sentence: it stands in the stage's manifest.
+    pub fn note(&self, note: &str) {
+        self.observer.note(self.item, note);
     }
 }
 
