@@ -7,7 +7,7 @@ use bytes::Bytes as Payload;
 use domain::{Bytes, Discard, Retention, STREAMS, StreamSpec, subject_matches};
 use futures::StreamExt;
 use futures::stream::{BoxStream, unfold};
-use ports::{Answer, Logged, Message, PortError, PortResult, Wire};
+use ports::{Answer, LogRange, Logged, Message, PortError, PortResult, Wire};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ struct Log {
 
 impl Log {
     fn append(&mut self, spec: &StreamSpec, mut message: Logged) -> PortResult<u64> {
-        let size = (message.payload.len() + message.subject.len()) as u64;
+        let size = bytes_of(&message);
         if message.payload.len() as u64 > spec.message_bytes_max.0 {
             return Err(PortError::Invalid(format!("a message of {size} bytes in log {}", spec.name)));
         }
@@ -52,10 +52,22 @@ impl Log {
             if !over && !too_old(since) {
                 break;
             }
-            self.bytes -= (oldest.payload.len() + oldest.subject.len()) as u64;
+            self.bytes -= bytes_of(oldest);
             self.messages.pop_front();
         }
         Ok(self.last)
+    }
+
+    fn range(&self) -> LogRange {
+        let first = self.messages.front().map_or(self.last + 1, |(message, _)| message.sequence);
+        LogRange { first, last: self.last }
+    }
+
+    /// Removes what stands before a place.
+    fn purge(&mut self, before: u64) {
+        while let Some((oldest, _)) = self.messages.pop_front_if(|(oldest, _)| oldest.sequence < before) {
+            self.bytes -= bytes_of(&oldest);
+        }
     }
 
     /// The first message from `sequence` on that matches.
@@ -66,12 +78,24 @@ impl Log {
     }
 }
 
+/// What a message takes of its log's room.
+fn bytes_of(message: &Logged) -> u64 {
+    (message.payload.len() + message.subject.len()) as u64
+}
+
 /// The log that owns a subject.
 fn log_of(subject: &str) -> Option<&'static StreamSpec> {
     STREAMS.iter().find(|s| s.retention == Retention::Limits && subject_matches(s.subjects, subject))
 }
 
 impl MemoryBroker {
+    /// Removes from a log what stands before a place, as whoever administers the real broker may.
+    pub fn purge(&self, log: &StreamSpec, before: u64) {
+        if let Some(log) = locked(&self.wire).logs.get_mut(log.name) {
+            log.purge(before);
+        }
+    }
+
     fn append_now(&self, spec: &'static StreamSpec, subject: &str, payload: Payload) -> PortResult<u64> {
         let message = Logged { sequence: 0, subject: subject.to_owned(), payload, at: self.clock.now() };
         let sequence = locked(&self.wire).logs.entry(spec.name).or_default().append(spec, message)?;
@@ -180,7 +204,7 @@ impl Wire for MemoryBroker {
         Ok(unfold(start, next).boxed())
     }
 
-    async fn last_sequence(&self, log: &StreamSpec) -> PortResult<u64> {
-        Ok(locked(&self.wire).logs.get(log.name).map_or(0, |log| log.last))
+    async fn range(&self, log: &StreamSpec) -> PortResult<LogRange> {
+        Ok(locked(&self.wire).logs.get(log.name).map_or(LogRange { first: 1, last: 0 }, Log::range))
     }
 }

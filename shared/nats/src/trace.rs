@@ -8,6 +8,6 @@ use domain::{job_of_subject, traceparent};
 pub(crate) fn trace_headers(subject: &str) -> Option<HeaderMap> {
     let job = job_of_subject(subject)?;
     let mut headers = HeaderMap::new();
-    headers.insert("traceparent", traceparent(job, subject).as_str());
+    headers.insert("traceparent", traceparent(job).as_str());
     Some(headers)
 }

@@ -13,7 +13,7 @@ use bytes::Bytes as Payload;
 use domain::{Retention, StreamSpec, Timestamp};
 use futures::stream::{BoxStream, unfold};
 use futures::{Stream, StreamExt};
-use ports::{Answer, Logged, Message, PortError, PortResult, Wire};
+use ports::{Answer, LogRange, Logged, Message, PortError, PortResult, Wire};
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
@@ -169,11 +169,14 @@ impl Wire for Broker {
         Ok(unfold(follow, Follow::next).boxed())
     }
 
-    async fn last_sequence(&self, log: &StreamSpec) -> PortResult<u64> {
+    async fn range(&self, log: &StreamSpec) -> PortResult<LogRange> {
         let what = || format!("ask log {}", log.name);
-        match self.jetstream.get_stream(log.name).await {
-            Ok(stream) => Ok(stream.cached_info().state.last_sequence),
-            Err(error) => Err(self.unanswered(&what(), log.name, &error)),
-        }
+        let stream = self.jetstream.get_stream(log.name).await;
+        let stream = stream.map_err(|error| self.unanswered(&what(), log.name, &error))?;
+        let state = &stream.cached_info().state;
+        let last = state.last_sequence;
+        // A stream that never had a message says 0 or 1.
+        let first = if state.messages == 0 { last + 1 } else { state.first_sequence };
+        Ok(LogRange { first, last })
     }
 }

@@ -6,8 +6,8 @@
 use crate::{Condition, GetOptions, Got, PortError, PortResult, PutOptions, Store, Stored, list_all};
 use bytes::Bytes as Payload;
 use domain::{
-    Bytes, JobId, JobRecord, Life, LifeStart, Manifest, Outcome, Stage, StateKey, UploadId, job_record_key,
-    job_state_prefix, life_key, manifest_key, outcome_key, parse_state_key,
+    Bytes, JobId, JobRecord, Life, LifeStart, Manifest, Outcome, Stage, StateKey, Told, UploadId,
+    job_record_key, job_state_prefix, life_key, manifest_key, outcome_key, parse_state_key, told_key,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeSet;
@@ -140,6 +140,22 @@ impl Ledger {
             Decided::Already(first) if first == *outcome => Ok(Decided::Mine),
             decided => Ok(decided),
         }
+    }
+
+    /// Whether a listener was told of an outcome.
+    ///
+    /// # Errors
+    /// As [`Store::head`].
+    pub async fn was_told(&self, job: JobId, life: Life, listener: u32) -> PortResult<bool> {
+        Ok(self.store.head(&self.bucket, &told_key(job, life, listener)).await?.is_some())
+    }
+
+    /// Keeps that a listener was told.
+    ///
+    /// # Errors
+    /// As [`Store::put`].
+    pub async fn put_told(&self, told: &Told) -> PortResult<Decided<Told>> {
+        self.create(&told_key(told.job, told.life, told.listener), told).await
     }
 
     /// Starts a life after a dead or cancelled one.

@@ -8,9 +8,11 @@ mod clock;
 pub mod conformance;
 mod device;
 mod error;
+pub mod lease;
 mod ledger;
 pub mod lives;
 mod queue;
+mod spans;
 mod store;
 mod wire;
 
@@ -20,6 +22,7 @@ pub use device::*;
 pub use error::*;
 pub use ledger::*;
 pub use queue::*;
+pub use spans::*;
 pub use store::*;
 pub use wire::*;
 

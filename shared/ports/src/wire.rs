@@ -42,6 +42,28 @@ pub struct Logged {
     pub at: Timestamp,
 }
 
+/// What a log holds: all places from `first` to `last` but those in which nothing stands any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogRange {
+    /// Place of the oldest message that is left; one behind `last` if none is.
+    pub first: u64,
+    /// Place of the newest message that ever was; 0 before there was one.
+    pub last: u64,
+}
+
+impl LogRange {
+    /// Whether nothing is left in it.
+    pub fn is_empty(self) -> bool {
+        self.first > self.last
+    }
+
+    /// Whether who heard everything up to a place can be told all that followed: the log has come that far,
+    /// and has lost nothing behind it.
+    pub fn goes_on_from(self, place: u64) -> bool {
+        place <= self.last && self.first <= place + 1
+    }
+}
+
 /// Messages and logs.
 #[async_trait]
 pub trait Wire: Send + Sync {
@@ -61,7 +83,7 @@ pub trait Wire: Send + Sync {
     async fn subscribe(&self, filter: &str) -> PortResult<BoxStream<'static, Message>>;
 
     /// Everything in the log that matches the filter from `from_sequence` on, oldest first, then live
-    /// without end.
+    /// without end. What the log has lost is passed over in silence: ask for its range first.
     async fn follow(
         &self,
         log: &StreamSpec,
@@ -69,6 +91,25 @@ pub trait Wire: Send + Sync {
         from_sequence: u64,
     ) -> PortResult<BoxStream<'static, PortResult<Logged>>>;
 
-    /// The sequence of the newest message of the log; 0 when it is empty.
-    async fn last_sequence(&self, log: &StreamSpec) -> PortResult<u64>;
+    /// Where the log begins and ends now.
+    async fn range(&self, log: &StreamSpec) -> PortResult<LogRange>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_gone_on_from_while_all_that_followed_it_is_there() {
+        let check = |first: u64, last: u64, expect: &[u64]| {
+            let range = LogRange { first, last };
+            let found = (0..10).chain([u64::MAX]).filter(|place| range.goes_on_from(*place));
+            assert_eq!(found.collect::<Vec<_>>(), expect, "{range:?}");
+            assert_eq!(range.is_empty(), expect.len() == 1, "{range:?}");
+        };
+        check(1, 0, &[0]);
+        check(1, 3, &[0, 1, 2, 3]);
+        check(5, 7, &[4, 5, 6, 7]);
+        check(8, 7, &[7]);
+    }
 }

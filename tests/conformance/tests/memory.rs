@@ -1,6 +1,6 @@
 //! The in-memory twins of Queue, Boards and Wire. On a paused clock: what waits, waits exactly and at once.
 
-use domain::{Bytes, DEVICES, FOOTPRINTS, LEASE, Times};
+use domain::{Bytes, DEVICES, FOOTPRINTS, LEASE, StreamSpec, Times};
 use embedded::MemoryBroker;
 use ports::SystemClock;
 use ports::conformance::{boards, queue, wire};
@@ -33,4 +33,12 @@ async fn the_boards_conform() {
 async fn the_wire_conforms() {
     let wire = broker().wire();
     wire::conforms(wire::Subject { wire: &*wire, elsewhere: &*wire }).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wire_tells_where_a_shortened_log_begins() {
+    let broker = broker();
+    let wire = broker.wire();
+    let purge = async |log: &StreamSpec, before| broker.purge(log, before);
+    wire::tells_where_a_shortened_log_begins(wire::Subject { wire: &*wire, elsewhere: &*wire }, purge).await;
 }

@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 use async_nats::jetstream;
-use domain::{BoardSpec, Bytes, Class, Consumer, FOOTPRINTS, JobId, LEASE, Medium, Stage, TASKS, Times};
+use domain::{
+    BoardSpec, Bytes, Class, Consumer, FOOTPRINTS, JobId, LEASE, Medium, Stage, StreamSpec, TASKS, Times,
+};
 use harness::{NatsConfig, NatsServer};
 use nats::Broker;
 use ports::conformance::{boards, queue, wire};
@@ -134,7 +136,7 @@ async fn messages_about_a_job_carry_its_trace() -> Result<()> {
     let tasks = stranger(&server).await?.get_stream(TASKS.name).await?;
     let stored = tasks.get_last_raw_message_by_subject(&subject).await?;
     let header = stored.headers.get("traceparent").map(|header| header.as_str().to_owned());
-    assert_eq!(header, Some(domain::traceparent(JobId([0xab; 16]), &subject)));
+    assert_eq!(header, Some(domain::traceparent(JobId([0xab; 16]))));
     Ok(())
 }
 
@@ -168,6 +170,19 @@ async fn the_boards_conform() -> Result<()> {
 async fn the_wire_conforms() -> Result<()> {
     let (_server, here, elsewhere) = served().await?;
     wire::conforms(wire::Subject { wire: &*here.wire(), elsewhere: &*elsewhere.wire() }).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_wire_tells_where_a_shortened_log_begins() -> Result<()> {
+    let (server, here, elsewhere) = served().await?;
+    let admin = stranger(&server).await?;
+    let purge = async |log: &StreamSpec, before| {
+        let stream = admin.get_stream(log.name).await.expect("the stream");
+        stream.purge().sequence(before).await.expect("a purge");
+    };
+    let subject = wire::Subject { wire: &*here.wire(), elsewhere: &*elsewhere.wire() };
+    wire::tells_where_a_shortened_log_begins(subject, purge).await;
     Ok(())
 }
 

@@ -4,9 +4,9 @@
 
 use anyhow::{Context, Result};
 use async_nats::{ConnectOptions, jetstream};
-use domain::{Class, Consumer, Stage, TASKS};
+use domain::{Class, Consumer, LEASE, Stage, TASKS};
 use harness::{NatsConfig, NatsServer, ROLE_PASSWORD, Scratch, infra, output, tool};
-use ports::{PortError, Queue, Wire};
+use ports::{Boards, Expect, PortError, Queue, Wire, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +67,12 @@ async fn each_role_may_do_only_what_is_its_own() -> Result<()> {
     assert!(matches!(queued, Err(PortError::Denied(_))), "a planner that queues: {queued:?}");
     assert!(matches!(spoofed, Err(PortError::Denied(_))), "a gateway that speaks as a store: {spoofed:?}");
     assert!(matches!(timed, Err(PortError::Denied(_))), "a gateway that invents timings: {timed:?}");
+    let take = |key| gateway.write(&LEASE, key, "me".into(), Expect::Absent);
+    let own = take("gateway.webhooks").await;
+    assert!(matches!(own, Ok(Write::Written(_))), "its own lease: {own:?}");
+    assert_eq!(gateway.read(&LEASE, "gateway.webhooks").await?.map(|entry| entry.value), Some("me".into()));
+    let led = take("planner.0").await;
+    assert!(matches!(led, Err(PortError::Denied(_))), "a gateway that leads: {led:?}");
     Ok(())
 }
 
@@ -90,6 +96,6 @@ async fn nobody_but_the_admin_deletes_a_stream() -> Result<()> {
         tried??;
     }
     let admin = connect_as(&server, "admin").await?;
-    admin.last_sequence(&TASKS).await.context("the stream is there")?;
+    admin.range(&TASKS).await.context("the stream is there")?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! log forgets nothing within its limits.
 
 use super::{PATIENCE, all_kept, asked, promises};
-use crate::{Answer, Clock, Logged, Message, PortError, PortResult, SystemClock, Wire};
+use crate::{Answer, Clock, LogRange, Logged, Message, PortError, PortResult, SystemClock, Wire};
 use bytes::Bytes as Payload;
 use domain::{DEAD, EVENTS, StreamSpec, TIMINGS};
 use futures::StreamExt;
@@ -52,6 +52,29 @@ pub async fn conforms(on: Subject<'_>) {
         a_message_too_large_for_its_log_is_invalid,
     ]);
     all_kept(promises).await;
+}
+
+/// For logs of which `purge` removes what stands before a place: how a client that was away for too long is
+/// told so.
+///
+/// # Panics
+/// The wire says that a log holds more or less than it does.
+pub async fn tells_where_a_shortened_log_begins(on: Subject<'_>, purge: impl AsyncFn(&StreamSpec, u64)) {
+    let range = async || on.elsewhere.range(&EVENTS).await.expect("a log that answers");
+    let (subject, mut places) = ("event.shortened.progress", Vec::new());
+    for n in 0..6 {
+        places.push(append(on, subject, n.to_string()).await);
+    }
+    purge(&EVENTS, places[3]).await;
+    assert_eq!(range().await, LogRange { first: places[3], last: places[5] });
+    let mut follower = follow(on.wire, &EVENTS, "event.shortened.*", places[0]).await;
+    assert_eq!(sequences(&mut follower, 3).await, places[3..], "from a place that is gone");
+    purge(&EVENTS, places[5] + 1).await;
+    assert_eq!(range().await, LogRange { first: places[5] + 1, last: places[5] }, "nothing is left");
+    let next = append(on, subject, "next").await;
+    assert!(next > places[5], "{next} after {}", places[5]);
+    assert_eq!(range().await, LogRange { first: next, last: next });
+    assert_eq!(read(&mut follower).await.sequence, next);
 }
 
 type Listener = BoxStream<'static, Message>;
@@ -248,13 +271,13 @@ async fn who_has_stopped_listening_is_nobody(on: Subject<'_>) {
 
 /// No other promise writes to this log.
 async fn a_log_begins_at_nothing_and_counts_up(on: Subject<'_>) {
-    let last = async || on.elsewhere.last_sequence(&DEAD).await.expect("a log that answers");
-    assert_eq!(last().await, 0, "an empty log");
+    let range = async || on.elsewhere.range(&DEAD).await.expect("a log that answers");
+    assert_eq!(range().await, LogRange { first: 1, last: 0 }, "an empty log");
     let mut before = 0;
     for n in 0..5 {
         let sequence = append(on, "dead.shape.j", n.to_string()).await;
         assert!(sequence > before, "{sequence} after {before}");
-        assert_eq!(last().await, sequence);
+        assert_eq!(range().await, LogRange { first: 1, last: sequence });
         before = sequence;
     }
     let mut follower = follow(on.wire, &DEAD, DEAD.subjects, 0).await;
@@ -301,7 +324,7 @@ async fn a_log_is_followed_from_a_place_in_it(on: Subject<'_>) {
 
 async fn a_log_is_followed_from_a_place_that_is_yet_to_come(on: Subject<'_>) {
     append(on, "timing.yet-to-come", "old").await;
-    let last = on.wire.last_sequence(&TIMINGS).await.expect("a log that answers");
+    let last = on.wire.range(&TIMINGS).await.expect("a log that answers").last;
     let mut follower = follow(on.elsewhere, &TIMINGS, "timing.yet-to-come", last + 1).await;
     let new = append(on, "timing.yet-to-come", "new").await;
     let logged = read(&mut follower).await;
