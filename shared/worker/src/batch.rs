@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 /// What all tasks of a batch share.
 pub(crate) struct BatchRun {
@@ -67,7 +68,7 @@ type Waiting = Vec<(usize, Option<Item>)>;
 
 /// Runs the computing part; `release` is called with the lane when it is free again, while results are still
 /// being committed.
-pub(crate) async fn run(run: Arc<BatchRun>, seat: Seat, release: impl FnOnce(Lane, LaneReport)) {
+pub(crate) async fn run(run: Arc<BatchRun>, seat: Seat, release: impl AsyncFnOnce(Lane, LaneReport)) {
     let Seat { mut lane, cancelled, stopped } = seat;
     let mut finishing = JoinSet::new();
     // Tokens of a batch that was stopped before it began are the planner's to give back.
@@ -76,7 +77,10 @@ pub(crate) async fn run(run: Arc<BatchRun>, seat: Seat, release: impl FnOnce(Lan
     let found = tokio::select! {
         biased;
         () = stopped.cancelled() => Vec::new(),
-        found = futures::future::join_all(items.iter_mut().map(|item| prepare(&run, item))) => found,
+        found = futures::future::join_all(items.iter_mut().map(|item| {
+            let log = item.log.clone();
+            prepare(&run, item).instrument(log)
+        })) => found,
     };
     let (mut waiting, mut inputs) = (Waiting::new(), Vec::new());
     let mut found = found.into_iter();
@@ -110,7 +114,7 @@ pub(crate) async fn run(run: Arc<BatchRun>, seat: Seat, release: impl FnOnce(Lan
     run.peak.send_replace(Some(report.peak));
     let lane_us = run.accepted.instant.elapsed().saturating_sub(report.load).as_micros() as u64;
     // The lane first: who hears of the end may ask for it at once.
-    release(lane, report.clone());
+    release(lane, report.clone()).await;
     tell_end(&run, &report, was_stopped, lane_us).await;
     finish::leave(&run, left).await;
     while finishing.join_next().await.is_some() {}
@@ -223,10 +227,11 @@ async fn take(
         ItemSay::Started => {
             item.clock.marks.started_at = run.steps.ports.clock.now();
             item.token.extend_freely();
-            run.steps.tell(job, life, EventKind::Started { stage }).await;
+            run.steps.tell(job, life, EventKind::Started { stage }).instrument(item.log.clone()).await;
         }
         ItemSay::Progress { fraction, phase } => {
-            run.steps.tell(job, life, EventKind::Progress { stage, fraction, phase }).await;
+            let kind = EventKind::Progress { stage, fraction, phase };
+            run.steps.tell(job, life, kind).instrument(item.log.clone()).await;
         }
         ItemSay::Spent(spent) => {
             item.clock.marks.computed_at = run.steps.ports.clock.now();

@@ -7,13 +7,14 @@ use crate::steps::Look;
 use crate::timing::{Scope, TaskClock};
 use crate::token::HeldToken;
 use domain::{
-    AttemptId, BatchNote, BatchTask, Ending, InputHash, Life, Manifest, Phase, TaskEnd, Timing,
+    AttemptId, BatchNote, BatchTask, Ending, InputHash, Life, Manifest, Phase, TaskEnd, Timing, task_spans,
     timing_subject,
 };
-use ports::{PortError, PortResult};
+use ports::{PortError, PortResult, tell_spans};
 use stage::File;
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::{Instrument, Span};
 
 /// A task on its way.
 pub(crate) struct Item {
@@ -29,6 +30,8 @@ pub(crate) struct Item {
     waiting: Option<Scope>,
     /// It was on the lane: the batch's peak is its own too.
     on_lane: bool,
+    /// What every line about it says.
+    pub(crate) log: Span,
 }
 
 /// Why a task needs no computing.
@@ -58,17 +61,21 @@ enum Way {
 impl Item {
     /// Takes a task of the batch into the worker's hands.
     pub(crate) fn take(run: &BatchRun, given: &BatchTask) -> Item {
-        let queue = run.steps.ports.queue.clone();
+        let (queue, times) = (run.steps.ports.queue.clone(), run.steps.times);
+        let attempt = AttemptId(*uuid::Uuid::new_v4().as_bytes());
+        let log = task_log(run, given, attempt);
+        let token = || HeldToken::hold(given.ack_token.clone(), queue, times, run.token_age());
         Item {
             given: given.clone(),
-            token: HeldToken::hold(given.ack_token.clone(), queue, run.steps.times, run.token_age()),
+            token: log.in_scope(token),
             clock: TaskClock::start(given, &run.steps.worker, run.accepted),
             life: Life(0),
-            attempt: AttemptId(*uuid::Uuid::new_v4().as_bytes()),
+            attempt,
             inputs: Vec::new(),
             spent: Spent::default(),
             waiting: None,
             on_lane: false,
+            log,
         }
     }
 
@@ -94,6 +101,12 @@ impl Item {
     }
 }
 
+/// What every line about a task says, and nothing of the batch twice. There whatever else is logged.
+fn task_log(run: &BatchRun, given: &BatchTask, attempt: AttemptId) -> Span {
+    let (job, batch, stage) = (given.task.job, run.batch.id, run.batch.stage);
+    tracing::error_span!(parent: None, "task", %job, %batch, %stage, %attempt)
+}
+
 /// A phase has a longest time.
 pub(crate) async fn capped<T>(
     max: Duration,
@@ -105,7 +118,12 @@ pub(crate) async fn capped<T>(
 }
 
 /// What the lane says that became of an item.
-pub(crate) async fn finish(run: Arc<BatchRun>, mut item: Item, end: ItemEnd) {
+pub(crate) fn finish(run: Arc<BatchRun>, item: Item, end: ItemEnd) -> impl Future<Output = ()> {
+    let log = item.log.clone();
+    take_end(run, item, end).instrument(log)
+}
+
+async fn take_end(run: Arc<BatchRun>, mut item: Item, end: ItemEnd) {
     item.leave_lane();
     match end {
         ItemEnd::Files { files } => keep(&run, item, files).await,
@@ -152,6 +170,7 @@ async fn keep(run: &BatchRun, mut item: Item, files: Vec<File>) {
             engine: item.spent.engine.clone(),
             marks: item.clock.marks.clone(),
             batch: Some(BatchNote::of(&run.batch)),
+            notes: std::mem::take(&mut item.spent.notes),
             traceparent: None,
         };
         if boot_time().saturating_sub(first_put) > steps.times.commit_begins_max() {
@@ -164,7 +183,7 @@ async fn keep(run: &BatchRun, mut item: Item, files: Vec<File>) {
     let way = match committed.await {
         Ok(()) => (Way::Done, TaskEnd::Committed),
         Err(error) => {
-            tracing::warn!(job = %task.job, stage = %task.stage, %error, "store and commit");
+            tracing::warn!(%error, "store and commit");
             mark_failed(run, &item, &error.to_string()).await;
             (Way::Left, TaskEnd::Failed)
         }
@@ -173,7 +192,12 @@ async fn keep(run: &BatchRun, mut item: Item, files: Vec<File>) {
 }
 
 /// A task that needs no computing: what is left to do for it, then its acknowledgement.
-pub(crate) async fn conclude(run: Arc<BatchRun>, item: Item, over: Over) {
+pub(crate) fn conclude(run: Arc<BatchRun>, item: Item, over: Over) -> impl Future<Output = ()> {
+    let log = item.log.clone();
+    conclude_it(run, item, over).instrument(log)
+}
+
+async fn conclude_it(run: Arc<BatchRun>, item: Item, over: Over) {
     let (steps, task, life) = (&run.steps, item.given.task.clone(), item.life);
     let scope = item.clock.open(Phase::Commit);
     let end = match &over {
@@ -193,17 +217,15 @@ pub(crate) async fn conclude(run: Arc<BatchRun>, item: Item, over: Over) {
             }
             Over::Superseded => {
                 let reason = "superseded".to_owned();
-                steps.decide(task.job, life, Ending::Cancelled { reason }).await.map(drop)
+                steps.decide(&task, life, Ending::Cancelled { reason }).await.map(drop)
             }
-            Over::Rejected(reason) => {
-                steps.decide(task.job, life, Ending::Rejected { reason }).await.map(drop)
-            }
+            Over::Rejected(reason) => steps.decide(&task, life, Ending::Rejected { reason }).await.map(drop),
         }
     };
     let way = match capped(steps.times.phase_max, "conclude", concluding).await {
         Ok(()) => (Way::Done, end),
         Err(error) => {
-            tracing::warn!(job = %task.job, stage = %task.stage, %error, "conclude a task");
+            tracing::warn!(%error, "conclude a task");
             (Way::Left, TaskEnd::Failed)
         }
     };
@@ -212,8 +234,7 @@ pub(crate) async fn conclude(run: Arc<BatchRun>, item: Item, over: Over) {
 
 /// An attempt failed: its marker says why, and the task goes back.
 async fn fail(run: &BatchRun, item: Item, error: String, end: TaskEnd) {
-    let (job, stage) = (item.given.task.job, item.given.task.stage);
-    tracing::warn!(%job, %stage, %error, attempt = %item.attempt, "an attempt failed");
+    tracing::warn!(%error, "an attempt failed");
     let scope = item.clock.open(Phase::Commit);
     mark_failed(run, &item, &error).await;
     part(run, item, scope, (Way::Back, end)).await;
@@ -228,9 +249,13 @@ async fn mark_failed(run: &BatchRun, item: &Item, error: &str) {
 
 /// A task that cannot be read. What is missing or damaged counts, or it would be tried for ever; an outage
 /// does not.
-pub(crate) async fn lose(run: Arc<BatchRun>, item: Item, error: PortError) {
-    let (job, stage) = (item.given.task.job, item.given.task.stage);
-    tracing::warn!(%job, %stage, %error, "fetch a task");
+pub(crate) fn lose(run: Arc<BatchRun>, item: Item, error: PortError) -> impl Future<Output = ()> {
+    let log = item.log.clone();
+    lose_it(run, item, error).instrument(log)
+}
+
+async fn lose_it(run: Arc<BatchRun>, item: Item, error: PortError) {
+    tracing::warn!(%error, "fetch a task");
     let scope = item.clock.open(Phase::Commit);
     let end = match error {
         PortError::Unavailable(_) => {
@@ -249,8 +274,8 @@ pub(crate) async fn lose(run: Arc<BatchRun>, item: Item, error: PortError) {
 pub(crate) async fn leave(run: &BatchRun, items: Vec<Item>) {
     unmark(run, &items).await;
     for item in items {
-        let scope = item.clock.open(Phase::Commit);
-        part(run, item, scope, (Way::Left, TaskEnd::NotRun)).await;
+        let (scope, log) = (item.clock.open(Phase::Commit), item.log.clone());
+        part(run, item, scope, (Way::Left, TaskEnd::NotRun)).instrument(log).await;
     }
 }
 
@@ -287,6 +312,7 @@ async fn part(run: &BatchRun, mut item: Item, commit: Scope, (way, end): (Way, T
         job: item.given.task.job,
         life: item.life,
         stage: item.given.task.stage,
+        kind: item.given.task.recipe.kind(),
         end,
         batch: run.batch.id,
         batch_items: run.batch.tasks.len() as u32,
@@ -303,8 +329,12 @@ async fn part(run: &BatchRun, mut item: Item, commit: Scope, (way, end): (Way, T
         at,
     };
     crate::telemetry::count_task(&timing);
+    tell_spans(|| task_spans(&timing));
     let Ok(body) = serde_json::to_vec(&timing) else { return };
     if let Err(error) = run.steps.ports.wire.publish(&timing_subject(timing.stage), body.into()).await {
         tracing::debug!(%error, "publish a timing");
     }
 }
+
+#[cfg(test)]
+mod tests;

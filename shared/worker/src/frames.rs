@@ -81,6 +81,9 @@ pub enum Say {
         /// In which numeric precision, as `f32`.
         #[serde(default)]
         precision: String,
+        /// What a person should know of it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        notes: Vec<String>,
     },
     /// The batch is finished.
     BatchDone {
@@ -283,7 +286,8 @@ mod tests {
         let (result, files) = finish_of(Ok(input().files)).expect("no broken device");
         let engine = EngineVersion { name: "e".to_owned(), version: "1".to_owned() };
         let precision = "f32".to_owned();
-        let word = Say::Finished { item: 0, result, spans: vec![], engine, precision };
+        let notes = vec!["look at it".to_owned()];
+        let word = Say::Finished { item: 0, result, spans: vec![], engine, precision, notes };
         say(&mut answer, &word, &files).expect("a vector");
         let heard = hear(&mut answer.as_slice()).await.expect("a whole frame").expect("one word");
         assert_eq!(heard, (word, files));

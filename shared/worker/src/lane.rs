@@ -47,6 +47,8 @@ pub struct Spent {
     pub engine: EngineVersion,
     /// In which numeric precision; empty likewise.
     pub precision: String,
+    /// What a person should know of its result.
+    pub notes: Vec<String>,
     /// When the lane was done with it: from then on it waits for whoever takes its result.
     pub ended: Option<tokio::time::Instant>,
 }

@@ -18,6 +18,7 @@ mod process;
 mod publish;
 pub mod runner;
 mod runner_memory;
+mod spans;
 mod stall;
 mod steps;
 pub mod telemetry;

@@ -112,7 +112,7 @@ async fn take_word(items: &mut Items<'_>, say: Say, files: Vec<File>) -> Option<
     match say {
         Say::Started { item } => items.started(item).await,
         Say::Progress { item, fraction, phase } => items.goes_on(item, fraction, phase).await,
-        Say::Finished { item, result, spans, engine, precision } => {
+        Say::Finished { item, result, spans, engine, precision, notes } => {
             let how = match result {
                 Finish::Files { .. } => ItemEnd::Files { files },
                 Finish::Rejected { reason } => ItemEnd::Rejected(reason),
@@ -120,7 +120,7 @@ async fn take_word(items: &mut Items<'_>, say: Say, files: Vec<File>) -> Option<
                 // Its neighbours may have taken what it lacks: it is asked again without them.
                 Finish::OutOfMemory { .. } => return Some(Stop::OutOfMemory),
             };
-            let spent = Spent { spans, engine, precision, ..Spent::default() };
+            let spent = Spent { spans, engine, precision, notes, ..Spent::default() };
             items.finished(item, spent, how).await;
         }
         Say::Ready | Say::BatchDone { .. } => {}

@@ -90,7 +90,7 @@ pub(crate) async fn withdraw(
         if let Some(newer) = newer {
             steps.put_friendly(key, None, &newer).await?;
         }
-        tracing::info!(job = %record.job_id(), "a copy is taken back: its job was ended meanwhile");
+        tracing::info!("a copy is taken back: its job was ended meanwhile");
     }
     Ok(())
 }

@@ -7,7 +7,8 @@
 
 use crate::frames::{self, Say};
 use crate::runner_memory;
-use domain::{EngineVersion, Recipe, SpanTime, Stage};
+use crate::spans::Spans;
+use domain::{EngineVersion, Recipe, Stage};
 use stage::{Context, Input, Observer, Output, StageError, StageFunction};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -21,8 +22,8 @@ pub const EXIT_DEVICE_BROKEN: i32 = 70;
 /// Progress is said at most this often; what is closer together nobody can see.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
-/// Most different span paths per item.
-const SPANS_MAX: usize = 256;
+/// Most notes of an item, and the longest, in characters: what a person reads.
+const NOTES_MAX: (usize, usize) = (16, 400);
 
 /// Serves batches from stdin until it closes. `make` builds the stage function of a stage the first time it
 /// is needed.
@@ -103,8 +104,8 @@ struct Teller<'a, W: Write> {
     /// Of each item: by which code, and in which precision.
     engines: Vec<(EngineVersion, &'static str)>,
     current: Cell<usize>,
-    open: RefCell<Vec<(&'static str, Instant)>>,
-    spans: RefCell<BTreeMap<String, Duration>>,
+    spans: RefCell<Spans>,
+    notes: RefCell<Vec<String>>,
     said: Cell<Option<Instant>>,
     broken: Cell<Option<io::Error>>,
 }
@@ -116,8 +117,8 @@ impl<'a, W: Write> Teller<'a, W> {
             offset,
             engines,
             current: Cell::new(0),
-            open: RefCell::default(),
             spans: RefCell::default(),
+            notes: RefCell::default(),
             said: Cell::new(None),
             broken: Cell::new(None),
         }
@@ -133,21 +134,20 @@ impl<'a, W: Write> Teller<'a, W> {
 impl<W: Write> Observer for Teller<'_, W> {
     fn started(&self, item: usize) {
         self.current.set(item);
-        self.open.borrow_mut().clear();
         self.spans.borrow_mut().clear();
+        self.notes.borrow_mut().clear();
         self.said.set(None);
         self.say(&Say::Started { item: self.offset + item }, &[]);
     }
 
     fn finished(&self, item: usize, output: Output) {
-        let spans = std::mem::take(&mut *self.spans.borrow_mut());
-        let span = |(name, time): (String, Duration)| SpanTime { name, us: time.as_micros() as u64 };
-        let spans = spans.into_iter().map(span).collect();
+        let spans = self.spans.borrow_mut().take();
+        let notes = std::mem::take(&mut *self.notes.borrow_mut());
         match frames::finish_of(output) {
             Ok((result, files)) => {
                 let (engine, precision) = self.engines[item].clone();
                 let (item, precision) = (self.offset + item, precision.to_owned());
-                self.say(&Say::Finished { item, result, spans, engine, precision }, &files);
+                self.say(&Say::Finished { item, result, spans, engine, precision, notes }, &files);
             }
             Err(error) => {
                 eprintln!("runner: the device is broken: {error}");
@@ -166,19 +166,19 @@ impl<W: Write> Observer for Teller<'_, W> {
         self.say(&Say::Progress { item: self.offset + item, fraction, phase: phase.to_owned() }, &[]);
     }
 
+    fn note(&self, _item: usize, note: &str) {
+        let mut notes = self.notes.borrow_mut();
+        if notes.len() < NOTES_MAX.0 {
+            notes.push(note.chars().take(NOTES_MAX.1).collect());
+        }
+    }
+
     fn enter(&self, span: &'static str) {
-        self.open.borrow_mut().push((span, Instant::now()));
+        self.spans.borrow_mut().enter(span);
     }
 
     fn exit(&self) {
-        let mut open = self.open.borrow_mut();
-        let path = open.iter().map(|(name, _)| *name).collect::<Vec<_>>().join("/");
-        if let Some((_, since)) = open.pop() {
-            let mut spans = self.spans.borrow_mut();
-            if spans.len() < SPANS_MAX || spans.contains_key(&path) {
-                *spans.entry(path).or_default() += since.elapsed();
-            }
-        }
+        self.spans.borrow_mut().exit();
     }
 }
 
@@ -201,6 +201,7 @@ mod tests {
 
         fn run(&mut self, input: &Input, cx: &Context<'_>) -> Output {
             let _span = cx.span("all");
+            cx.note("seen");
             match input.file("do")? {
                 b"panic" => panic!("as asked"),
                 b"reject" => Err(StageError::Rejected("no subject".to_owned())),
@@ -223,7 +224,9 @@ mod tests {
         let bytes = output.into_inner();
         let (mut reader, mut ends) = (bytes.as_slice(), Vec::new());
         while let Some((word, _)) = frames::hear(&mut reader).await.expect("our own frames") {
-            if let Say::Finished { item, result, .. } = word {
+            if let Say::Finished { item, result, notes, .. } = word {
+                // Each item has its own notes only.
+                assert_eq!(notes, ["seen"]);
                 ends.push((item, std::mem::discriminant(&result)));
             }
         }

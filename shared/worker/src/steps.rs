@@ -9,10 +9,11 @@ use bytes::Bytes as Payload;
 use domain::{
     Artifact, AttemptId, BatchTask, DeadLetter, Ending, Event, EventKind, INTERMEDIATES_KEPT, InputFrom,
     InputHash, JobId, JobRecord, Life, Manifest, Outcome, Sha256, Site, Stage, StateKey, Task, Times,
-    artifact_key, dead_subject, event_subject, parse_state_key, task_subject,
+    artifact_key, dead_subject, event_subject, life_span, parse_state_key, task_subject,
 };
 use ports::{
     Condition, Decided, GetOptions, Got, Ledger, PortError, PortResult, Ports, PutOptions, Stored, list_all,
+    tell_spans,
 };
 use sha2::{Digest, Sha256 as Hasher};
 use stage::{File, Input};
@@ -183,8 +184,7 @@ impl Steps {
     pub(crate) async fn commit(&self, manifest: &Manifest) -> PortResult<()> {
         // The ledger reads what stands there after a PUT whose answer was lost.
         if let Decided::Already(winner) = self.persist(|| self.ledger.commit(manifest)).await? {
-            let (job, stage) = (manifest.job, manifest.stage);
-            tracing::info!(%job, %stage, winner = %winner.attempt, "another attempt won");
+            tracing::info!(winner = %winner.attempt, "another attempt won");
             let keys: Vec<String> = manifest.artifacts.iter().map(|artifact| artifact.key.clone()).collect();
             self.ports.store.delete(self.ledger.bucket(), &keys).await?;
         }
@@ -210,7 +210,7 @@ impl Steps {
         }
         let copies = publish::friendly_copies(self, &record).await?;
         let done = Ending::Done { files: copies.keys(), unpublished: copies.unpublished.clone() };
-        match self.decide(task.job, life, done).await? {
+        match self.decide(task, life, done).await? {
             Decided::Mine => crate::telemetry::time_job(self.ports.clock.now().since(record.accepted_at)),
             Decided::Already(Outcome { ending: Ending::Done { .. }, .. }) => {}
             Decided::Already(_) => publish::withdraw(self, &record, life, &copies).await?,
@@ -221,11 +221,11 @@ impl Steps {
     /// Decides how this life ends, and tells people if it was decided here.
     pub(crate) async fn decide(
         &self,
-        job: JobId,
+        task: &Task,
         life: Life,
         ending: Ending,
     ) -> PortResult<Decided<Outcome>> {
-        let now = self.ports.clock.now();
+        let (job, now) = (task.job, self.ports.clock.now());
         let kind = match &ending {
             Ending::Done { .. } => EventKind::Finished,
             Ending::Rejected { reason } => EventKind::Rejected { reason: reason.clone() },
@@ -237,6 +237,7 @@ impl Steps {
         let decided = self.ledger.decide(&outcome).await?;
         if decided == Decided::Mine {
             crate::telemetry::count_job(&outcome.ending);
+            tell_spans(|| vec![life_span("worker", task.accepted_at, &outcome)]);
             self.tell(job, life, kind).await;
         }
         Ok(decided)
@@ -256,7 +257,7 @@ impl Steps {
         let body = serde_json::to_vec(&letter).map_err(|e| PortError::Invalid(e.to_string()))?;
         self.ports.wire.append(&dead_subject(task.stage, task.job), body.into()).await?;
         crate::telemetry::count_dead_letter(task.stage);
-        self.decide(task.job, life, Ending::Dead { stage: task.stage, error }).await.map(drop)
+        self.decide(task, life, Ending::Dead { stage: task.stage, error }).await.map(drop)
     }
 
     /// Tells people. Nobody waits for it, and a lost event loses no result.

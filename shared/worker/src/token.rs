@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
+use tracing::Instrument;
 
 /// A delivery in our hands. It is extended until this value is dropped.
 pub(crate) struct HeldToken {
@@ -48,7 +49,7 @@ impl Age {
 
 impl HeldToken {
     /// Begins to extend when the planner would have, and at once if nobody knows how old its last extension
-    /// is: most short tasks are done before.
+    /// is: most short tasks are done before. What it logs later stands in the span in which this is called.
     pub(crate) fn hold(
         token: AckToken,
         queue: Arc<dyn Queue>,
@@ -59,7 +60,8 @@ impl HeldToken {
         let extended = age.and_then(|age| now.checked_sub(age)).unwrap_or(now);
         let first = age.map_or(now, |_| extended + times.extend_every);
         let age = Age { extended: Arc::new(Mutex::new(extended)), cap: Arc::default(), times };
-        let extender = tokio::spawn(extend(token.clone(), queue.clone(), age.clone(), first));
+        let extending = extend(token.clone(), queue.clone(), age.clone(), first);
+        let extender = tokio::spawn(extending.in_current_span());
         HeldToken { token, queue, age, extender }
     }
 

@@ -22,6 +22,7 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 /// Everything that a worker is told once.
 #[derive(Clone)]
@@ -148,8 +149,10 @@ impl Worker {
         let seat = match answer {
             Ok(Ok(seat)) => seat,
             Ok(Err((reading, reason))) => {
-                tracing::debug!(batch = %batch.id, ?reason, "refused");
+                tracing::debug!(batch = %batch.id, stage = %batch.stage, ?reason, "refused");
                 self.reply(&message, &BatchReply::Refused { reading, reason }).await;
+                // The last offer may have been heard before this answer, and would count as older than it.
+                self.changed.notify_one();
                 return;
             }
             Err(error) => {
@@ -186,30 +189,34 @@ impl Worker {
             measured: std::sync::Mutex::default(),
             batch,
         });
-        let release = move |lane, report| {
-            tokio::spawn(self.take_lane_back((id, stage), lane, report));
-        };
-        batch::run(run, seat, release).await;
+        let release = async move |lane, report| self.take_lane_back((id, stage), lane, &report).await;
+        let log = tracing::error_span!("batch", batch = %id, %stage);
+        batch::run(run, seat, release).instrument(log).await;
     }
 
-    /// A batch's computing is over. After a broken device, or where no runner starts, the lane proves itself
-    /// before anything is offered: a runner must start.
+    /// A batch's computing is over, and its lane is free when this returns. After a broken device, or where
+    /// no runner starts, the lane proves itself before anything is offered: a runner must start.
     async fn take_lane_back(
         self: Arc<Worker>,
         (id, stage): (BatchId, Stage),
         lane: Lane,
-        report: LaneReport,
+        report: &LaneReport,
     ) {
-        let troubles = self.desk.lock().await.over(id, stage, &report);
-        let lane = match troubles {
-            None => lane,
+        let troubles = self.desk.lock().await.over(id, stage, report);
+        match troubles {
+            None => self.free_lane(lane, stage).await,
             Some(doublings) => {
                 self.changed.notify_one();
-                let lane = self.prove(lane, doublings).await;
-                self.desk.lock().await.proven();
-                lane
+                tokio::spawn(async move {
+                    let lane = self.prove(lane, doublings).await;
+                    self.desk.lock().await.proven();
+                    self.free_lane(lane, stage).await;
+                });
             }
-        };
+        }
+    }
+
+    async fn free_lane(&self, lane: Lane, stage: Stage) {
         self.desk.lock().await.release(lane, stage);
         self.changed.notify_one();
     }

@@ -201,6 +201,7 @@ impl World {
             engine: EngineVersion { name: "none".to_owned(), version: "1".to_owned() },
             marks: Marks::default(),
             batch: None,
+            notes: Vec::new(),
             traceparent: None,
         };
         self.steps.commit(&manifest).await.expect("a commit");
@@ -259,7 +260,7 @@ async fn a_job_that_was_cancelled_after_its_export_publishes_nothing() {
     let record = world.accept("picture").await;
     world.export(&record, "model").await;
     let cancelled = Ending::Cancelled { reason: "requested".to_owned() };
-    world.steps.decide(record.job_id(), Life(0), cancelled.clone()).await.expect("a decision");
+    world.steps.decide(&record.task(Stage::Export), Life(0), cancelled.clone()).await.expect("a decision");
     assert_eq!(world.go_on(&record).await, cancelled);
     assert_eq!(world.published(), None);
 }
@@ -302,7 +303,7 @@ async fn a_redrive_queues_what_is_uncommitted_once_its_life_has_begun_or_says_th
     let job = record.job_id();
     let end = async |life| {
         let cancelled = Ending::Cancelled { reason: "requested".to_owned() };
-        world.steps.decide(job, life, cancelled).await.expect("a decision");
+        world.steps.decide(&record.task(Stage::Export), life, cancelled).await.expect("a decision");
     };
     let take = async |stage| {
         let consumer = Consumer::of_task(&record.task(stage));

@@ -5,8 +5,8 @@ use bytes::Bytes as Payload;
 use domain::{BoardSpec, StreamSpec, Timestamp};
 use futures::stream::BoxStream;
 use ports::{
-    Answer, Boards, Entry, Expect, GetOptions, Got, Logged, Message, ObjectInfo, Page, PortError, PortResult,
-    PutOptions, Store, Stored, Wire, Write,
+    Answer, Boards, Entry, Expect, GetOptions, Got, LogRange, Logged, Message, ObjectInfo, Page, PortError,
+    PortResult, PutOptions, Store, Stored, Wire, Write,
 };
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -185,7 +185,7 @@ impl Wire for SlowWire {
         self.inner.follow(log, filter, from_sequence).await
     }
 
-    async fn last_sequence(&self, log: &StreamSpec) -> PortResult<u64> {
-        self.inner.last_sequence(log).await
+    async fn range(&self, log: &StreamSpec) -> PortResult<LogRange> {
+        self.inner.range(log).await
     }
 }

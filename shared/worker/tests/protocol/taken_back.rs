@@ -17,6 +17,7 @@ pub fn tests() -> Vec<Trial> {
         a_drain_finishes_what_runs_and_keeps_its_entry_fresh_until_then,
         idle_runners_end_when_somebody_asks_for_their_memory,
         a_batch_that_cannot_be_entered_on_the_board_is_refused_and_its_lane_is_free,
+        whoever_hears_of_a_batchs_end_has_its_lane,
     ]
 }
 
@@ -133,4 +134,17 @@ async fn a_batch_that_cannot_be_entered_on_the_board_is_refused_and_its_lane_is_
     world.boards.set_down(false);
     world.run(given).await;
     assert_eq!(world.timing(task.job).await.end, TaskEnd::Committed);
+}
+
+/// Else the planner's next batch is refused, and the lane idles until the next offer.
+async fn whoever_hears_of_a_batchs_end_has_its_lane() {
+    let world = World::new().await;
+    let mut last = world.run(world.draw(&[world.upload("ok").await]).await).await;
+    for _ in 0..20 {
+        let next = world.batch(world.draw(&[world.upload("ok").await]).await);
+        world.ended(last).await;
+        assert_eq!(world.propose(&next).await, BatchReply::Accepted);
+        last = next.id;
+    }
+    world.ended(last).await;
 }

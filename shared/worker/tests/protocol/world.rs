@@ -253,8 +253,8 @@ impl World {
         }
     }
 
-    /// Runs tasks as one batch that is accepted, as soon as the lane is free: the end of an earlier batch is
-    /// heard of a moment before its lane is free.
+    /// Runs tasks as one batch that is accepted, as soon as the lane is free: an item's end may be heard of
+    /// before that.
     pub async fn run(&self, tasks: Vec<BatchTask>) -> BatchId {
         let batch = self.batch(tasks);
         loop {
