@@ -2,10 +2,10 @@
 
 use domain::{
     Batch, BatchReply, BatchTask, Class, Consumer, Ending, Event as JobEvent, EventKind, INTERMEDIATES_KEPT,
-    Outcome, Stage, Stop, Task, TenantId, WorkerId, event_subject, run_subject, stop_subject,
+    Outcome, Stage, Stop, Task, TenantId, WorkerId, event_subject, life_span, run_subject, stop_subject,
 };
 use futures::StreamExt;
-use ports::{Answer, Decided, Delivery, Ledger, PortError, PortResult, Ports};
+use ports::{Answer, Decided, Delivery, Ledger, PortError, PortResult, Ports, tell_spans};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -113,6 +113,7 @@ pub(crate) async fn reject(
     let expire = now + INTERMEDIATES_KEPT;
     let outcome = Outcome { job, life: state.life, ending, decided_at: now, intermediates_expire_at: expire };
     if !state.has_outcome && ledger.decide(&outcome).await? == Decided::Mine {
+        tell_spans(|| vec![life_span("planner", given.task.accepted_at, &outcome)]);
         let kind = EventKind::Rejected { reason };
         let subject = event_subject(job, &kind);
         let event = JobEvent { job, life: state.life, at: now, kind };

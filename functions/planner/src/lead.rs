@@ -1,17 +1,17 @@
 //! One term of leadership: subscribes, draws, proposes, and hands every answer to the core.
 
 use crate::calls::{self, Reply};
-use crate::lease::HeldLease;
 use crate::tokens::{Answers, Lost, Tokens};
 use crate::{Settings, asked, learned, telemetry};
 use domain::{
     BATCH_ITEMS_MAX, Batch, BatchEnded, BatchReply, BatchTask, CALL_SUBJECT, Consumer, ENDED_SUBJECT,
-    OFFER_SUBJECT, Offer, PLAN_SUBJECT, TenantId, WorkerId,
+    OFFER_SUBJECT, Offer, PLAN_SUBJECT, TenantId, WorkerId, planned_span,
 };
 use futures::StreamExt;
 use planning::{Advisors, Decision, Event, Footprint, FootprintKey, Limits, Planner};
-use ports::{Message, PortError, PortResult, Ports};
-use std::collections::BTreeMap;
+use ports::lease::HeldLease;
+use ports::{Message, PortError, PortResult, Ports, tell_spans};
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -48,7 +48,7 @@ struct Driver<'a> {
     /// Proposals whose answers are to come.
     asked: usize,
     /// What was learned and is not written yet: the latest of each key.
-    unkept: BTreeMap<FootprintKey, Footprint>,
+    unkept: BTreeSet<FootprintKey>,
     /// A write of it is under way.
     keeping: bool,
 }
@@ -92,7 +92,7 @@ pub(crate) async fn lead(
         lost: lease.lost.clone(),
         looking: false,
         asked: 0,
-        unkept: BTreeMap::new(),
+        unkept: BTreeSet::new(),
         keeping: false,
     };
     driver.core.remember(learned.strained);
@@ -211,12 +211,18 @@ impl Driver<'_> {
             return;
         }
         self.keeping = true;
-        let keeping = learned::keep(self.ports.boards.clone(), std::mem::take(&mut self.unkept));
+        let keeping = learned::keep(self.ports.boards.clone(), self.take_unkept());
         let news = self.news.clone();
         self.calls.spawn(async move {
             keeping.await;
             let _ended = news.send(News::Kept).await;
         });
+    }
+
+    fn take_unkept(&mut self) -> BTreeMap<FootprintKey, Footprint> {
+        let keys = std::mem::take(&mut self.unkept);
+        let known = |key: FootprintKey| Some((key.clone(), self.core.footprint(&key)?.clone()));
+        keys.into_iter().filter_map(known).collect()
     }
 
     /// The end of a term that nobody took away: what is held goes back at once, and so does what comes back
@@ -231,7 +237,7 @@ impl Driver<'_> {
             self.take_news(news);
         }
         self.tokens.give_all_back().await;
-        let keeping = learned::keep(self.ports.boards.clone(), std::mem::take(&mut self.unkept));
+        let keeping = learned::keep(self.ports.boards.clone(), self.take_unkept());
         let _lost_at_worst = timeout(self.settings.times.run_answer * 2, keeping).await;
     }
 
@@ -272,24 +278,29 @@ impl Driver<'_> {
                 self.tokens.release(&task.ack_token);
             }
         }
+        let (id, stage, tasks) = (batch.id, batch.stage, batch.tasks.len());
         match reply {
             Reply::Heard(BatchReply::Accepted) => {
                 telemetry::answered("accepted");
+                let now = self.ports.clock.now();
+                tell_spans(|| batch.tasks.iter().map(|task| planned_span(batch, task, now)).collect());
                 self.handle(Event::BatchAccepted(batch.id));
             }
             Reply::Heard(BatchReply::Refused { reading, reason }) => {
                 telemetry::answered("refused");
-                tracing::debug!(%worker, ?reason, "a batch is refused");
+                tracing::debug!(batch = %id, %stage, tasks, %worker, ?reason, "a batch is refused");
                 self.handle(Event::BatchRefused(batch.id, Some((reading, reason))));
             }
             Reply::Gone | Reply::Stopped => {
                 telemetry::answered("silent");
-                tracing::info!(%worker, "worker silent; its offer is dropped, the batch is cut again");
+                let what = "worker silent; its offer is dropped, the batch is cut again";
+                tracing::info!(batch = %id, %stage, tasks, %worker, "{what}");
                 self.handle(Event::BatchRefused(batch.id, None));
             }
             Reply::Unknown => {
                 telemetry::answered("unknown");
-                tracing::warn!(%worker, "a worker answers nothing; the batch's tokens are dropped");
+                let what = "a worker answers nothing; the batch's tokens are dropped";
+                tracing::warn!(batch = %id, %stage, tasks, %worker, "{what}");
                 self.handle(Event::BatchLost(batch.id));
             }
         }
@@ -303,7 +314,7 @@ impl Driver<'_> {
                 Decision::Propose(worker, batch) => self.propose(worker, batch),
                 Decision::GiveBack(task) => self.tokens.give_back(task.ack_token),
                 Decision::Reject(task, reason) => self.reject(task, reason),
-                Decision::Learned(key, footprint) => drop(self.unkept.insert(key, footprint)),
+                Decision::Learned(key) => drop(self.unkept.insert(key)),
                 Decision::Strained(stage, job, had) => {
                     let boards = self.ports.boards.clone();
                     self.calls.spawn(learned::keep_strained(boards, stage, job, had));
@@ -358,7 +369,8 @@ impl Driver<'_> {
         let (ports, state) = (self.ports.clone(), self.settings.site.state.clone());
         self.calls.spawn(async move {
             if let Err(error) = calls::reject(&ports, &state, &task, reason).await {
-                tracing::warn!(job = %task.task.job, %error, "reject a job: left to redelivery");
+                let (job, stage) = (task.task.job, task.task.stage);
+                tracing::warn!(%job, %stage, %error, "reject a job: left to redelivery");
             }
         });
     }

@@ -72,7 +72,7 @@ pub(crate) async fn keep_strained(boards: Arc<dyn Boards>, stage: Stage, job: Jo
         None => boards.remove(&FOOTPRINTS, &key).await,
     };
     if let Err(error) = kept {
-        tracing::debug!(%job, %error, "keep what ran out of memory");
+        tracing::debug!(%job, %stage, %error, "keep what ran out of memory");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Drives `planning`: tasks and offers in, batches out; holds the lease. It decides nothing itself.
 //!
-//! `lease` says who leads, `lead` is one term of leadership, `calls` what it asks of others, `asked` what is
+//! `lead` is one term of leadership, `calls` what it asks of others, `asked` what is
 //! asked of it, `tokens` keeps the drawn tasks ours meanwhile, `learned` keeps what was learned.
 #![forbid(unsafe_code)]
 
@@ -8,13 +8,13 @@ mod asked;
 mod calls;
 mod lead;
 mod learned;
-mod lease;
 mod telemetry;
 mod tokens;
 
 pub use telemetry::{METRICS, describe_metrics};
 
 use domain::{Site, Times};
+use ports::lease::{Claim, acquire};
 use ports::{PortResult, Ports};
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -43,8 +43,14 @@ pub async fn run(ports: Ports, settings: Settings, shutdown: CancellationToken) 
     telemetry::describe_metrics();
     let tenants: Vec<_> = settings.site.tenants().into_iter().collect();
     telemetry::leads(false, &tenants);
+    let claim = Claim {
+        key: format!("planner.{}", settings.shard),
+        holder: settings.holder.clone(),
+        renew_every: settings.times.renew_every,
+    };
     while !shutdown.is_cancelled() {
-        let Some(lease) = lease::acquire(&ports, &settings, &shutdown).await? else { break };
+        let stand_by = || settings.ready.notify_one();
+        let Some(lease) = acquire(&ports, &claim, stand_by, &shutdown).await? else { break };
         tracing::info!(epoch = lease.epoch().0, "leads");
         telemetry::leads(true, &tenants);
         let led = lead::lead(&ports, &settings, &lease, &shutdown).await;

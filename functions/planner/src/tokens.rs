@@ -104,10 +104,10 @@ impl Tokens {
         if held.shown || held.extended.elapsed() >= self.times.ack_wait {
             return None;
         }
-        let queue = self.queue.clone();
+        let (queue, job, stage) = (self.queue.clone(), held.job, held.stage);
         Some(async move {
             if let Err(error) = queue.give_back(&token).await {
-                tracing::debug!(%error, "give a task back: left to redelivery");
+                tracing::debug!(%job, %stage, %error, "give a task back: left to redelivery");
             }
         })
     }

@@ -3,6 +3,7 @@
 use crate::core::Planner;
 use crate::device::Standing;
 use crate::event::Decision;
+use crate::key::FootprintKey;
 use crate::window::StageFacts;
 use domain::{
     BatchEnd, BatchEnded, BatchId, BatchTask, Bytes, JobId, Offer, Reading, RefusedReason, Stage, Timestamp,
@@ -142,7 +143,7 @@ impl Planner {
             }
             BatchEnd::RunnerLost | BatchEnd::DeviceLost | BatchEnd::Stopped => return,
         }
-        self.decisions.push_back(Decision::Learned(key, footprint.clone()));
+        self.decisions.push_back(Decision::Learned(key));
         let too_many = self.strained.len().saturating_sub(STRAINED_MAX);
         done.extend(self.strained.keys().take(too_many));
         done.into_iter().for_each(|place| self.forget_strained(place));
@@ -158,8 +159,10 @@ impl Planner {
 
     /// Sums up what the footprints say of a stage.
     pub(crate) fn look_at_facts(&mut self, now: Timestamp, stage: Stage) {
-        let known = self.footprints.iter().filter(|(key, _)| self.engines.is_latest(key));
-        let facts = StageFacts::of(stage, known, self.limits.batch_max, now);
+        let from = FootprintKey::first_of(stage);
+        let of_stage = self.footprints.range(from..).take_while(|(key, _)| key.stage == stage);
+        let known = of_stage.filter(|(key, _)| self.engines.is_latest(key)).map(|(_, known)| known);
+        let facts = StageFacts::of(known, self.limits.batch_max, now);
         self.facts.insert(stage, facts);
     }
 }

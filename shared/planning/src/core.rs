@@ -46,6 +46,8 @@ pub struct Planner {
     pub(crate) unknown: Footprint,
     /// How fast tasks of each shape come.
     pub(crate) paces: BTreeMap<(Stage, ShapeNo), Pace>,
+    /// When a batch of each shape was cut last.
+    pub(crate) cuts: BTreeMap<(Stage, ShapeNo), Timestamp>,
     /// Stages whose next task waits because that is worth more, and until when at most.
     pub(crate) later: BTreeMap<Stage, Timestamp>,
     pub(crate) facts: BTreeMap<Stage, StageFacts>,
@@ -75,6 +77,7 @@ impl Planner {
             footprints,
             unknown: Footprint::default(),
             paces: BTreeMap::new(),
+            cuts: BTreeMap::new(),
             later: BTreeMap::new(),
             facts: BTreeMap::new(),
             strained: BTreeMap::new(),
@@ -93,6 +96,11 @@ impl Planner {
         for (stage, job, had) in strained.into_iter().take(STRAINED_MAX) {
             self.strained.insert((stage, job), had);
         }
+    }
+
+    /// What was learned of a key.
+    pub fn footprint(&self, key: &FootprintKey) -> Option<&Footprint> {
+        self.footprints.get(key)
     }
 
     /// Takes an event in and decides what follows from it.
@@ -313,6 +321,7 @@ impl Planner {
         let tasks: Vec<BatchTask> = slots.iter().map(|slot| line.pool.open(*slot)).collect();
         let batch = Batch { id, epoch: self.epoch, stage, tasks, bytes, why: why.clone(), held_ms: None };
         let shape = head.shape;
+        self.cuts.insert((stage, shape), self.now);
         let to = worker.clone();
         self.live
             .propose(id, Proposed { worker, device_class: class, stage, shape, slots, bytes, why, cold });

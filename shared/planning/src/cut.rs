@@ -15,17 +15,19 @@ use std::time::Duration;
 const WORTH_ANOTHER_TRY: f64 = 1.1;
 /// Longest wait for a fuller batch or for a warm runner, whatever it would save.
 const WAIT_MAX: Duration = Duration::from_secs(10);
-/// A batch that is not full waits so many times what a fuller one would save while its lane does other work:
-/// the wait costs the task, not the lane.
-const WAIT_BESIDE_WORK: u32 = 10;
+/// A batch that is not full waits so long while its lane does other work: the wait costs the task, not the
+/// lane.
+const WAIT_BESIDE_WORK: Duration = Duration::from_secs(10);
 /// A runner is started although the device has other work when what waits for each warm runner of the stage
 /// takes so many times as long as the start: then the start costs a twentieth of what it is made for.
 const SWAP_PAYS: f64 = 20.0;
 
-/// An item that takes so many times as long as on the best device is better computed there.
-const POOR: f64 = 1.25;
-/// Longest that a task is passed over for that.
-const POOR_WAITS: Duration = Duration::from_secs(60);
+/// A device that takes this share of the mean time of an item, or less, suits it as well as any.
+const AS_GOOD: f64 = 0.9;
+/// By how much of the mean more it takes for each step by which it suits less.
+const WORSE_BY: f64 = 0.2;
+/// Longest that a shape is passed over for that.
+const MISFIT_WAITS: Duration = Duration::from_secs(60);
 
 /// What is to be placed: the task whose turn it is, with what is known around it.
 pub(crate) struct Ask<'a> {
@@ -48,6 +50,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) load: Duration,
     /// With how much the task alone ran out of memory, if it did.
     pub(crate) ran_out: Option<Bytes>,
+    /// Since when it waits for a batch: drawn, and none of its shape was cut.
+    pub(crate) since: Timestamp,
     /// It was passed over for so long that the devices and strangers of now count as there to stay.
     pub(crate) waited_long: bool,
     pub(crate) footprints: &'a BTreeMap<FootprintKey, Footprint>,
@@ -69,11 +73,9 @@ pub(crate) struct Size {
 /// How good it is to begin a batch now: the best are begun before all others of their class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Merit {
-    /// It is full, or has waited long enough to be; its runner is loaded, or worth its start.
-    Ready,
-    /// The same where an item takes much longer than it does on a better device: for those whose better
-    /// devices have enough to do.
-    Poor,
+    /// It is full, or has waited long enough to be; its runner is loaded, or worth its start. The lower, the
+    /// better it suits the device.
+    Ready(u8),
     /// A fuller batch would be worth more, but the lane would idle.
     Partial,
     /// Full, but what comes after it has more than enough to do already.
@@ -210,7 +212,7 @@ impl<'a> Ask<'a> {
         match idle.find(|open| self.may_run_alone(open.place, open.give, fleet)) {
             Some(open) => {
                 let size = self.alone(open.place, open.give);
-                Choice::Place(Merit::Ready, Place { worker: open.worker.clone(), size })
+                Choice::Place(Merit::Ready(0), Place { worker: open.worker.clone(), size })
             }
             None => Choice::Wait,
         }
@@ -271,16 +273,15 @@ impl<'a> Ask<'a> {
         let saved = footprint.saved().min(WAIT_MAX);
         let slack = self.head.deadline.map(|deadline| deadline - footprint.time_late(fit.items));
         let waits = |span: Duration| {
-            let until = self.head.drawn_at + span;
+            let until = self.since + span;
             let until = slack.map_or(until, |slack| until.min(slack));
             (self.now < until).then_some(until)
         };
-        let is_full = fit.items >= fit.full || waits((saved * WAIT_BESIDE_WORK).min(WAIT_MAX)).is_none();
+        let is_full = fit.items >= fit.full || waits(WAIT_BESIDE_WORK).is_none();
         let pays = !open.cold || self.queued_s >= SWAP_PAYS * self.load.as_secs_f64();
         let merit = match (is_full, pays) {
             (true, true) if self.ahead => Merit::Ahead,
-            (true, true) if self.is_poor(footprint, fit.full) => Merit::Poor,
-            (true, true) => Merit::Ready,
+            (true, true) => Merit::Ready(self.misfit(footprint, fit.full, open.cold)),
             (_, false) => Merit::Cold,
             (false, true) => Merit::Partial,
         };
@@ -297,14 +298,19 @@ impl<'a> Ask<'a> {
         }
     }
 
-    /// Whether an item of a full batch takes much longer here than where it takes the least, and its task has
-    /// not waited for that long enough.
-    fn is_poor(&self, footprint: &Footprint, items: u32) -> bool {
-        if self.now.since(self.head.drawn_at) >= POOR_WAITS {
-            return false;
+    /// How badly a batch suits a device: how much longer an item takes there, with its share of the start of
+    /// a runner, than on the kinds of devices in the mean. Each device so does what it is better at than
+    /// others are, though others may be better at all. What has waited long suits every device.
+    fn misfit(&self, footprint: &Footprint, items: u32, cold: bool) -> u8 {
+        if !footprint.is_measured() || self.now.since(self.since) >= MISFIT_WAITS {
+            return 0;
         }
-        let least = self.elsewhere().map(Footprint::least_item_seconds).fold(f64::INFINITY, f64::min);
-        footprint.is_measured() && footprint.item_seconds(items) > POOR * least
+        let rates = self.elsewhere().map(|known| 1.0 / known.least_item_seconds());
+        let (count, sum) = rates.fold((0u32, 0.0), |(count, sum), rate| (count + 1, sum + rate));
+        let start = if cold { self.load.as_secs_f64() / f64::from(items) } else { 0.0 };
+        let mean = sum / f64::from(count.max(1));
+        let ratio = (footprint.item_seconds(items) + start) * mean;
+        ((ratio - AS_GOOD) / WORSE_BY).clamp(0.0, f64::from(u8::MAX)) as u8
     }
 
     /// A prior never rejects, and neither does an estimate that no device meets: such a task may run alone,

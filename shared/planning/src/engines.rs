@@ -69,8 +69,7 @@ impl Engines {
         stage: Stage,
         shape: &str,
     ) -> impl Iterator<Item = &'a Footprint> {
-        let (engine, device_class) = (String::new(), DeviceClass(String::new()));
-        let key = FootprintKey { stage, shape: shape.to_owned(), engine, device_class };
+        let key = FootprintKey { shape: shape.to_owned(), ..FootprintKey::first_of(stage) };
         let all = footprints.range(&key..);
         let same = all.take_while(move |(of, _)| of.stage == key.stage && of.shape == key.shape);
         let measured = same.filter(|(of, known)| known.is_measured() && self.is_latest(of));

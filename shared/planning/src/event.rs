@@ -1,6 +1,5 @@
 //! The conversation as plain data: what the planner is told once, what it hears, what it decides.
 
-use crate::footprint::Footprint;
 use crate::key::FootprintKey;
 use domain::{
     AckToken, Batch, BatchEnded, BatchId, BatchTask, Bytes, Consumer, JobId, Offer, Reading, RefusedReason,
@@ -61,8 +60,8 @@ pub enum Decision {
     GiveBack(BatchTask),
     /// It fits nowhere: the job is rejected, for this reason.
     Reject(BatchTask, String),
-    /// This footprint changed.
-    Learned(FootprintKey, Footprint),
+    /// The footprint of this key changed.
+    Learned(FootprintKey),
     /// This task ran out of so much memory alone, or nothing is to be remembered of it any more.
     Strained(Stage, JobId, Option<Bytes>),
     /// So many workers for this stage would finish what waits in time. Said when it changes.

@@ -10,7 +10,6 @@ use crate::kept::{Kept, OfSize, Seen};
 use crate::key::RESERVATION_MIN;
 use domain::{Bytes, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What address space needs beyond resident memory (guard pages, alignment, arenas), measured on the four
@@ -34,8 +33,8 @@ pub struct Footprint {
     time: Line,
     /// Share by which 95 % of the times are above what is expected, at most.
     late: f64,
-    /// Median milliseconds of the sizes that were measured.
-    times_ms: BTreeMap<u32, f64>,
+    /// Median milliseconds of the sizes that were measured, by size.
+    times_ms: Vec<(u32, f64)>,
     /// Milliseconds of an item at the measured size at which that is least.
     least_ms: f64,
     /// The batch that is worth it where at most so many items fit: of one, two, ...
@@ -156,16 +155,16 @@ impl Footprint {
     /// largest on the steeper of its last piece and of the whole line, since a gain that nobody has seen is
     /// not one.
     fn expected_ms(&self, items: u32) -> f64 {
-        let below = self.times_ms.range(..=items).next_back();
-        let above = self.times_ms.range(items..).next();
+        let times = &self.times_ms;
+        let above = times.partition_point(|(size, _)| *size < items);
         let way = |from: u32, to: u32| f64::from(to) - f64::from(from);
-        match (below, above) {
-            (Some((a, ms)), _) if *a == items => *ms,
-            (Some((a, low)), Some((b, high))) => low + (high - low) * way(*a, items) / way(*a, *b),
+        match (above.checked_sub(1).map(|below| times[below]), times.get(above)) {
+            (_, Some((b, ms))) if *b == items => *ms,
+            (Some((a, low)), Some((b, high))) => low + (high - low) * way(a, items) / way(a, *b),
             (Some((a, ms)), None) => {
-                let before = self.times_ms.range(..a).next_back();
-                let last = before.map_or(0.0, |(b, earlier)| (ms - earlier) / way(*b, *a));
-                ms + self.time.each.max(last) * way(*a, items)
+                let before = above.checked_sub(2).map(|before| times[before]);
+                let last = before.map_or(0.0, |(b, earlier)| (ms - earlier) / way(b, a));
+                ms + self.time.each.max(last) * way(a, items)
             }
             (None, _) => self.time.at(items),
         }
@@ -231,7 +230,7 @@ impl Footprint {
     /// The smallest size up to `max` whose throughput is within 3 % of the best one's. Where only one size
     /// was measured, twice that is worth a try. Never smaller for a larger `max`.
     pub fn worthwhile(&self, max: u32) -> u32 {
-        if let (1, Some((only, _))) = (self.times_ms.len(), self.times_ms.first_key_value()) {
+        if let [(only, _)] = self.times_ms.as_slice() {
             return max.min(only.saturating_mul(2));
         }
         let place = (max.max(1) as usize).min(self.worth.len());

@@ -35,6 +35,12 @@ impl FootprintKey {
         FootprintKey { stage: task.stage, shape, engine, device_class: device_class.clone() }
     }
 
+    /// Before all keys of a stage.
+    pub(crate) fn first_of(stage: Stage) -> FootprintKey {
+        let (shape, engine, device_class) = (String::new(), String::new(), DeviceClass(String::new()));
+        FootprintKey { stage, shape, engine, device_class }
+    }
+
     /// As a board's key, in which anything but letters, digits and hyphens is a hyphen.
     pub fn board_key(&self) -> String {
         let part = |text: &str| -> String {

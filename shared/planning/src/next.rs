@@ -37,7 +37,7 @@ impl Planner {
         all.sort_by_key(|(waiting, stage)| (waiting.class, fed[*stage as usize]));
         let mut best: Option<Next> = None;
         for (waiting, stage) in all {
-            if best.as_ref().is_some_and(|best| best.class < waiting.class || best.merit == Merit::Ready) {
+            if best.as_ref().is_some_and(|best| best.class < waiting.class || best.merit == Merit::Ready(0)) {
                 break;
             }
             let Some((merit, head, place)) = self.consider(now, stage, waiting.shape, claims) else {
@@ -113,6 +113,7 @@ impl Planner {
             load: self.facts.get(&stage).map_or(Duration::ZERO, |facts| facts.load),
             ahead: stage < Stage::Export && self.work_after_s(stage) >= MORE_THAN_ENOUGH_S,
             ran_out: self.strained.get(&(stage, head.job)).copied(),
+            since: self.cuts.get(&(stage, head.shape)).copied().unwrap_or_default().max(head.drawn_at),
             waited_long: passed.is_some_and(|since| now.since(since) >= self.limits.hold_max),
             footprints: &self.footprints,
             engines: &self.engines,

@@ -1,7 +1,6 @@
 //! How many tasks are drawn before their turn, and how many workers what waits is worth.
 
 use crate::footprint::Footprint;
-use crate::key::FootprintKey;
 use domain::{Consumer, Stage, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -66,15 +65,15 @@ pub(crate) struct StageFacts {
 }
 
 impl StageFacts {
+    /// Of the footprints of the stage.
     pub(crate) fn of<'a>(
-        stage: Stage,
-        known: impl Iterator<Item = (&'a FootprintKey, &'a Footprint)>,
+        known: impl Iterator<Item = &'a Footprint>,
         batch_max: usize,
         now: Timestamp,
     ) -> StageFacts {
-        let known = known.filter(|(key, known)| key.stage == stage && known.is_measured());
+        let known = known.filter(|known| known.is_measured());
         let (mut batch, mut seconds, mut count, mut load) = (1, 0.0, 0u32, Duration::ZERO);
-        for (_, footprint) in known {
+        for footprint in known {
             let wanted = footprint.wanted(batch_max, now);
             batch = batch.max(wanted as usize);
             seconds += footprint.item_seconds(wanted);
@@ -90,7 +89,7 @@ impl StageFacts {
 mod tests {
     use super::*;
     use crate::samples::tenant;
-    use domain::{Bytes, Class, DeviceClass};
+    use domain::{Bytes, Class};
 
     #[test]
     fn a_window_is_two_batches_per_place_shared_by_those_who_wait() {
@@ -129,24 +128,17 @@ mod tests {
     #[test]
     fn a_stage_is_as_large_as_its_largest_batch_and_as_slow_as_its_mean() {
         let now = Timestamp(0);
-        let unknown = StageFacts::of(Stage::Shape, [].into_iter(), 64, now);
+        let unknown = StageFacts::of([].into_iter(), 64, now);
         assert_eq!(unknown, StageFacts { batch: 1, item_seconds: 1.0, load: Duration::ZERO });
-        let key = |shape: &str| FootprintKey {
-            stage: Stage::Shape,
-            shape: shape.to_owned(),
-            engine: String::new(),
-            device_class: DeviceClass("host".to_owned()),
-        };
         let measured = |items: u32, ms: u64| {
             let mut footprint = Footprint::default();
             footprint.observe(items, Bytes::mib(1), Duration::from_millis(ms));
             footprint
         };
-        let known = BTreeMap::from([(key("a"), measured(1, 1_000)), (key("b"), measured(8, 16_000))]);
+        let known = [measured(1, 1_000), measured(8, 16_000)];
         assert_eq!(
-            StageFacts::of(Stage::Shape, known.iter(), 64, now),
+            StageFacts::of(known.iter(), 64, now),
             StageFacts { batch: 16, item_seconds: 1.5, load: Duration::ZERO }
         );
-        assert_eq!(StageFacts::of(Stage::Texture, known.iter(), 64, now).batch, 1);
     }
 }

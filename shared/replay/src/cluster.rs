@@ -378,6 +378,7 @@ mod tests {
                     ..PhaseTimes::default()
                 };
                 all.push(Timing {
+                    kind: String::new(),
                     job: JobId(job),
                     life: Life(0),
                     stage,

@@ -3,6 +3,7 @@
 use super::device::{LOAD_MS, load};
 use super::truth::{Kind, NOISE, number};
 use super::world::{ACK_WAIT, HOP, Next, World};
+use super::yardstick::rate;
 use domain::{
     Batch, BatchEnd, BatchEnded, BatchId, Bytes, EngineVersion, JobId, RefusedReason, Stage, WorkerId,
 };
@@ -144,8 +145,16 @@ impl World {
         peak = peak.min(batch.bytes);
         self.count(n, &batch, out_of_memory, done.len() > 1);
         let load_ms = if load(&mut self.devices[n].warm, batch.stage) { LOAD_MS } else { 0 };
-        self.seen.device_ms[if out_of_memory { 2 } else { 0 }] += ms;
+        if out_of_memory {
+            self.seen.device_ms[2] += ms;
+        } else {
+            let kind = Kind::of(&batch.tasks[0].task);
+            let best = f64::from(at_items) * 1_000.0 / rate(kind, self.devices[n].gib, 0.0);
+            self.seen.device_ms[0] += best;
+            self.seen.device_ms[3] += ms - best;
+        }
         self.seen.device_ms[1] += load_ms as f64;
+        *self.seen.starts.entry(batch.stage).or_default() += u64::from(load_ms > 0);
         let end = if out_of_memory { BatchEnd::OutOfMemory { at_items } } else { BatchEnd::Done };
         for job in &ran_out {
             self.after(HOP, Next::Put(number(*job), batch.stage, 2));

@@ -56,10 +56,20 @@ fn cluster(figures: &mut Report, jobs: u64) {
         "x",
         Bar::AtLeast(1.0),
     );
-    let gone = seen.device_ms;
-    let all = (gone.iter().sum::<f64>()).max(1.0);
-    for (name, ms) in ["computing", "starting runners", "lost to running out of memory"].iter().zip(gone) {
-        figures.add(format!("busy device time: {name}"), 100.0 * ms / all, "%", Bar::None);
+    let all = devices.len() as f64 * done.last().copied().unwrap_or(0.0) * 1_000.0;
+    let [computing, starting, ran_out, smaller] = seen.device_ms;
+    let idle = all - seen.device_ms.iter().sum::<f64>();
+    for (name, ms) in [
+        ("computing, as in the best batches", computing),
+        ("smaller batches than the best", smaller),
+        ("starting runners", starting),
+        ("lost to running out of memory", ran_out),
+        ("idle", idle),
+    ] {
+        figures.add(format!("device time: {name}"), 100.0 * ms / all.max(1.0), "%", Bar::None);
+    }
+    for (stage, count) in &seen.starts {
+        figures.add(format!("starts of runners: {stage}"), *count as f64, "starts", Bar::None);
     }
     let held = seen.held_longest.as_secs_f64();
     figures.add("longest time that a task was held", held, "s (simulated)", Bar::None);

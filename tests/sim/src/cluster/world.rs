@@ -80,9 +80,11 @@ pub struct Seen {
     pub after_warm_up: (u64, u64),
     /// When each job was done, in order.
     pub done_at: Vec<Timestamp>,
-    /// Milliseconds of all devices: computing what came through, starting runners, and batches that ran
-    /// out of memory.
-    pub device_ms: [f64; 3],
+    /// Milliseconds of all devices: what came through as it computes in the best batches, starting runners,
+    /// batches that ran out of memory, and what smaller batches took longer.
+    pub device_ms: [f64; 4],
+    /// Starts of runners of each stage.
+    pub starts: BTreeMap<Stage, u64>,
     /// Longest time that a task was in the planner's hands.
     pub held_longest: Duration,
     /// Jobs that were rejected, with their reasons.
@@ -365,7 +367,8 @@ impl World {
                 let (given, _) = self.release(&given.ack_token);
                 self.seen.rejected.insert(super::truth::number(given.task.job), reason);
             }
-            Decision::Learned(key, footprint) => {
+            Decision::Learned(key) => {
+                let footprint = self.planner.footprint(&key).cloned().unwrap_or_default();
                 self.check_footprint(&footprint);
                 self.learned.insert(key, footprint);
             }

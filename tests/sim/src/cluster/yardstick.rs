@@ -17,7 +17,7 @@ const ROUNDS: usize = 20_000;
 
 /// Items of a kind per second on a device that does nothing else, at the best size that fits its memory when
 /// strangers hold as little as this share.
-fn rate(kind: Kind, gib: u64, strangers: f64) -> f64 {
+pub fn rate(kind: Kind, gib: u64, strangers: f64) -> f64 {
     let memory = Bytes::gib(gib).scale(1.0 - strangers);
     let fitting = (1..=BATCH_MAX).take_while(|items| kind.peak(*items) <= memory);
     fitting.map(|items| f64::from(items) * 1000.0 / kind.time_ms(items)).fold(0.0, f64::max)
