@@ -7,12 +7,14 @@
 use crate::events::ObjectEvent;
 use crate::telemetry::count_upload;
 use domain::{
-    Ending, Event, EventKind, INTERMEDIATES_KEPT, InputBucket, JOBS_PREFIX, JobId, JobRecord, Life, Outcome,
-    Recipe, Site, Stage, StateKey, Timestamp, Upload, UploadId, event_subject, parse_state_key, task_subject,
+    Ending, Event, EventKind, FoundBy, INTERMEDIATES_KEPT, InputBucket, JOBS_PREFIX, JobId, JobRecord, Life,
+    Outcome, Recipe, Site, Stage, StateKey, Timestamp, Upload, UploadId, accept_span, event_subject,
+    life_span, parse_state_key, task_subject,
 };
-use ports::{Decided, Ledger, ObjectInfo, PortError, PortResult, Ports, Put, list_all};
+use ports::{Decided, Ledger, ObjectInfo, PortError, PortResult, Ports, Put, list_all, tell_spans};
 use serde::Serialize;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How much the clocks of store and process may differ before a record of an earlier configuration is
 /// overlooked.
@@ -55,6 +57,34 @@ impl Accepted {
     }
 }
 
+/// Since when an upload is looked at, and why.
+#[derive(Clone, Copy)]
+struct Begun {
+    at: Timestamp,
+    instant: Instant,
+    found_by: FoundBy,
+}
+
+impl Begun {
+    /// Tells what became of it as a span of the job's trace.
+    fn tell(self, record: &JobRecord, life: Life, accepted: Accepted) {
+        tell_spans(|| {
+            let (job, took) = (record.job_id(), (self.at, self.instant.elapsed()));
+            vec![accept_span((job, life, &record.upload), self.found_by, took, accepted.as_str())]
+        });
+    }
+}
+
+/// An object in an input bucket, as a HEAD found it.
+struct Seen<'a> {
+    input: &'a InputBucket,
+    upload: Upload,
+    info: &'a ObjectInfo,
+    /// It may have jobs already.
+    may_be_known: bool,
+    begun: Begun,
+}
+
 /// Makes jobs of uploads.
 pub struct Acceptor {
     ports: Ports,
@@ -76,7 +106,7 @@ impl Acceptor {
     /// # Errors
     /// Those of the ports; the event is to be delivered again if they are transient.
     pub async fn event(&self, event: &ObjectEvent, redelivered: bool) -> PortResult<Accepted> {
-        let accepted = self.take_event(event, redelivered).await?;
+        let accepted = self.take_event(event, redelivered, self.begin(FoundBy::Event)).await?;
         count_upload(accepted.as_str());
         Ok(accepted)
     }
@@ -87,13 +117,15 @@ impl Acceptor {
     /// Those of the ports.
     pub async fn listed(&self, listed: &Upload) -> PortResult<Accepted> {
         let Some(input) = self.site.input(&listed.bucket) else { return Ok(Accepted::NotWatched) };
+        let begun = self.begin(FoundBy::Sweep);
         let accepted = match self.ports.store.head(&listed.bucket, &listed.key).await? {
             None => Accepted::Gone,
             Some(info) => {
                 let upload = self.upload(input, &listed.key, &info);
                 // Another version came since the LIST: its record may exist.
                 let may_be_known = upload.id() != listed.id();
-                self.take(input, upload, &info, may_be_known).await?
+                let seen = Seen { input, upload, info: &info, may_be_known, begun };
+                self.take(seen).await?
             }
         };
         count_upload(accepted.as_str());
@@ -109,7 +141,7 @@ impl Acceptor {
         Ok(self.ports.queue.put_if_absent(&task_subject(&task), json(&task)?).await? == Put::Stored)
     }
 
-    async fn take_event(&self, event: &ObjectEvent, redelivered: bool) -> PortResult<Accepted> {
+    async fn take_event(&self, event: &ObjectEvent, redelivered: bool, begun: Begun) -> PortResult<Accepted> {
         let Some(input) = self.site.input(&event.bucket) else { return Ok(Accepted::NotWatched) };
         let mut accepted = Accepted::Gone;
         for (n, key) in event.key_candidates.iter().enumerate() {
@@ -128,9 +160,13 @@ impl Acceptor {
             }
             let upload = self.upload(input, key, &info);
             let may_be_known = redelivered || self.is_older_than_configuration(&upload);
-            return self.take(input, upload, &info, may_be_known).await;
+            return self.take(Seen { input, upload, info: &info, may_be_known, begun }).await;
         }
         Ok(accepted)
+    }
+
+    fn begin(&self, found_by: FoundBy) -> Begun {
+        Begun { at: self.ports.clock.now(), instant: Instant::now(), found_by }
     }
 
     /// Whether a process with another default recipe may have made a job of it. Only then the records of an
@@ -152,14 +188,9 @@ impl Acceptor {
         }
     }
 
-    async fn take(
-        &self,
-        input: &InputBucket,
-        upload: Upload,
-        info: &ObjectInfo,
-        may_be_known: bool,
-    ) -> PortResult<Accepted> {
-        if may_be_known && let Some(accepted) = self.resume_known(upload.id()).await? {
+    async fn take(&self, seen: Seen<'_>) -> PortResult<Accepted> {
+        let Seen { input, upload, info, may_be_known, begun } = seen;
+        if may_be_known && let Some(accepted) = self.resume_known(upload.id(), begun).await? {
             return Ok(accepted);
         }
         let verdict = verdict(&self.site, input, info);
@@ -169,21 +200,22 @@ impl Acceptor {
             tenant: input.tenant.clone(),
             class: input.class,
             recipe,
-            accepted_at: self.ports.clock.now(),
+            accepted_at: begun.at,
             secondary: false,
             traceparent: None,
         };
         match verdict {
-            Ok(_) => self.start(record).await,
-            Err(reason) => self.reject(record, reason).await,
+            Ok(_) => self.start(record, begun).await,
+            Err(reason) => self.reject(record, reason, begun).await,
         }
     }
 
-    async fn start(&self, record: JobRecord) -> PortResult<Accepted> {
+    async fn start(&self, record: JobRecord, begun: Begun) -> PortResult<Accepted> {
         match self.ledger.put_record(&record).await? {
-            Decided::Already(record) => self.resume(&record).await,
+            Decided::Already(record) => self.resume(&record, begun).await,
             Decided::Mine => {
                 self.queue(&record, Stage::Preprocess).await?;
+                begun.tell(&record, Life(0), Accepted::New);
                 self.tell_accepted(&record).await;
                 Ok(Accepted::New)
             }
@@ -191,7 +223,7 @@ impl Acceptor {
     }
 
     /// The outcome first: a record without outcome would be started by the sweep.
-    async fn reject(&self, record: JobRecord, reason: String) -> PortResult<Accepted> {
+    async fn reject(&self, record: JobRecord, reason: String, begun: Begun) -> PortResult<Accepted> {
         let (job, now) = (record.job_id(), self.ports.clock.now());
         let outcome = Outcome {
             job,
@@ -204,6 +236,8 @@ impl Acceptor {
         self.ledger.put_record(&record).await?;
         if decided == Decided::Mine {
             crate::telemetry::count_rejected();
+            begun.tell(&record, Life(0), Accepted::Rejected);
+            tell_spans(|| vec![life_span("ingest", record.accepted_at, &outcome)]);
             // The record was written: who only hears events learns here whose end follows.
             self.tell_accepted(&record).await;
             self.tell(job, EventKind::Rejected { reason }).await;
@@ -213,13 +247,13 @@ impl Acceptor {
 
     /// Goes on with the jobs that this upload has; none if it has none of its own (jobs beside that one do
     /// not count).
-    async fn resume_known(&self, upload: UploadId) -> PortResult<Option<Accepted>> {
+    async fn resume_known(&self, upload: UploadId, begun: Begun) -> PortResult<Option<Accepted>> {
         let mut accepted = None;
         let prefix = format!("{JOBS_PREFIX}{upload}/");
         for object in list_all(&*self.ports.store, self.ledger.bucket(), &prefix).await? {
             let Some(StateKey::JobRecord(upload, job)) = parse_state_key(&object.key) else { continue };
             let Some(record) = self.ledger.record(upload, job).await? else { continue };
-            let resumed = self.resume(&record).await?;
+            let resumed = self.resume(&record, begun).await?;
             if !record.secondary {
                 accepted = Some(resumed);
             }
@@ -227,11 +261,13 @@ impl Acceptor {
         Ok(accepted)
     }
 
-    async fn resume(&self, record: &JobRecord) -> PortResult<Accepted> {
+    async fn resume(&self, record: &JobRecord, begun: Begun) -> PortResult<Accepted> {
         let state = self.ledger.state(record.job_id()).await?;
         if state.has_outcome || !self.queue(record, state.next_stage()).await? {
+            begun.tell(record, state.life, Accepted::Known);
             return Ok(Accepted::Known);
         }
+        begun.tell(record, state.life, Accepted::Requeued);
         if state.life == Life(0) && state.committed.is_empty() {
             // Whoever wrote the record may have ended before it told anybody.
             self.tell_accepted(record).await;

@@ -10,7 +10,10 @@ use crate::collect_plan::{
 };
 use crate::retention::{JobWeight, Retention, Retirer};
 use crate::telemetry::count_collected;
-use domain::{ARTIFACTS_PREFIX, Bytes, Ending, JobId, Life, MANIFESTS_PREFIX, Outcome, Site, Stage, Times};
+use domain::{
+    ARTIFACTS_PREFIX, Bytes, Ending, JobId, Life, MANIFESTS_PREFIX, NOTES_KEPT, NOTES_PREFIX, Outcome, Site,
+    Stage, Times,
+};
 use futures::{StreamExt, TryStreamExt, stream};
 use ports::{Ledger, PortError, PortResult, Ports, list_all};
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,8 +86,20 @@ impl Collector {
             count_collected("retention", retired);
             removed += retired;
         }
+        removed += self.forget_notes().await?;
         self.abort_multipart_uploads().await?;
         Ok(removed)
+    }
+
+    /// Notes of calls that nobody repeats any more.
+    async fn forget_notes(&self) -> PortResult<usize> {
+        let written_before = self.ports.clock.now() - NOTES_KEPT;
+        let notes = list_all(&*self.ports.store, self.ledger.bucket(), NOTES_PREFIX).await?;
+        let old = notes.into_iter().filter(|note| note.last_modified < written_before);
+        let old: Vec<String> = old.map(|note| note.key).collect();
+        let forgotten = delete(&self.ports, self.ledger.bucket(), &old).await?;
+        count_collected("note", forgotten);
+        Ok(forgotten)
     }
 
     /// One part: jobs whose id begins with this hexadecimal digit.

@@ -2,8 +2,8 @@
 
 use crate::world::World;
 use domain::{
-    ARTIFACTS_PREFIX, AttemptId, Bytes, Ending, JobRecord, Stage, artifact_key, attempt_marker_key,
-    friendly_key,
+    ARTIFACTS_PREFIX, AttemptId, Bytes, Ending, JobRecord, NOTES_KEPT, Stage, artifact_key,
+    attempt_marker_key, friendly_key, note_key,
 };
 use ingest::{Acceptor, CollectSettings, Collector, Retention};
 use ports::list_all;
@@ -63,6 +63,19 @@ async fn litter_goes_after_the_grace_and_what_a_manifest_names_stays() {
     expect.sort();
     assert_eq!(artifacts(&world).await, expect);
     assert_eq!(collector.collect().await, Ok(0));
+}
+
+#[tokio::test]
+async fn notes_of_calls_go_after_a_day() {
+    let world = World::new().await;
+    let collector = collector(&world, Retention::default());
+    let note = note_key("00112233445566778899aabbccddeeff");
+    world.put(&world.site.state, &note, b"{}").await;
+    world.clock.advance(NOTES_KEPT / 2);
+    assert_eq!(collector.collect().await, Ok(0));
+    world.clock.advance(NOTES_KEPT);
+    assert_eq!(collector.collect().await, Ok(1));
+    assert_eq!(world.keys(&world.site.state).await, [""; 0]);
 }
 
 #[tokio::test]

@@ -206,6 +206,7 @@ impl World {
             engine: EngineVersion { name: "none".to_owned(), version: "1".to_owned() },
             marks: Marks::default(),
             batch: None,
+            notes: Vec::new(),
             traceparent: None,
         };
         assert_eq!(self.ledger().commit(&manifest).await, Ok(Decided::Mine));
