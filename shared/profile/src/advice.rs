@@ -91,12 +91,24 @@ const RULES: &[Rule] = &[
         &["cut_out", "frame", "resize", "encode"],
         "build with target-cpu=native, or give the stage more lanes",
     ),
+    rule(
+        "preprocess",
+        "a picture that needs no network",
+        &["matting"],
+        "pictures with transparency or a plain background: they are cut out without it",
+    ),
     Rule {
         full_precision_gpu: true,
-        ..rule("shape", "FP16", &["denoise", "diffusion", "sampling", "infer"], "precision f16")
+        ..rule("shape", "FP16", &["denoise", "diffusion", "sampling", "infer", "network"], "precision f16")
     },
     rule("shape", "fewer steps", STEPS, "fewer steps in the recipe's engine"),
-    rule("shape", "lower triangle budget", &["decimate", "smooth"], "quality draft instead of standard"),
+    rule("shape", "an engine without a network", &["network"], "engine=inflate: rounder shapes in less time"),
+    rule(
+        "shape",
+        "lower triangle budget",
+        &["surface", "decimate", "smooth", "check"],
+        "quality draft instead of standard",
+    ),
     rule("texture", "lower resolution", &["bake", "unwrap", "dilate"], "texture-px one step lower"),
     rule(
         "texture",
@@ -105,10 +117,11 @@ const RULES: &[Rule] = &[
         "a faster texture compression: larger files, less time",
     ),
     rule("export", "binary STL", &["stl_ascii"], "binary instead of text STL"),
+    rule("export", "fewer pictures", &["turntable", "gif"], "formats without turntable and gif"),
     rule(
         "export",
         "decimation",
-        &["glb", "stl", "check", "store"],
+        &["glb", "packed", "lod", "stl", "ply", "obj", "3mf", "usdz", "check", "store"],
         "quality draft: fewer triangles to write",
     ),
 ];
@@ -307,6 +320,12 @@ mod tests {
         check(&[("texture", 100, &[("store", 45)])], &[("texture", "compression")]);
         check(&[("export", 100, &[("stl_ascii", 45)])], &[("export", "binary STL")]);
         check(&[("export", 100, &[("stl", 25), ("glb", 25)])], &[("export", "decimation")]);
+        check(&[("export", 100, &[("turntable", 60)])], &[("export", "fewer pictures")]);
+        check(
+            &[("preprocess", 100, &[("matting", 90)])],
+            &[("preprocess", "a picture that needs no network")],
+        );
+        check(&[("shape", 100, &[("network", 60)])], &[("shape", "an engine without a network")]);
         check(&[("shape", 100, &[("load", 25)])], &[("shape", "a warm model")]);
         check(&[], &[]);
     }

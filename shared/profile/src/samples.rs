@@ -23,6 +23,7 @@ pub(crate) fn id(n: u64) -> [u8; 16] {
 pub(crate) fn timing(n: u64, stage: Stage, compute_ms: u64) -> Timing {
     let phases = PhaseTimes { compute_us: compute_ms * 1_000, ..PhaseTimes::default() };
     Timing {
+        kind: String::new(),
         job: JobId(id(n)),
         life: Life(0),
         stage,

@@ -48,6 +48,7 @@ fn manifest(stage: Stage, marks: [u64; 6]) -> Manifest {
             stored_at,
         },
         batch: None,
+        notes: Vec::new(),
         traceparent: None,
     }
 }

@@ -1,5 +1,5 @@
 //! A line of four stages, simulated event by event: queues, lanes, batches, cold runners, noise. It uses
-//! nothing of this crate, so that it can say what is true. Out come the timings that workers would publish.
+//! nothing of `profile`, so that it can say what is true. Out come the timings that workers would publish.
 
 use crate::chance::{between, normal, share};
 use domain::{
@@ -11,23 +11,32 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 /// What a stage is like. Times in seconds.
 #[derive(Clone, Debug)]
 pub struct StageFacts {
+    /// Batches at once.
     pub lanes: usize,
+    /// Items of the largest batch.
     pub batch_max: usize,
-    /// t0 and t1.
+    /// A batch computes for `start` once and for `item` with each of its items.
     pub start: f64,
+    /// See `start`.
     pub item: f64,
     /// Items one after the other, or all together.
     pub one_by_one: bool,
     /// A runner that was idle for this long is gone, and a new one takes so long to start.
     pub idle: f64,
+    /// See `idle`.
     pub load: f64,
+    /// Before computing.
     pub fetch: f64,
+    /// After it.
     pub store: f64,
 }
 
+/// Four stages, and jobs for them.
 #[derive(Clone, Debug)]
 pub struct Line {
+    /// Of its noise.
     pub seed: u64,
+    /// In their order.
     pub stages: [StageFacts; 4],
     /// When each job comes, ascending.
     pub arrivals: Vec<f64>,
@@ -35,16 +44,23 @@ pub struct Line {
     pub noise: f64,
 }
 
-/// What became of a job at a stage: queued, accepted, computation began, computed, committed.
+/// What became of a job at a stage, and when. Seconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Passage {
+    /// It came.
     pub queued: f64,
+    /// A lane took it.
     pub accepted: f64,
+    /// Its computation began.
     pub began: f64,
+    /// Its computation ended.
     pub computed: f64,
+    /// It went on to the next stage.
     pub committed: f64,
 }
 
+/// What became of a line.
+#[derive(Clone, Debug)]
 pub struct Run {
     /// In the order of their acknowledgement.
     pub timings: Vec<Timing>,
@@ -198,6 +214,7 @@ fn timing((job, stage, batch, items): (usize, usize, u64, usize), of: Passage, f
         ..PhaseTimes::default()
     };
     Timing {
+        kind: String::new(),
         job: JobId(id(job as u64)),
         life: Life(0),
         stage: Stage::ALL[stage],
