@@ -12,14 +12,16 @@ use std::collections::BTreeMap;
 /// A face lies on one that looks the same way, not on the sheet behind it.
 const SAME_SIDE_COSINE: f32 = 0.0;
 
-/// The model with at most each of these many triangles, as far as its topology allows; fewer and fewer.
-pub(crate) fn levels(model: &Model, triangles_max: [usize; 3]) -> Vec<TexturedMesh> {
+/// The model with at most each of these many triangles, as far as its topology allows; fewer and fewer. With
+/// each the error that decimation has reached, added up from the whole model on, metres.
+pub(crate) fn levels(model: &Model, triangles_max: [usize; 3]) -> Vec<(TexturedMesh, f32)> {
     let charts = Charts::of(&model.textured.mesh);
-    let mut solid = model.solid.clone();
+    let (mut solid, mut error) = (model.solid.clone(), 0.0);
     let level = |most| {
-        solid = decimate(&solid, most, &[f32::INFINITY]);
+        let smaller = decimate(&solid, most, &[f32::INFINITY]);
+        (solid, error) = (smaller.mesh, error + smaller.error_metres);
         let texture_png = model.textured.texture_png.clone();
-        TexturedMesh { mesh: painted(&solid, &charts), texture_png }
+        (TexturedMesh { mesh: painted(&solid, &charts), texture_png, normal_png: None }, error)
     };
     triangles_max.into_iter().map(level).collect()
 }
@@ -103,12 +105,13 @@ mod tests {
             mesh.triangles.extend(mine.map(|t| t.map(|index| index + start)));
         }
         let mesh = components::compact(mesh);
-        let textured = TexturedMesh { mesh, texture_png: None };
+        let textured = TexturedMesh { mesh, ..TexturedMesh::default() };
         let model = Model::of(textured).expect("no texture to decode");
         let levels = levels(&model, [1200, 600, 600]);
-        let facts = [0, 1].map(|n| check(&weld(&levels[n].mesh)).expect("closed").triangles);
+        let facts = [0, 1].map(|n| check(&weld(&levels[n].0.mesh)).expect("closed").triangles);
         assert!((1150..=1200).contains(&facts[0]) && (560..=600).contains(&facts[1]), "{facts:?}");
-        let small = &levels[1];
+        let (small, error) = &levels[1];
+        assert!(*error > levels[0].1 && *error < 0.02, "{error}");
         for (p, uv) in small.mesh.positions.iter().zip(&small.mesh.uvs) {
             let front = uv[0] < 0.5;
             let sign = if front { 1.0 } else { -1.0 };

@@ -1,7 +1,10 @@
 //! What all formats are written from: the textured mesh, the closed surface that it is once the seams are
 //! merged, and its colours.
 
+use crate::place;
 use image::{ImageFormat, RgbaImage};
+use mesh::check::check;
+use mesh::repair::{Repairs, repair};
 use mesh::weld::{Welded, welded};
 use mesh::{Mesh, TexturedMesh};
 use stage::StageError;
@@ -19,22 +22,45 @@ pub(crate) struct Model {
     pub(crate) vertex_of: Vec<u32>,
     /// The texture's pixels.
     pub(crate) texture: Option<RgbaImage>,
+    /// What was mended, if something had to be.
+    pub(crate) repairs: Option<Repairs>,
     /// The pictures of a turn, once somebody asked for them.
     pub(crate) turn: OnceCell<Vec<RgbaImage>>,
 }
 
 impl Model {
+    /// A model whose surface is closed, mended where it was not.
+    ///
+    /// # Errors
+    /// The texture cannot be decoded, or the surface is not closed and cannot be mended.
+    pub(crate) fn sound(textured: TexturedMesh) -> Result<Model, StageError> {
+        let placed = |mut textured: TexturedMesh| {
+            place::to_one_metre(&mut textured.mesh);
+            Model::of(textured)
+        };
+        let model = placed(textured)?;
+        if check(&model.solid).is_ok() {
+            return Ok(model);
+        }
+        let (mesh, repairs) = repair(&model.textured.mesh);
+        let model = placed(TexturedMesh { mesh, ..model.textured })?;
+        match check(&model.solid) {
+            Ok(_) => Ok(Model { repairs: Some(repairs), ..model }),
+            Err(fault) => {
+                Err(StageError::Failed(format!("the mesh is not sound and cannot be mended: {fault}")))
+            }
+        }
+    }
+
     /// Merges the seams and decodes the texture.
     ///
     /// # Errors
     /// The texture cannot be decoded.
     pub(crate) fn of(textured: TexturedMesh) -> Result<Model, StageError> {
         let Welded { mesh: solid, vertex_of } = welded(&textured.mesh);
-        let decode = |png: &Vec<u8>| image::load_from_memory_with_format(png, ImageFormat::Png);
-        let texture = textured.texture_png.as_ref().map(decode).transpose();
+        let texture = textured.texture_png.as_deref().map(decoded).transpose();
         let texture = texture.map_err(|error| StageError::Failed(format!("decode the texture: {error}")))?;
-        let texture = texture.map(|texture| texture.into_rgba8());
-        Ok(Model { texture, textured, solid, vertex_of, turn: OnceCell::new() })
+        Ok(Model { texture, textured, solid, vertex_of, repairs: None, turn: OnceCell::new() })
     }
 
     /// The sRGB colour of each of the solid's vertices: the texel at the first textured vertex there.
@@ -48,4 +74,9 @@ impl Model {
         }
         colours
     }
+}
+
+/// The pixels of a texture.
+pub(crate) fn decoded(png: &[u8]) -> image::ImageResult<RgbaImage> {
+    Ok(image::load_from_memory_with_format(png, ImageFormat::Png)?.into_rgba8())
 }

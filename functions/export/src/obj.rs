@@ -15,8 +15,12 @@ pub(crate) fn write(model: &Model) -> io::Result<Vec<u8>> {
     if model.texture.is_some() {
         mtl.push_str("map_Kd base_colour.png\n");
     }
+    if model.textured.normal_png.is_some() {
+        mtl.push_str("norm normal.png\n");
+    }
     let mut files = vec![("model.obj", obj.as_bytes()), ("model.mtl", mtl.as_bytes())];
     files.extend(model.textured.texture_png.as_ref().map(|png| ("base_colour.png", png.as_slice())));
+    files.extend(model.textured.normal_png.as_ref().map(|png| ("normal.png", png.as_slice())));
     packed(&files)
 }
 

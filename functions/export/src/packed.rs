@@ -1,11 +1,12 @@
-//! The same GLB for the web: 16-bit positions and texture coordinates, 8-bit normals
-//! (`KHR_mesh_quantization`), the texture as lossless WebP (`EXT_texture_webp`). Readers that do not know
+//! The same GLB for the web: 16-bit positions and texture coordinates, 8-bit normals and tangents
+//! (`KHR_mesh_quantization`), the textures as lossless WebP (`EXT_texture_webp`). Readers that do not know
 //! both extensions refuse it, which is why the plain GLB exists beside it.
 
-use crate::model::Model;
+use crate::model::{Model, decoded};
 use image::codecs::webp::WebPEncoder;
 use image::{DynamicImage, ExtendedColorType, ImageEncoder};
-use mesh::glb::{GlbError, assemble};
+use mesh::glb::{GlbError, Slot, assemble};
+use mesh::tangent::tangents;
 use serde_json::{Value, json};
 
 /// `bufferView.target` of vertex data, and of indices.
@@ -37,10 +38,13 @@ pub(crate) fn write(model: &Model, extras: &Value) -> Result<Vec<u8>, GlbError> 
     parts.accessors[position]["max"] = json!(bounds(u16::max, 0));
     let mut attributes = json!({"POSITION": position});
     if !mesh.normals.is_empty() {
-        attributes["NORMAL"] = json!(parts.normals(&mesh.normals));
+        attributes["NORMAL"] = json!(parts.directions(&mesh.normals));
     }
-    let texture = model.texture.as_ref().filter(|_| !mesh.uvs.is_empty());
-    if texture.is_some() {
+    let textures = textures(model)?;
+    if textures.iter().any(|(slot, _)| *slot == Slot::Normal) {
+        attributes["TANGENT"] = json!(parts.directions(&tangents(mesh)));
+    }
+    if !textures.is_empty() {
         let short = |value: f32| (value.clamp(0.0, 1.0) * STEPS).round() as u16;
         let uvs: Vec<[u16; 2]> = mesh.uvs.iter().map(|uv| uv.map(short)).collect();
         let accessor = parts.shorts(&uvs, "VEC2");
@@ -52,7 +56,8 @@ pub(crate) fn write(model: &Model, extras: &Value) -> Result<Vec<u8>, GlbError> 
     let step = extent / STEPS;
     let node = json!({"mesh": 0, "name": "model", "scale": [step, step, step], "translation": low});
     let mut used = vec!["KHR_mesh_quantization"];
-    let mut surface = json!({"metallicFactor": 0.0, "roughnessFactor": 0.9});
+    let mut material =
+        json!({"name": "surface", "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 0.9}});
     let mut document = json!({
         "asset": {"version": "2.0", "generator": "meshwright", "extras": extras},
         "scene": 0,
@@ -60,16 +65,16 @@ pub(crate) fn write(model: &Model, extras: &Value) -> Result<Vec<u8>, GlbError> 
         "nodes": [node],
         "meshes": [{"name": "model", "primitives": [primitive]}],
     });
-    if let Some(texture) = texture {
-        let view = parts.view(&webp(texture)?, None, None);
+    if !textures.is_empty() {
         used.push("EXT_texture_webp");
-        document["images"] = json!([{"bufferView": view, "mimeType": "image/webp", "name": "base colour"}]);
-        document["samplers"] =
-            json!([{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}]);
-        document["textures"] = json!([{"sampler": 0, "extensions": {"EXT_texture_webp": {"source": 0}}}]);
-        surface["baseColorTexture"] = json!({"index": 0});
     }
-    document["materials"] = json!([{"name": "surface", "pbrMetallicRoughness": surface}]);
+    for (place, (slot, webp)) in textures.iter().enumerate() {
+        let view = parts.view(webp, None, None);
+        let image = json!({"bufferView": view, "mimeType": "image/webp", "name": slot.name()});
+        let texture = json!({"sampler": 0, "extensions": {"EXT_texture_webp": {"source": place}}});
+        slot.bind(&mut document, &mut material, image, texture);
+    }
+    document["materials"] = json!([material]);
     document["extensionsUsed"] = json!(used);
     document["extensionsRequired"] = json!(used);
     parts.bin.resize(parts.bin.len().next_multiple_of(4), 0);
@@ -77,6 +82,21 @@ pub(crate) fn write(model: &Model, extras: &Value) -> Result<Vec<u8>, GlbError> 
     document["bufferViews"] = Value::Array(parts.views);
     document["accessors"] = Value::Array(parts.accessors);
     assemble(&document, &parts.bin)
+}
+
+/// The textures that the model has a use for, as WebP.
+fn textures(model: &Model) -> Result<Vec<(Slot, Vec<u8>)>, GlbError> {
+    let mesh = &model.textured.mesh;
+    let mut textures = Vec::new();
+    if let Some(texture) = model.texture.as_ref().filter(|_| !mesh.uvs.is_empty()) {
+        textures.push((Slot::Colour, webp(texture)?));
+    }
+    let mapped = !mesh.uvs.is_empty() && !mesh.normals.is_empty();
+    if let Some(png) = model.textured.normal_png.as_ref().filter(|_| mapped) {
+        let map = decoded(png).map_err(|error| GlbError::Unwritable(error.to_string()))?;
+        textures.push((Slot::Normal, webp(&map)?));
+    }
+    Ok(textures)
 }
 
 fn webp(texture: &image::RgbaImage) -> Result<Vec<u8>, GlbError> {
@@ -130,12 +150,17 @@ impl Parts {
         )
     }
 
-    fn normals(&mut self, normals: &[[f32; 3]]) -> usize {
-        let byte = |value: f32| (value * 127.0).round() as i8 as u8;
-        let bytes: Vec<u8> = normals.iter().flat_map(|[x, y, z]| [byte(*x), byte(*y), byte(*z), 0]).collect();
+    /// Unit directions, with a sign after them where there is one.
+    fn directions<const N: usize>(&mut self, directions: &[[f32; N]]) -> usize {
+        let byte = |value: &f32| (value * 127.0).round() as i8 as u8;
+        let mut bytes = Vec::with_capacity(4 * directions.len());
+        for direction in directions {
+            bytes.extend(direction.iter().map(byte));
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        }
         let view = self.view(&bytes, Some(ARRAY_BUFFER), Some(4));
         self.accessor(json!({"bufferView": view, "componentType": BYTE, "normalized": true,
-            "count": normals.len(), "type": "VEC3"}))
+            "count": directions.len(), "type": format!("VEC{N}")}))
     }
 
     fn indices(&mut self, triangles: &[[u32; 3]], vertices: usize) -> usize {

@@ -13,10 +13,8 @@ use mesh::raster::{Rasteriser, View};
 use stage::StageError;
 use std::f32::consts::TAU;
 
-/// Side of the preview.
+/// Side of preview and turntable.
 const SIDE_PX: u32 = 512;
-/// Side of the turntable: a file of a megabyte, and a turn of it well below a second.
-const TURNTABLE_PX: u32 = 256;
 /// Pictures in one turn.
 const FRAMES: u16 = 36;
 /// Each is shown that long.
@@ -29,9 +27,9 @@ const PITCH: f32 = 0.25;
 const ROOM: f32 = 1.08;
 
 pub(crate) fn png(model: &Model) -> Result<Vec<u8>, StageError> {
-    let texture = texture(model, SIDE_PX);
-    let view = View { size_px: SIDE_PX, ..view(&model.textured.mesh) };
-    let picture = Rasteriser::default().render(&model.textured.mesh, texture.as_ref(), &view);
+    // The turn begins with the same picture.
+    let drawn = model.turn.get().and_then(|turn| turn.first()).cloned();
+    let picture = drawn.unwrap_or_else(|| frames(model, 1).remove(0));
     let mut bytes = Vec::new();
     let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Up);
     encoder
@@ -46,11 +44,11 @@ pub(crate) fn turntable(model: &Model) -> Result<Vec<u8>, StageError> {
     for picture in turn(model) {
         let mut webp = Vec::new();
         WebPEncoder::new_lossless(&mut webp)
-            .write_image(picture.as_raw(), TURNTABLE_PX, TURNTABLE_PX, ExtendedColorType::Rgba8)
+            .write_image(picture.as_raw(), SIDE_PX, SIDE_PX, ExtendedColorType::Rgba8)
             .map_err(|error| StageError::Failed(format!("encode the turntable: {error}")))?;
         frames.push(Frame { webp, ms: FRAME_MS });
     }
-    animation::join(&frames, TURNTABLE_PX).ok_or_else(|| StageError::Failed("join the turntable".to_owned()))
+    animation::join(&frames, SIDE_PX).ok_or_else(|| StageError::Failed("join the turntable".to_owned()))
 }
 
 /// The same turn as GIF: 255 colours for all frames, and a pixel is there or not.
@@ -61,19 +59,19 @@ pub(crate) fn turntable_gif(model: &Model) -> Result<Vec<u8>, StageError> {
 
 /// The pictures of a turn, drawn once for both files.
 fn turn(model: &Model) -> &[RgbaImage] {
-    model.turn.get_or_init(|| {
-        let texture = texture(model, TURNTABLE_PX);
-        let first = View { size_px: TURNTABLE_PX, ..view(&model.textured.mesh) };
-        let mut rasteriser = Rasteriser::default();
-        let frame = |n: u16| {
-            let view = View { yaw: YAW + TAU * f32::from(n) / f32::from(FRAMES), ..first };
-            let mut picture = rasteriser.render(&model.textured.mesh, texture.as_ref(), &view);
-            // What is transparent needs no colour, and packs better without.
-            picture.pixels_mut().filter(|pixel| pixel[3] == 0).for_each(|pixel| pixel.0 = [0; 4]);
-            picture
-        };
-        (0..FRAMES).map(frame).collect()
-    })
+    model.turn.get_or_init(|| frames(model, FRAMES))
+}
+
+/// The first pictures of a turn.
+fn frames(model: &Model, count: u16) -> Vec<RgbaImage> {
+    let mesh = &model.textured.mesh;
+    let (texture, first) = (texture(model, SIDE_PX), view(mesh));
+    let mut rasteriser = Rasteriser::default();
+    let frame = |n: u16| {
+        let view = View { yaw: YAW + TAU * f32::from(n) / f32::from(FRAMES), ..first };
+        rasteriser.render(mesh, texture.as_ref(), &view)
+    };
+    (0..count).map(frame).collect()
 }
 
 /// The first view of the turn, at a scale at which nothing is cut off anywhere on it.
@@ -102,4 +100,37 @@ fn texture(model: &Model, size_px: u32) -> Option<RgbaImage> {
         return Some(texture.clone());
     }
     Some(imageops::thumbnail(texture, side, side))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::AnimationDecoder;
+    use image::codecs::webp::WebPDecoder;
+    use mesh::TexturedMesh;
+    use mesh::sample::torus;
+    use mesh::smooth::vertex_normals;
+
+    fn model() -> Model {
+        let mut mesh = torus(0.35, 0.15, 40, 20);
+        // From lying to standing: else it looks the same all around.
+        mesh.positions.iter_mut().for_each(|p| *p = [p[0], -p[2], p[1]]);
+        mesh.normals = vertex_normals(&mesh);
+        Model::of(TexturedMesh { mesh, ..TexturedMesh::default() }).expect("no texture to decode")
+    }
+
+    #[test]
+    fn the_turn_begins_with_the_preview_whether_that_was_drawn_before_or_not() {
+        let alone = png(&model()).expect("a preview");
+        let preview = image::load_from_memory(&alone).expect("a PNG").into_rgba8();
+        assert_eq!(preview.dimensions(), (512, 512));
+        let turned = model();
+        let webp = turntable(&turned).expect("a turn");
+        assert!(png(&turned).expect("a preview") == alone);
+        let frames = WebPDecoder::new(std::io::Cursor::new(webp)).expect("a WebP").into_frames();
+        let frames = frames.collect_frames().expect("frames");
+        assert_eq!(frames.len(), 36);
+        assert!(frames[0].buffer() == &preview);
+        assert!(frames[1].buffer() != &preview);
+    }
 }

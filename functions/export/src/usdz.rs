@@ -27,10 +27,10 @@ def Xform "Model" (
         rel material:binding = </Model/Material>
 "#;
 const PLAIN: &str = "            color3f inputs:diffuseColor = (0.6, 0.6, 0.6)\n";
-const TEXTURED: &str =
+const COLOURED: &str =
     "            color3f inputs:diffuseColor.connect = </Model/Material/Texture.outputs:rgb>\n";
-const MATERIAL: [&str; 2] = [
-    r#"    }
+const MAPPED: &str = "            normal3f inputs:normal.connect = </Model/Material/Normals.outputs:rgb>\n";
+const SURFACE: &str = r#"    }
 
     def Material "Material"
     {
@@ -39,23 +39,22 @@ const MATERIAL: [&str; 2] = [
         def Shader "Surface"
         {
             uniform token info:id = "UsdPreviewSurface"
-"#,
-    r#"            float inputs:metallic = 0
+"#;
+const SURFACE_END: &str = r#"            float inputs:metallic = 0
             float inputs:roughness = 0.9
             token outputs:surface
         }
-
-        def Shader "Texture"
-        {
-            uniform token info:id = "UsdUVTexture"
-            asset inputs:file = @base_colour.png@
-            token inputs:sourceColorSpace = "sRGB"
-            float2 inputs:st.connect = </Model/Material/Coordinates.outputs:result>
+"#;
+const TEXTURE: &str = r#"            float2 inputs:st.connect = </Model/Material/Coordinates.outputs:result>
             token inputs:wrapS = "clamp"
             token inputs:wrapT = "clamp"
             float3 outputs:rgb
         }
-
+"#;
+/// A texel of 8 bits as a direction from -1 to 1.
+const DIRECTION: &str =
+    "            float4 inputs:scale = (2, 2, 2, 1)\n            float4 inputs:bias = (-1, -1, -1, 0)\n";
+const END: &str = r#"
         def Shader "Coordinates"
         {
             uniform token info:id = "UsdPrimvarReader_float2"
@@ -64,8 +63,7 @@ const MATERIAL: [&str; 2] = [
         }
     }
 }
-"#,
-];
+"#;
 
 const BY_CORNER: &str = " (\n            interpolation = \"faceVarying\"\n        )";
 
@@ -74,6 +72,7 @@ pub(crate) fn write(model: &Model) -> io::Result<Vec<u8>> {
     let layer = text(model);
     let mut files = vec![("model.usda", layer.as_bytes())];
     files.extend(model.textured.texture_png.as_ref().map(|png| ("base_colour.png", png.as_slice())));
+    files.extend(model.textured.normal_png.as_ref().map(|png| ("normal.png", png.as_slice())));
     aligned(&files)
 }
 
@@ -95,10 +94,30 @@ fn text(model: &Model) -> String {
         let normals = mesh.triangles.as_flattened().iter().map(|index| mesh.normals[*index as usize]);
         list(&mut text, "normal3f[] normals", normals.map(tuple), BY_CORNER);
     }
-    text.push_str(MATERIAL[0]);
-    text.push_str(if model.texture.is_some() { TEXTURED } else { PLAIN });
-    text.push_str(MATERIAL[1]);
+    let (coloured, mapped) = (model.texture.is_some(), model.textured.normal_png.is_some());
+    text.push_str(SURFACE);
+    text.push_str(if coloured { COLOURED } else { PLAIN });
+    text.push_str(if mapped { MAPPED } else { "" });
+    text.push_str(SURFACE_END);
+    if coloured {
+        texture(&mut text, "Texture", ("base_colour.png", "sRGB"), "");
+    }
+    if mapped {
+        texture(&mut text, "Normals", ("normal.png", "raw"), DIRECTION);
+    }
+    text.push_str(END);
     text
+}
+
+/// A shader that reads a file of a colour space.
+fn texture(text: &mut String, name: &str, (file, space): (&str, &str), more: &str) {
+    write!(text, "\n        def Shader \"{name}\"\n        {{\n").expect("a string grows");
+    text.push_str("            uniform token info:id = \"UsdUVTexture\"\n");
+    let source = "inputs:sourceColorSpace";
+    write!(text, "            asset inputs:file = @{file}@\n            token {source} = \"{space}\"\n")
+        .expect("a string grows");
+    text.push_str(more);
+    text.push_str(TEXTURE);
 }
 
 fn tuple([x, y, z]: [f32; 3]) -> String {

@@ -1,9 +1,10 @@
 //! Stage 2: cut-out -> watertight mesh.
 //!
 //! `cutout.png` in, `mesh.glb` out: Y up, front +Z, in the cut-out's frame, at most as many triangles as the
-//! quality preset allows. An `engine` (`inflate`, `layered`, `relief`) says where the surface is, as layered
-//! depth or as a signed `field`; the `mesher` makes the mesh, the same way for all. The engine `layered` asks
-//! a small network of our own, whose weights are part of this crate.
+//! quality preset allows; where a normal map is wanted, the dense surface goes along in the same file. An
+//! `engine` (`inflate`, `layered`, `relief`) says where the surface is, as layered depth or as a signed
+//! `field`; the `mesher` makes the mesh, the same way for all. The engine `layered` asks a small network of
+//! our own, whose weights are part of this crate.
 #![forbid(unsafe_code)]
 
 pub mod engine;
@@ -27,6 +28,7 @@ pub use sheet::{Layered, Rim};
 use domain::{Engine, EngineVersion, Recipe};
 use engine::ShapeEngine;
 use mesh::{Cutout, CutoutFault, TexturedMesh, provenance};
+use mesher::Finished;
 use stage::{Context, File, Input, Output, StageError, StageFunction};
 
 /// Fewer opaque pixels than a square of this side is no object.
@@ -62,7 +64,8 @@ impl StageFunction for Shape {
             let _span = cx.span("inflate");
             engine_of(&input.recipe).form(&cutout, &input.recipe, cx)?
         };
-        let (mesh, facts) = mesher::model(&form, input.recipe.quality, cx)?;
+        let Finished { mesh, facts, mut dense, error_metres } =
+            mesher::model(&form, input.recipe.quality, cx)?;
         cx.progress(0.95, "encode");
         let _span = cx.span("encode");
         let engine = self.engine(&input.recipe);
@@ -70,15 +73,21 @@ impl StageFunction for Shape {
             "triangles": facts.triangles,
             "volume_m3": facts.volume,
             "components": facts.components,
+            "decimation_error_m": f64::from((error_metres * 1e7).round()) / 1e7,
         });
         if let Some(confidence) = form.confidence {
             extras["confidence"] = (f64::from(confidence * 100.0).round() / 100.0).into();
         }
         let own = serde_json::json!({"stage": "shape", "engine": engine.name, "version": engine.version});
         let extras = provenance::extras(extras, provenance::of_cutout(input.file("cutout.png")?), Some(own));
-        let model = TexturedMesh { mesh, texture_png: None };
-        let bytes = mesh::glb::write(&model, &extras)
-            .map_err(|error| StageError::Failed(format!("encode the mesh: {error}")))?;
+        let model = TexturedMesh { mesh, ..TexturedMesh::default() };
+        let written = if input.recipe.details.normal_map == Some(true) {
+            dense.normals = mesher::normals(&dense, &form);
+            mesh::glb::write_with_dense(&model, &dense, &extras)
+        } else {
+            mesh::glb::write(&model, &extras)
+        };
+        let bytes = written.map_err(|error| StageError::Failed(format!("encode the mesh: {error}")))?;
         Ok(vec![File { name: "mesh.glb".to_owned(), content_type: "model/gltf-binary".to_owned(), bytes }])
     }
 }

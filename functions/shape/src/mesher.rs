@@ -7,7 +7,7 @@ use domain::Quality;
 use mesh::Mesh;
 use mesh::check::{MeshFacts, check};
 use mesh::components::drop_small;
-use mesh::decimate::decimate;
+use mesh::decimate::{Decimated, decimate};
 use mesh::smooth::{calm_normals, taubin, vertex_normals};
 use stage::{Context, StageError};
 
@@ -29,11 +29,24 @@ pub fn surface(surface: &Surface) -> Mesh {
     }
 }
 
-/// The mesh of a form and what is known of it.
+/// A finished mesh.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Closed, with normals, of at most as many triangles as the preset allows.
+    pub mesh: Mesh,
+    /// What is known of it.
+    pub facts: MeshFacts,
+    /// The surface before decimation, in the same place, without normals.
+    pub dense: Mesh,
+    /// What decimation cost: see [`mesh::decimate::Decimated`].
+    pub error_metres: f32,
+}
+
+/// The mesh of a form.
 ///
 /// # Errors
 /// [`StageError::Rejected`]: the form is too small, too thin or too intricate.
-pub fn model(form: &Form, quality: Quality, cx: &Context<'_>) -> Result<(Mesh, MeshFacts), StageError> {
+pub fn model(form: &Form, quality: Quality, cx: &Context<'_>) -> Result<Finished, StageError> {
     let wanted = quality.triangles_max();
     let mut full = {
         let _span = cx.span("surface");
@@ -55,7 +68,7 @@ pub fn model(form: &Form, quality: Quality, cx: &Context<'_>) -> Result<(Mesh, M
         taubin(&mut full, form.smoothing_rounds);
     }
     cx.progress(0.4, "decimate");
-    let mut small = {
+    let Decimated { mesh: mut small, error_metres } = {
         let _span = cx.span("decimate");
         decimate(&full, wanted, &[ERROR_MAX, f32::INFINITY])
     };
@@ -64,18 +77,25 @@ pub fn model(form: &Form, quality: Quality, cx: &Context<'_>) -> Result<(Mesh, M
             "the object has too many holes and parts; use finer quality or a simpler picture",
         ));
     }
-    fit(&mut small, bounds, form.extent);
-    if let Some(floor) = form.floor {
-        small.positions.iter_mut().for_each(|position| position[2] = position[2].max(floor));
+    for mesh in [&mut small, &mut full] {
+        fit(mesh, bounds, form.extent);
+        if let Some(floor) = form.floor {
+            mesh.positions.iter_mut().for_each(|position| position[2] = position[2].max(floor));
+        }
     }
-    small.normals = calm_normals(&small, &vertex_normals(&small), form.calming_rounds);
+    small.normals = normals(&small, form);
     let _span = cx.span("check");
     match check(&small) {
-        Ok(facts) => Ok((small, facts)),
+        Ok(facts) => Ok(Finished { mesh: small, facts, dense: full, error_metres }),
         Err(fault) => Err(rejected(&format!(
             "the outline cannot be made into a closed mesh ({fault}); use a picture with a simpler outline"
         ))),
     }
+}
+
+/// The vertex normals of a mesh of a form.
+pub fn normals(mesh: &Mesh, form: &Form) -> Vec<[f32; 3]> {
+    calm_normals(mesh, &vertex_normals(mesh), form.calming_rounds)
 }
 
 fn rejected(sentence: &str) -> StageError {

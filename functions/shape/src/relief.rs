@@ -21,9 +21,6 @@ const DARKEST: f32 = 0.02;
 const FULL_SHARE: f32 = 0.98;
 /// Of a raised subject's height: its edge, its roundness, and its light.
 const RAISED: [f32; 3] = [0.2, 0.5, 0.3];
-/// Depth, base and frame where nothing is said, millimetres: raised, and lithophane (0.8 mm lets most light
-/// through, 3 mm next to none).
-const DEFAULTS_MM: [[f32; 3]; 2] = [[3.0, 2.0, 2.0], [2.2, 0.8, 3.0]];
 /// Shares of the subject's pixels that may be darker or lighter than the range that is used.
 const CLIPPED: [f32; 2] = [0.02, 0.98];
 
@@ -82,10 +79,9 @@ impl Plate {
     fn of(frame: CutoutFrame, recipe: &Recipe) -> Result<Plate, StageError> {
         let details = &recipe.details;
         let curve = details.curve.unwrap_or(Curve::Raised);
-        let defaults = DEFAULTS_MM[usize::from(curve == Curve::Lithophane)];
         let wished = [details.depth_um, details.base_um, details.frame_um];
         let [depth_mm, base_mm, frame_mm] =
-            [0, 1, 2].map(|k| wished[k].map_or(defaults[k], |um| um as f32 / 1000.0));
+            [0, 1, 2].map(|k| wished[k].unwrap_or(curve.plate_um()[k]) as f32 / 1000.0);
         let [width, height] = frame.size_px;
         let (side_mm, side_px) = match details.width_um {
             Some(um) => (um as f32 / 1000.0, width),

@@ -132,7 +132,8 @@ fn a_signed_field_of_another_engine_goes_through_the_same_mesher() {
         calming_rounds: 2,
         confidence: None,
     };
-    let (mesh, facts) = mesher::model(&form, Quality::Draft, &Context::new(&Silent, 0)).expect("a ring");
+    let mesher::Finished { mesh, facts, .. } =
+        mesher::model(&form, Quality::Draft, &Context::new(&Silent, 0)).expect("a ring");
     assert_eq!((facts.components, facts.vertices * 2), (1, facts.triangles), "one part, one hole");
     let exact = 2.0 * std::f64::consts::PI.powi(2) * 0.38 * 0.0144;
     assert!((facts.volume / exact - 1.0).abs() < 0.03, "{facts:?} for {exact}");
@@ -164,7 +165,8 @@ fn front_and_back_depth_of_another_engine_meet_half_way_at_the_rim() {
         calming_rounds: 1,
         confidence: None,
     };
-    let (mesh, facts) = mesher::model(&form, Quality::Draft, &Context::new(&Silent, 0)).expect("a lens");
+    let mesher::Finished { mesh, facts, .. } =
+        mesher::model(&form, Quality::Draft, &Context::new(&Silent, 0)).expect("a lens");
     // Two cones of height 0.2 on a disc of radius 0.5.
     let exact = std::f64::consts::PI * 0.25 * 0.4 / 3.0;
     assert!((facts.volume / exact - 1.0).abs() < 0.05, "{facts:?} for {exact}");

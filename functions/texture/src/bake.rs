@@ -22,32 +22,17 @@ impl Canvas {
 
     /// Colours the texels whose centres a triangle covers. `uvs` in texels.
     pub fn bake(&mut self, uvs: [[f32; 2]; 3], points: [Point; 3], picture: &Picture, texel_metres: f32) {
-        let [a, b, c] = uvs;
-        let area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]);
-        if area == 0.0 {
-            return;
-        }
-        let range = |k: usize| {
-            let low = (a[k].min(b[k]).min(c[k]) - 0.5).ceil().clamp(0.0, self.side as f32) as usize;
-            let high = (a[k].max(b[k]).max(c[k]) + 0.5).floor().clamp(0.0, self.side as f32) as usize;
-            low..high
-        };
-        let columns = range(0);
-        for y in range(1) {
-            for x in columns.clone() {
-                let (dx, dy) = (x as f32 + 0.5 - a[0], y as f32 + 0.5 - a[1]);
-                let weight_b = (dx * (c[1] - a[1]) - dy * (c[0] - a[0])) / area;
-                let weight_c = (dy * (b[0] - a[0]) - dx * (b[1] - a[1])) / area;
-                let weights = [1.0 - weight_b - weight_c, weight_b, weight_c];
-                if weights.iter().all(|&weight| weight >= -SLACK) {
-                    let point = blend(&points, weights);
-                    let colour = picture.colour(&point, texel_metres);
-                    let at = y * self.side + x;
-                    self.colours[at] = colour.map(|channel| (channel * point.gain + 0.5) as u8);
-                    self.used[at] = true;
-                }
-            }
-        }
+        cover(self.side, uvs, |at, weights| {
+            let point = blend(&points, weights);
+            let colour = picture.colour(&point, texel_metres);
+            self.set(at, colour.map(|channel| (channel * point.gain + 0.5) as u8));
+        });
+    }
+
+    /// Gives a texel its colour.
+    pub fn set(&mut self, at: usize, colour: [u8; 3]) {
+        self.colours[at] = colour;
+        self.used[at] = true;
     }
 
     /// Gives every unused texel the colour of a nearest used one (in steps along the axes).
@@ -86,6 +71,33 @@ impl Canvas {
     /// Side in texels.
     pub fn side_px(&self) -> u32 {
         self.side as u32
+    }
+}
+
+/// Visits the texels, numbered row by row, whose centres a triangle covers, with the weights of its corners
+/// there. `uvs` in texels.
+pub fn cover(side: usize, uvs: [[f32; 2]; 3], mut visit: impl FnMut(usize, [f32; 3])) {
+    let [a, b, c] = uvs;
+    let area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]);
+    if area == 0.0 {
+        return;
+    }
+    let range = |k: usize| {
+        let low = (a[k].min(b[k]).min(c[k]) - 0.5).ceil().clamp(0.0, side as f32) as usize;
+        let high = (a[k].max(b[k]).max(c[k]) + 0.5).floor().clamp(0.0, side as f32) as usize;
+        low..high
+    };
+    let columns = range(0);
+    for y in range(1) {
+        for x in columns.clone() {
+            let (dx, dy) = (x as f32 + 0.5 - a[0], y as f32 + 0.5 - a[1]);
+            let weight_b = (dx * (c[1] - a[1]) - dy * (c[0] - a[0])) / area;
+            let weight_c = (dy * (b[0] - a[0]) - dx * (b[1] - a[1])) / area;
+            let weights = [1.0 - weight_b - weight_c, weight_b, weight_c];
+            if weights.iter().all(|&weight| weight >= -SLACK) {
+                visit(y * side + x, weights);
+            }
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Front and back take all that they see at less than about 60 degrees; what remains, the band along the
 //! silhouette, falls to the four other sides. A chart is projected along its side's axis, so that it is
-//! nowhere stretched more than twofold.
+//! stretched at most twofold, except in some percent of a surface: where a border was smoothed, or a crumb of
+//! a chart had to go somewhere.
 
 use mesh::Mesh;
 use mesh::geometry::{face_normal, unit};
@@ -25,8 +26,13 @@ impl Side {
     const ALL: [Side; 6] = [Side(0), Side(1), Side(2), Side(3), Side(4), Side(5)];
 
     /// How much a normal faces this side: +Z, -Z, +X, -X, +Y, -Y.
-    fn cosine(self, normal: [f32; 3]) -> f32 {
-        let value = normal[[2, 0, 1][usize::from(self.0 / 2)]];
+    pub fn cosine(self, normal: [f32; 3]) -> f32 {
+        self.nearness(normal)
+    }
+
+    /// How near a point is to this side, metres.
+    pub fn nearness(self, point: [f32; 3]) -> f32 {
+        let value = point[[2, 0, 1][usize::from(self.0 / 2)]];
         if self.0.is_multiple_of(2) { value } else { -value }
     }
 

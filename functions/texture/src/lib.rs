@@ -2,12 +2,14 @@
 //!
 //! `mesh.glb` and `cutout.png` in, `textured.glb` out: the same surface, base colour baked from the picture.
 //! The flow: `charts` -> `pack` (put together in `unwrap`), then `picture`, `rim` and `light` say which
-//! colour a point has, `bake` fills.
+//! colour a point has, `bake` fills. On request `normals` bakes a normal map of the dense surface that the
+//! shape stage sends along.
 #![forbid(unsafe_code)]
 
 mod bake;
 mod charts;
 mod light;
+mod normals;
 mod pack;
 mod picture;
 mod rim;
@@ -40,11 +42,11 @@ impl StageFunction for Texture {
 
     fn run(&mut self, input: &Input, cx: &Context<'_>) -> Output {
         cx.progress(0.0, "decode");
-        let (mesh, cutout) = {
+        let source = {
             let _span = cx.span("decode");
             read(input)?
         };
-        let (model, charts) = texture(mesh, &cutout, input.recipe.texture_px, cx)?;
+        let (model, charts) = texture(source, input.recipe.texture_px, cx)?;
         cx.progress(0.95, "encode");
         let _span = cx.span("encode");
         let engine = self.engine(&input.recipe);
@@ -61,7 +63,15 @@ impl StageFunction for Texture {
     }
 }
 
-fn read(input: &Input) -> Result<(Mesh, Cutout), StageError> {
+/// What a texture is made from.
+struct Source {
+    mesh: Mesh,
+    cutout: Cutout,
+    /// What normals are baked from, if they are wanted.
+    dense: Option<Mesh>,
+}
+
+fn read(input: &Input) -> Result<Source, StageError> {
     let failed = |what: &str, error: &dyn std::fmt::Display| StageError::Failed(format!("{what}: {error}"));
     let model = mesh::glb::read(input.file("mesh.glb")?).map_err(|error| failed("read the mesh", &error))?;
     check(&model.mesh).map_err(|fault| failed("the mesh is not sound", &fault))?;
@@ -69,19 +79,24 @@ fn read(input: &Input) -> Result<(Mesh, Cutout), StageError> {
         CutoutFault::Unreadable(_) => StageError::Failed(fault.to_string()),
         _ => StageError::Rejected(format!("{fault}; use a picture with one clear subject")),
     })?;
-    Ok((model.mesh, cutout))
+    let dense = match input.recipe.details.normal_map {
+        Some(true) => {
+            let dense = mesh::glb::dense(input.file("mesh.glb")?);
+            let dense = dense.map_err(|error| failed("read the dense surface", &error))?;
+            let missing = "the mesh comes without the dense surface that a normal map is made from";
+            Some(dense.ok_or_else(|| StageError::Failed(missing.to_owned()))?)
+        }
+        _ => None,
+    };
+    Ok(Source { mesh: model.mesh, cutout, dense })
 }
 
 /// A checked mesh with its cut-out's colours, and the number of its charts.
 ///
 /// # Errors
 /// [`StageError::Rejected`]: more charts than the texture has room for.
-fn texture(
-    mut mesh: Mesh,
-    cutout: &Cutout,
-    side_px: u32,
-    cx: &Context<'_>,
-) -> Result<(TexturedMesh, usize), StageError> {
+fn texture(source: Source, side_px: u32, cx: &Context<'_>) -> Result<(TexturedMesh, usize), StageError> {
+    let Source { mut mesh, cutout, dense } = source;
     if mesh.normals.is_empty() {
         mesh.normals = vertex_normals(&mesh);
     }
@@ -94,12 +109,18 @@ fn texture(
     cx.progress(0.2, "bake");
     let canvas = {
         let _span = cx.span("bake");
-        baked(&mesh, &unwrapped, &Picture::of(cutout), side_px)
+        baked(&mesh, &unwrapped, &Picture::of(&cutout), side_px)
     };
+    let normals = dense.map(|dense| {
+        cx.progress(0.6, "normals");
+        let _span = cx.span("normals");
+        normals::baked(&unwrapped, &dense, side_px)
+    });
     cx.progress(0.7, "compress");
     let _span = cx.span("compress");
-    let model = TexturedMesh { mesh: unwrapped.mesh, texture_png: Some(png(&canvas)?) };
-    Ok((model, unwrapped.charts))
+    let normal_png = normals.as_ref().map(png).transpose()?;
+    let model = TexturedMesh { mesh: unwrapped.mesh, texture_png: Some(png(&canvas)?), normal_png };
+    Ok((model, unwrapped.charts.len()))
 }
 
 fn baked(mesh: &Mesh, unwrapped: &Unwrapped, picture: &Picture, side_px: u32) -> Canvas {

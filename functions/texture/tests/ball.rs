@@ -36,7 +36,7 @@ fn object() -> Mesh {
 fn run(mesh: &Mesh, texture_px: u32) -> Result<TexturedMesh, StageError> {
     let mut png = std::io::Cursor::new(Vec::new());
     picture().write_to(&mut png, image::ImageFormat::Png).expect("encode the test's picture");
-    let model = TexturedMesh { mesh: mesh.clone(), texture_png: None };
+    let model = TexturedMesh { mesh: mesh.clone(), ..TexturedMesh::default() };
     let glb = mesh::glb::write(&model, &serde_json::json!({})).expect("encode the test's mesh");
     let file = |name: &str, bytes| File { name: name.into(), content_type: String::new(), bytes };
     let files = vec![file("mesh.glb", glb), file("cutout.png", png.into_inner())];

@@ -37,9 +37,9 @@ fn from_the_right(picture: &RgbaImage) -> RgbaImage {
     let mut png = std::io::Cursor::new(Vec::new());
     picture.write_to(&mut png, image::ImageFormat::Png).expect("encode the test's picture");
     // Uneven faces, as every model has.
-    let mut mesh = decimate(&ball(0.5, 90), 9000, &[f32::INFINITY]);
+    let mut mesh = decimate(&ball(0.5, 90), 9000, &[f32::INFINITY]).mesh;
     mesh.normals = vertex_normals(&mesh);
-    let model = TexturedMesh { mesh, texture_png: None };
+    let model = TexturedMesh { mesh, ..TexturedMesh::default() };
     let glb = mesh::glb::write(&model, &serde_json::json!({})).expect("encode the test's mesh");
     let file = |name: &str, bytes| File { name: name.into(), content_type: String::new(), bytes };
     let files = vec![file("mesh.glb", glb), file("cutout.png", png.into_inner())];

@@ -6,7 +6,7 @@ use crate::geometry::{area, cross, dot, sub};
 
 /// Twice the area (m²) under which a face counts as having none: a triangle of 0.3 µm, below what f32
 /// resolves at 1 m.
-const DOUBLE_AREA_MIN: f32 = 1e-13;
+pub(crate) const DOUBLE_AREA_MIN: f32 = 1e-13;
 
 /// What is known of a mesh that passed.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -23,6 +23,16 @@ const PASSES_MAX: u32 = 40;
 /// No triangle, end of a list.
 const NONE: u32 = u32::MAX;
 
+/// What decimation leaves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decimated {
+    /// With fewer triangles, without normals and texture coordinates.
+    pub mesh: Mesh,
+    /// The error of the dearest collapse: root mean square distance to the planes of the original faces that
+    /// it stands for, metres.
+    pub error_metres: f32,
+}
+
 /// The mesh with at most `triangles_max` triangles if the topology allows it, else with as few as that
 /// allows.
 ///
@@ -31,7 +41,7 @@ const NONE: u32 = u32::MAX;
 /// last bound wins over the number of triangles.
 ///
 /// The mesh must have passed `check`; the result passes it too. Normals and texture coordinates are dropped.
-pub fn decimate(mesh: &Mesh, triangles_max: usize, error_bounds: &[f32]) -> Mesh {
+pub fn decimate(mesh: &Mesh, triangles_max: usize, error_bounds: &[f32]) -> Decimated {
     let mut work = Collapser::new(mesh);
     for bound in error_bounds.iter().map(|bound| f64::from(*bound).powi(2)) {
         for _ in 0..PASSES_MAX {
@@ -41,7 +51,8 @@ pub fn decimate(mesh: &Mesh, triangles_max: usize, error_bounds: &[f32]) -> Mesh
         }
     }
     let positions = work.positions.iter().map(|p| p.map(|value| value as f32)).collect();
-    compact(Mesh { positions, triangles: work.triangles, ..Mesh::default() })
+    let mesh = compact(Mesh { positions, triangles: work.triangles, ..Mesh::default() });
+    Decimated { mesh, error_metres: work.error.sqrt() as f32 }
 }
 
 struct Collapser {
@@ -61,6 +72,8 @@ struct Collapser {
     stamp_now: u32,
     /// Faces that stay, at either end of the edge at hand.
     around: Vec<u32>,
+    /// Largest mean square distance that a collapse cost so far.
+    error: f64,
 }
 
 impl Collapser {
@@ -83,6 +96,7 @@ impl Collapser {
             stamp: vec![0; vertices],
             stamp_now: 0,
             around: Vec::new(),
+            error: 0.0,
         }
     }
 
@@ -129,6 +143,7 @@ impl Collapser {
                 continue;
             }
             if self.collapse(a, b, place) {
+                self.error = self.error.max(error);
                 done += 1;
                 if done >= goal {
                     break;
@@ -295,30 +310,34 @@ mod tests {
     fn a_torus_loses_nine_tenths_and_stays_a_torus() {
         let full = torus(1.0, 0.4, 200, 100);
         let before = check(&full).expect("closed");
-        let small = decimate(&full, 4000, &[0.01]);
+        let Decimated { mesh: small, error_metres } = decimate(&full, 4000, &[0.01]);
         let after = check(&small).expect("still closed");
         assert!(after.triangles <= 4000 && after.triangles > 3900, "{after:?}");
         // One hole: Euler's characteristic is 0.
         assert_eq!(after.vertices * 2, after.triangles);
         assert!((after.volume / before.volume - 1.0).abs() < 0.005, "{after:?} {before:?}");
         let gap = |p: &[f32; 3]| ((p[0].hypot(p[2]) - 1.0).hypot(p[1]) - 0.4).abs();
-        assert!(small.positions.iter().map(gap).fold(0.0, f32::max) < 0.01);
+        let farthest = small.positions.iter().map(gap).fold(0.0, f32::max);
+        assert!(farthest < 0.01);
+        // What is told is a mean over faces: of the size of what is found, and within the bound.
+        assert!(error_metres < 0.01 && error_metres > 0.1 * farthest, "{error_metres} for {farthest}");
     }
 
     #[test]
     fn the_error_bound_stops_it() {
         let full = torus(1.0, 0.4, 100, 50);
-        let small = decimate(&full, 10, &[1e-4]);
+        let Decimated { mesh: small, error_metres } = decimate(&full, 10, &[1e-4]);
         assert!(check(&small).is_ok());
         assert!(small.triangles.len() > 1000, "{}", small.triangles.len());
+        assert!(error_metres <= 1e-4, "{error_metres}");
     }
 
     #[test]
     fn without_a_bound_the_topology_stops_it() {
-        let small = decimate(&torus(1.0, 0.4, 60, 30), 0, &[f32::INFINITY]);
+        let small = decimate(&torus(1.0, 0.4, 60, 30), 0, &[f32::INFINITY]).mesh;
         let facts = check(&small).expect("still closed");
         assert_eq!(facts.vertices * 2, facts.triangles);
         assert!(facts.triangles < 200, "{facts:?}");
-        assert!(check(&decimate(&cube([0.0; 3], 0.5), 0, &[f32::INFINITY])).is_ok());
+        assert!(check(&decimate(&cube([0.0; 3], 0.5), 0, &[f32::INFINITY]).mesh).is_ok());
     }
 }

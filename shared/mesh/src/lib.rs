@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod compare;
 pub mod components;
 pub mod cutout;
 pub mod decimate;
@@ -9,10 +10,13 @@ pub mod geometry;
 pub mod glb;
 pub mod provenance;
 pub mod raster;
+pub mod repair;
 pub mod sample;
 pub mod smooth;
+pub mod tangent;
 pub mod weld;
 
+mod holes;
 mod mesh;
 mod quadric;
 

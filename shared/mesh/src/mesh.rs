@@ -29,11 +29,13 @@ impl Mesh {
     }
 }
 
-/// A mesh with its base colour texture.
+/// A mesh with its textures.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TexturedMesh {
     /// The mesh; it has UVs if there is a texture.
     pub mesh: Mesh,
     /// The base colour texture as PNG (sRGB), if any.
     pub texture_png: Option<Vec<u8>>,
+    /// The normal map as PNG, in the tangent space of `tangent`, if any.
+    pub normal_png: Option<Vec<u8>>,
 }

@@ -81,7 +81,7 @@ mod tests {
         let png = write_cutout(&image, &steps).expect("a good picture");
         assert_eq!(image::load_from_memory(&png).expect("our own PNG").into_rgba8(), image);
         assert_eq!(of_cutout(&png), steps);
-        let model = TexturedMesh { mesh: cube([0.0; 3], 0.5), texture_png: None };
+        let model = TexturedMesh { mesh: cube([0.0; 3], 0.5), ..TexturedMesh::default() };
         let extras = extras(json!({"a": 1}), steps.clone(), Some(json!({"stage": "shape"})));
         let glb = glb::write(&model, &extras).expect("a good mesh");
         assert_eq!(of_glb(&glb), [steps[0].clone(), json!({"stage": "shape"})]);
@@ -91,7 +91,7 @@ mod tests {
     fn files_of_others_have_none() {
         assert!(of_cutout(b"no picture").is_empty());
         assert!(of_glb(b"no model").is_empty());
-        let model = TexturedMesh { mesh: cube([0.0; 3], 0.5), texture_png: None };
+        let model = TexturedMesh { mesh: cube([0.0; 3], 0.5), ..TexturedMesh::default() };
         for extras in [json!(null), json!({"provenance": 7}), json!({"provenance": ["x"]})] {
             assert!(of_glb(&glb::write(&model, &extras).expect("a good mesh")).is_empty());
         }

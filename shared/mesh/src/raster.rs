@@ -3,11 +3,16 @@
 
 use crate::Mesh;
 use crate::geometry::{dot, face_normal};
-use image::{Rgba, RgbaImage};
+use image::RgbaImage;
+use std::ops::Range;
 use std::sync::LazyLock;
 
 /// Samples per pixel and axis.
 const SUPERSAMPLING: u32 = 2;
+/// Samples per pixel.
+const SAMPLES: usize = (SUPERSAMPLING * SUPERSAMPLING) as usize;
+/// Difference of depth, in samples, up to which neighbouring samples show one surface: a slope of 76 degrees.
+const SAME_SURFACE: f32 = 4.0;
 /// Base colour of a mesh without a texture, linear.
 const CLAY: [f32; 3] = [0.6, 0.6, 0.6];
 /// No triangle covers the sample.
@@ -74,7 +79,7 @@ impl Rasteriser {
         };
         self.points.clear();
         self.points.extend(mesh.positions.iter().map(project));
-        self.samples.clear(side as usize);
+        self.samples.clear(side as usize, window(&self.points, side as usize));
         for (index, triangle) in mesh.triangles.iter().enumerate() {
             if let Some(corners) = corners(&self.points, *triangle) {
                 self.samples.cover(corners, index as u32);
@@ -91,21 +96,49 @@ fn corners<T: Copy>(values: &[T], triangle: [u32; 3]) -> Option<[T; 3]> {
     Some([a?, b?, c?])
 }
 
-/// Which triangle is nearest at each sample.
+/// The samples that points can reach, as ranges of columns and of rows, whole pixels.
+fn window(points: &[[f32; 3]], side: usize) -> [Range<usize>; 2] {
+    [0, 1].map(|axis| {
+        let fold =
+            |pick: fn(f32, f32) -> f32, start| points.iter().fold(start, |best, p| pick(best, p[axis]));
+        let (low, high) = (fold(f32::min, f32::INFINITY), fold(f32::max, f32::NEG_INFINITY));
+        let step = SUPERSAMPLING as usize;
+        let begins = low.clamp(0.0, side as f32) as usize / step * step;
+        let ends = (high.clamp(0.0, side as f32) as usize + 1).next_multiple_of(step).min(side);
+        begins..ends.max(begins)
+    })
+}
+
+/// What is nearest at a sample.
+#[derive(Clone, Copy)]
+struct Nearest {
+    depth: f32,
+    triangle: u32,
+}
+
+const EMPTY: Nearest = Nearest { depth: f32::NEG_INFINITY, triangle: NOTHING };
+
+/// Which triangle is nearest at each sample. Outside of the window all are empty.
 #[derive(Default)]
 struct Samples {
     side: usize,
-    depth: Vec<f32>,
-    triangle: Vec<u32>,
+    nearest: Vec<Nearest>,
+    window: [Range<usize>; 2],
 }
 
 impl Samples {
-    fn clear(&mut self, side: usize) {
-        self.side = side;
-        self.depth.clear();
-        self.depth.resize(side * side, f32::NEG_INFINITY);
-        self.triangle.clear();
-        self.triangle.resize(side * side, NOTHING);
+    fn clear(&mut self, side: usize, window: [Range<usize>; 2]) {
+        if self.side == side {
+            let [columns, rows] = self.window.clone();
+            for y in rows {
+                self.nearest[y * side + columns.start..y * side + columns.end].fill(EMPTY);
+            }
+        } else {
+            self.nearest.clear();
+            self.nearest.resize(side * side, EMPTY);
+            self.side = side;
+        }
+        self.window = window;
     }
 
     /// Draws a triangle; one that faces away is left out.
@@ -128,9 +161,8 @@ impl Samples {
             for at in row + x_min..row + x_max {
                 if weight_b >= 0.0 && weight_c >= 0.0 && weight_b + weight_c <= 1.0 {
                     let depth = a[2] + weight_b * (b[2] - a[2]) + weight_c * (c[2] - a[2]);
-                    if depth > self.depth[at] {
-                        self.depth[at] = depth;
-                        self.triangle[at] = index;
+                    if depth > self.nearest[at].depth {
+                        self.nearest[at] = Nearest { depth, triangle: index };
                     }
                 }
                 weight_b += step_b;
@@ -234,37 +266,54 @@ const ENCODING_STEPS: f32 = 16_383.0;
 fn resolve(samples: &Samples, shader: &Shader<'_>, size_px: u32) -> RgbaImage {
     let bytes: &[u8] = &BYTES;
     let encode = |linear: f32| bytes[(linear.clamp(0.0, 1.0) * ENCODING_STEPS + 0.5) as usize];
-    RgbaImage::from_fn(size_px, size_px, |px, py| {
-        let (colour, covered) = pixel(samples, shader, px, py);
-        if covered == 0.0 {
-            return Rgba([0; 4]);
+    let (size, step) = (size_px as usize, SUPERSAMPLING as usize);
+    let mut picture = vec![0; 4 * size * size];
+    let [columns, rows] = samples.window.clone();
+    for y in rows.step_by(step) {
+        for x in columns.clone().step_by(step) {
+            let found: [Nearest; SAMPLES] =
+                std::array::from_fn(|sub| samples.nearest[(y + sub / step) * samples.side + x + sub % step]);
+            if found.iter().all(|nearest| nearest.triangle == NOTHING) {
+                continue;
+            }
+            let (colour, covered) = pixel(shader, &found, [x as f32, y as f32]);
+            if covered > 0.0 {
+                let [r, g, b] = colour.map(|channel| encode(channel / covered));
+                let alpha = (covered / SAMPLES as f32 * 255.0 + 0.5) as u8;
+                let at = 4 * (y / step * size + x / step);
+                picture[at..at + 4].copy_from_slice(&[r, g, b, alpha]);
+            }
         }
-        let [r, g, b] = colour.map(|channel| encode(channel / covered));
-        Rgba([r, g, b, (covered / (SUPERSAMPLING * SUPERSAMPLING) as f32 * 255.0 + 0.5) as u8])
-    })
+    }
+    RgbaImage::from_raw(size_px, size_px, picture).expect("four bytes for each pixel")
 }
 
-/// Sum of a pixel's covered samples, and their number. A triangle is shaded once for all its samples in the
-/// pixel, in their middle: half the time of shading each.
-fn pixel(samples: &Samples, shader: &Shader<'_>, px: u32, py: u32) -> ([f32; 3], f32) {
-    let place = |sub: u32| {
-        let (x, y) = (px * SUPERSAMPLING + sub % SUPERSAMPLING, py * SUPERSAMPLING + sub / SUPERSAMPLING);
-        (x as usize, y as usize)
-    };
-    let triangles: [u32; (SUPERSAMPLING * SUPERSAMPLING) as usize] = std::array::from_fn(|sub| {
-        let (x, y) = place(sub as u32);
-        samples.triangle[y * samples.side + x]
-    });
+/// Sum of a pixel's covered samples, and their number. One surface is shaded once for all its samples in the
+/// pixel, in their middle: a third of the time of shading each.
+fn pixel(shader: &Shader<'_>, found: &[Nearest; SAMPLES], [x, y]: [f32; 2]) -> ([f32; 3], f32) {
+    // Facets without normals differ in colour even where they meet.
+    let reach = if shader.mesh.normals.is_empty() { -1.0 } else { SAME_SURFACE };
     let (mut sum, mut covered) = ([0.0_f32; 3], 0.0_f32);
-    for (sub, &triangle) in triangles.iter().enumerate() {
-        let first = !triangles[..sub].contains(&triangle);
-        let Some(&corners) = shader.mesh.triangles.get(triangle as usize).filter(|_| first) else { continue };
-        let (mut x, mut y, mut count) = (0.0, 0.0, 0.0);
-        for other in (sub..triangles.len()).filter(|&other| triangles[other] == triangle) {
-            let (at_x, at_y) = place(other as u32);
-            (x, y, count) = (x + at_x as f32 + 0.5, y + at_y as f32 + 0.5, count + 1.0);
+    let mut open = found.map(|nearest| nearest.triangle != NOTHING);
+    for first in 0..SAMPLES {
+        let Nearest { depth, triangle } = found[first];
+        let Some(&corners) = shader.mesh.triangles.get(triangle as usize).filter(|_| open[first]) else {
+            continue;
+        };
+        let (mut at_x, mut at_y, mut count) = (0.0, 0.0, 0.0);
+        for other in first..SAMPLES {
+            let near = (found[other].depth - depth).abs() <= reach;
+            if open[other] && (near || found[other].triangle == triangle) {
+                at_x += x + (other % SUPERSAMPLING as usize) as f32 + 0.5;
+                at_y += y + (other / SUPERSAMPLING as usize) as f32 + 0.5;
+                count += 1.0;
+                open[other] = other == first;
+            }
         }
-        if let Some(colour) = shader.colour(corners, x / count, y / count) {
+        open[first] = false;
+        if count > 0.0
+            && let Some(colour) = shader.colour(corners, at_x / count, at_y / count)
+        {
             (0..3).for_each(|k| sum[k] += colour[k] * count);
             covered += count;
         }
@@ -276,6 +325,7 @@ fn pixel(samples: &Samples, shader: &Shader<'_>, px: u32, py: u32) -> ([f32; 3],
 mod tests {
     use super::*;
     use crate::sample::cube;
+    use image::Rgba;
 
     fn view(yaw: f32, pitch: f32) -> View {
         View { yaw, pitch, size_px: 64, half_extent: 1.0, centre: [0.0; 3] }
