@@ -8,6 +8,7 @@
 
 use crate::mask::{neighbours, regions};
 use crate::matting::Answer;
+use crate::report::of_pale;
 use image::RgbaImage;
 use stage::StageError;
 
@@ -123,12 +124,10 @@ impl Ground {
 
     /// What a person should look at, in words.
     pub(crate) fn doubts(&self) -> Vec<String> {
-        let pale = "the subject has hardly any contrast to its background, so its outline may be wrong; use \
-                    a background of another colour";
         let holes = "parts of the background's colour inside the subject became holes; if they belong to it, \
                      use a background of another colour";
-        let doubts = [(self.pale, pale), (self.has_holes(), holes)];
-        doubts.into_iter().filter(|(doubt, _)| *doubt).map(|(_, words)| words.to_owned()).collect()
+        let doubts = [self.pale.then(of_pale), self.has_holes().then(|| holes.to_owned())];
+        doubts.into_iter().flatten().collect()
     }
 
     /// Whether parts of the background's colour were taken for holes.

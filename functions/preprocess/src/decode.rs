@@ -1,6 +1,7 @@
 //! Bytes of a stranger -> upright RGBA. Every limit is checked before memory is taken; metadata is dropped.
 
-use crate::jpeg;
+use crate::{jpeg, tone};
+use domain::{PICTURE_PIXELS_MAX, PICTURE_SIDE_PX_MAX};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbaImage};
 use stage::StageError;
@@ -9,12 +10,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Largest upload.
 const BYTES_MAX: usize = 25_000_000;
-/// Longest side.
-const SIDE_PX_MAX: u32 = 8192;
-/// Most pixels.
-const PIXELS_MAX: u64 = 40_000_000;
 /// What the decoder may allocate.
 const DECODER_BYTES_MAX: u64 = 256 << 20;
+/// OpenEXR's decoder holds the whole picture twice.
+const EXR_COPIES: u64 = 2;
 /// Longest side that is worked on: the cut-out has 512, finer detail does not reach it.
 const WORK_SIDE_PX: u32 = 1280;
 
@@ -39,25 +38,27 @@ pub(crate) fn unreadable(why: impl std::fmt::Display) -> StageError {
 /// Refuses what is too large, before its pixels take memory.
 pub(crate) fn check_size(width: u32, height: u32) -> Result<(), StageError> {
     let pixels = u64::from(width) * u64::from(height);
-    if width > SIDE_PX_MAX || height > SIDE_PX_MAX || pixels > PIXELS_MAX {
+    if width.max(height) > PICTURE_SIDE_PX_MAX || pixels > PICTURE_PIXELS_MAX {
         return Err(rejected(format!(
-            "the picture has {width} x {height} pixels; at most {SIDE_PX_MAX} a side and 40 million in all \
-             are taken"
+            "the picture has {width} x {height} pixels; at most {PICTURE_SIDE_PX_MAX} a side and 40 million \
+             in all are taken"
         )));
     }
     if pixels == 0 {
-        return Err(rejected("the picture has no pixels"));
+        return Err(rejected("the picture has no pixels; save it again as png or jpeg"));
     }
     Ok(())
 }
 
-/// Reads a PNG, JPEG, WebP or TIFF by its magic bytes; of an animation or of several pages, the first.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, StageError> {
+/// Reads a PNG, JPEG, WebP or TIFF by its magic bytes, and an OpenEXR where that is wanted; of an animation
+/// or of several pages, the first.
+pub(crate) fn decode(bytes: &[u8], takes_exr: bool) -> Result<Decoded, StageError> {
     if bytes.len() > BYTES_MAX {
         return Err(rejected(format!("the file has {} bytes; at most 25 MB are taken", bytes.len())));
     }
     let format = match image::guess_format(bytes) {
         Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP | ImageFormat::Tiff)) => format,
+        Ok(ImageFormat::OpenExr) if takes_exr => ImageFormat::OpenExr,
         Ok(other) => {
             return Err(rejected(format!("{other:?} pictures are not taken; use png, jpeg, webp or tiff")));
         }
@@ -75,7 +76,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, StageError> {
     Ok(Decoded { image: image.into_rgba8(), source_px, turned })
 }
 
-/// PNG, WebP and TIFF.
+/// All but JPEG.
 fn plain(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Orientation), StageError> {
     let too_large =
         || rejected("the picture needs more than 256 MB when unpacked; use fewer pixels or 8 bits a channel");
@@ -93,11 +94,25 @@ fn plain(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Orientation
     let (width, height) = decoder.dimensions();
     check_size(width, height)?;
     // Some decoders ignore the limit on allocations: what the whole picture needs is known here.
-    if decoder.total_bytes() > DECODER_BYTES_MAX {
+    let copies = if format == ImageFormat::OpenExr { EXR_COPIES } else { 1 };
+    if decoder.total_bytes().saturating_mul(copies) > DECODER_BYTES_MAX {
         return Err(too_large());
     }
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    Ok((DynamicImage::from_decoder(decoder).map_err(refused)?, orientation))
+    let orientation = match format {
+        ImageFormat::Tiff => decoder.orientation().ok(),
+        _ => decoder.exif_metadata().ok().flatten().and_then(|exif| orientation_of(&exif)),
+    };
+    let orientation = orientation.unwrap_or(Orientation::NoTransforms);
+    let image = DynamicImage::from_decoder(decoder).map_err(refused)?;
+    Ok((
+        if format == ImageFormat::OpenExr { tone::mapped(image.into_rgba32f()).into() } else { image },
+        orientation,
+    ))
+}
+
+/// What an EXIF chunk says. Some programs write JPEG's prefix into every format.
+fn orientation_of(exif: &[u8]) -> Option<Orientation> {
+    Orientation::from_exif_chunk(exif.strip_prefix(b"Exif\0\0").unwrap_or(exif))
 }
 
 /// Shrinks by averaging whole blocks, colours weighted by alpha, so that transparent pixels lend nobody their
@@ -159,7 +174,7 @@ mod tests {
         png.extend_from_slice(&20_000u32.to_be_bytes());
         png.extend_from_slice(&[8, 6, 0, 0, 0, 0xe3, 0x70, 0x46, 0x39]);
         png.extend_from_slice(b"\0\0\0\x04IDAT\0\0\0\0");
-        let refused = decode(&png).err().expect("too large").to_string();
+        let refused = decode(&png, false).err().expect("too large").to_string();
         assert!(refused.contains("20000 x 20000 pixels; at most 8192 a side"), "{refused}");
     }
 

@@ -1,19 +1,24 @@
 //! Stage 1: picture -> cut-out, squared RGBA.
 //!
-//! The flow: `decode` (limits, orientation, plain RGBA) -> alpha, else `background`, else `matting` (what is
-//! subject) -> `crumbs` -> `report` (what a person should know) -> `frame` (letterboxed to 512²). Matting
-//! needs a model file that whoever makes the stage function brings; without one, a picture without alpha
-//! needs a plain background.
+//! The flow: `decode` (limits, orientation, plain RGBA) -> alpha, else `background`, else `matting`, else
+//! `grabcut` (what is subject), both with an outline by `edge` -> `crumbs` -> `report` (what a person should
+//! know) -> `frame` (letterboxed to 512²). Matting needs a model file that whoever makes the stage function
+//! brings; without one, colours decide, and often wrongly.
 #![forbid(unsafe_code)]
 
 mod background;
+mod colours;
 mod crumbs;
 mod decode;
+mod edge;
 mod frame;
+mod grabcut;
 mod jpeg;
 mod mask;
 mod matting;
+mod mincut;
 mod report;
+mod tone;
 
 use background::Ground;
 use domain::{Curve, EngineVersion, Mask, Recipe};
@@ -37,13 +42,19 @@ pub struct Preprocess {
     /// The file of [`nn::U2NETP`], if there is one.
     matting: Option<Vec<u8>>,
     models: nn::Cache,
+    takes_exr: bool,
 }
 
 impl Preprocess {
     /// With the file of [`nn::U2NETP`]: pictures need no plain background then. It is loaded by the first
     /// picture that needs it, and stays warm.
     pub fn with_matting(model: Vec<u8>) -> Preprocess {
-        Preprocess { matting: Some(model), models: nn::Cache::default() }
+        Preprocess { matting: Some(model), ..Preprocess::default() }
+    }
+
+    /// Takes OpenEXR as well.
+    pub fn taking_exr(self) -> Preprocess {
+        Preprocess { takes_exr: true, ..self }
     }
 
     /// The picture with everything but the subject transparent. A person's own alpha channel always wins,
@@ -68,8 +79,15 @@ impl Preprocess {
             if mask == Some(Mask::Plain) {
                 return Err(background::not_plain());
             }
-            let Some(answer) = self.ask(&image, cx)? else { return Err(background::not_plain()) };
-            return Ok(matted(answer.cut_out(image)?));
+            return match self.ask(&image, cx)? {
+                Some(answer) => Ok(matted(answer.cut_out(image)?)),
+                None => {
+                    let mask = grabcut::mask(&image)?;
+                    let (image, pale) = edge::cut_out(image, &mask);
+                    let warnings = [Some(grabcut::warning()), pale.then(report::of_pale)];
+                    Ok(plain_cut(image, Method::GrabCut, warnings.into_iter().flatten().collect()))
+                }
+            };
         };
         let mut ground = Ground::of(&image, plain);
         if !ground.pale && !ground.has_holes() {
@@ -87,7 +105,9 @@ impl Preprocess {
             ground.close_holes(&answer);
         }
         let (image, model) = (ground.remove_from(image), Some((&nn::U2NETP).into()));
-        Ok(Cut { image, method: Method::PlainBackground, model, warnings: vec![] })
+        // That the network sees the same makes the outline likelier, and no sharper. Holes it has seen too.
+        let warnings = ground.pale.then(report::of_pale).into_iter().collect();
+        Ok(Cut { image, method: Method::PlainBackground, model, warnings })
     }
 
     /// What the network says, if there is one.
@@ -99,14 +119,15 @@ impl Preprocess {
     }
 }
 
-fn matted(image: RgbaImage) -> Cut {
-    Cut { image, method: Method::Matting, model: Some((&nn::U2NETP).into()), warnings: vec![] }
+fn matted((image, pale): (RgbaImage, bool)) -> Cut {
+    let warnings = pale.then(report::of_pale).into_iter().collect();
+    Cut { image, method: Method::Matting, model: Some((&nn::U2NETP).into()), warnings }
 }
 
 impl StageFunction for Preprocess {
     fn engine(&self, _recipe: &Recipe) -> EngineVersion {
-        let name = if self.matting.is_some() { "alpha-plain-or-u2netp" } else { "alpha-or-plain" };
-        EngineVersion { name: name.to_owned(), version: "4".to_owned() }
+        let name = if self.matting.is_some() { "alpha-plain-or-u2netp" } else { "alpha-plain-or-grabcut" };
+        EngineVersion { name: name.to_owned(), version: "5".to_owned() }
     }
 
     fn run(&mut self, input: &Input, cx: &Context<'_>) -> Output {
@@ -114,7 +135,7 @@ impl StageFunction for Preprocess {
         cx.progress(0.0, "decode");
         let decoded = {
             let _span = cx.span("decode");
-            decode::decode(upload)?
+            decode::decode(upload, self.takes_exr)?
         };
         cx.progress(0.4, "cut out");
         let mut cut = {
@@ -124,7 +145,7 @@ impl StageFunction for Preprocess {
         let (parts, report) = {
             let _span = cx.span("report");
             // A person's own mask is taken as it is.
-            if matches!(cut.method, Method::PlainBackground | Method::Matting) {
+            if matches!(cut.method, Method::PlainBackground | Method::Matting | Method::GrabCut) {
                 cut.warnings.extend(report::of_crumbs(crumbs::clear(&mut cut.image)));
             }
             let parts = Parts::of(&mut cut.image)?;
@@ -134,6 +155,7 @@ impl StageFunction for Preprocess {
         if report.subject_share < SUBJECT_SHARE_MIN {
             return Err(mask::nothing());
         }
+        report.warnings.iter().for_each(|warning| cx.note(warning));
         cx.progress(0.7, "frame");
         let framed = {
             let _span = cx.span("frame");
@@ -303,7 +325,7 @@ mod tests {
         check(png(&RgbaImage::new(64, 64)), "transparent");
         check(png(&RgbaImage::from_pixel(64, 64, Rgba([9, 9, 9, 255]))), "nothing was found");
         let noise = RgbaImage::from_fn(64, 64, |x, y| {
-            let n = (x * 7919 + y * 104_729) * 2_654_435 % 255;
+            let n = (x * 7919 + y * 104_729).wrapping_mul(2_654_435) % 255;
             Rgba([n as u8, (n * 3 % 255) as u8, (n * 7 % 255) as u8, 255])
         });
         check(png(&noise), "plain background");

@@ -1,10 +1,11 @@
 //! Finds the subject with a network (U²-Net portable), for pictures whose background is not plain.
 //!
 //! The network sees the whole picture at 320² and answers 0 to 1 per pixel. Small parts that nothing joins
-//! to the subject go, and the soft rim takes the colour of the subject behind it: no halo. A plain background
-//! that is doubtful is compared with the answer.
+//! to the subject go, and `edge` makes the outline exact. A plain background that is doubtful is compared
+//! with the answer.
 
-use crate::mask::{neighbours, regions};
+use crate::edge;
+use crate::mask::regions;
 use domain::Bytes;
 use image::imageops::{self, FilterType};
 use image::{GrayImage, Luma, RgbaImage};
@@ -17,14 +18,10 @@ const SIDE_PX: u32 = 320;
 /// use them).
 const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
-/// Below the first value a pixel is background, above the second it is subject; between them is the rim,
-/// which enlarging makes wide.
+/// Below the first value a pixel is background, above the second it is subject; between them is doubt.
 const RIM: (f32, f32) = (0.25, 0.75);
 /// A network that is this sure of no pixel at all has found nothing.
 const SURE: f32 = 0.6;
-/// From this alpha on, a pixel has the subject's own colour; in a part that nowhere reaches it, from the
-/// part's own largest.
-const OWN_COLOUR: u8 = 250;
 /// Parts smaller than this share of the largest are not the subject.
 const PART_SHARE_MIN: f64 = 0.05;
 
@@ -58,11 +55,11 @@ impl Answer {
         self.sure[y * side / height * side + x * side / width]
     }
 
-    /// The picture with everything but the subject transparent.
+    /// The picture with everything but the subject transparent, and whether both hardly differ.
     ///
     /// # Errors
     /// Rejected: the network sees no subject.
-    pub(crate) fn cut_out(&self, mut image: RgbaImage) -> Result<RgbaImage, StageError> {
+    pub(crate) fn cut_out(&self, image: RgbaImage) -> Result<(RgbaImage, bool), StageError> {
         if !self.found {
             return Err(StageError::Rejected(
                 "no subject was found before this background; upload a png with transparency, or a picture \
@@ -75,12 +72,7 @@ impl Answer {
             Luma([alpha(self.sure[(y * SIDE_PX + x) as usize]).round() as u8])
         });
         clear_small_parts(&mut mask);
-        let mask = imageops::resize(&mask, image.width(), image.height(), FilterType::Triangle);
-        for (pixel, alpha) in image.pixels_mut().zip(mask.pixels()) {
-            pixel[3] = alpha[0];
-        }
-        spread_own_colour(&mut image);
-        Ok(image)
+        Ok(edge::cut_out(image, &mask))
     }
 }
 
@@ -116,74 +108,19 @@ fn clear_small_parts(mask: &mut GrayImage) {
     }
 }
 
-/// Gives pixels of the rim the colour of the nearest pixel that is subject alone, and clears what is
-/// background.
-fn spread_own_colour(image: &mut RgbaImage) {
-    let (width, count) = (image.width() as usize, image.as_raw().len() / 4);
-    let alphas: Vec<u8> = image.pixels().map(|pixel| pixel[3]).collect();
-    let visible: Vec<bool> = alphas.iter().map(|alpha| *alpha > 0).collect();
-    let (labels, sizes) = regions(&visible, width);
-    let mut own = vec![0; sizes.len()];
-    for (label, alpha) in labels.iter().zip(&alphas).filter(|(label, _)| **label != 0) {
-        own[*label as usize] = (*alpha).clamp(own[*label as usize], OWN_COLOUR);
-    }
-    let is_own = |label: u32, alpha: u8| label != 0 && alpha >= own[label as usize];
-    let colour = |(pixel, label): (&image::Rgba<u8>, &u32)| {
-        is_own(*label, pixel[3]).then_some([pixel[0], pixel[1], pixel[2]])
-    };
-    let mut colours: Vec<Option<[u8; 3]>> = image.pixels().zip(&labels).map(colour).collect();
-    let mut reached: Vec<usize> = (0..count).filter(|at| colours[*at].is_some()).collect();
-    while !reached.is_empty() {
-        let mut next = Vec::new();
-        for at in reached {
-            for near in neighbours(at, width, count) {
-                if alphas[near] > 0 && colours[near].is_none() {
-                    colours[near] = colours[at];
-                    next.push(near);
-                }
-            }
-        }
-        reached = next;
-    }
-    for (pixel, colour) in image.pixels_mut().zip(colours) {
-        match colour {
-            Some([r, g, b]) => pixel.0 = [r, g, b, pixel[3]],
-            None => pixel.0 = [0; 4],
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use image::Rgba;
 
     #[test]
-    fn the_rim_takes_the_subjects_colour_and_the_rest_is_clear() {
-        let mut image = RgbaImage::from_pixel(5, 1, Rgba([0, 255, 0, 0]));
-        image.put_pixel(0, 0, Rgba([200, 0, 0, 255]));
-        image.put_pixel(1, 0, Rgba([90, 90, 0, 120]));
-        image.put_pixel(2, 0, Rgba([0, 250, 0, 9]));
-        spread_own_colour(&mut image);
-        let found: Vec<[u8; 4]> = image.pixels().map(|pixel| pixel.0).collect();
-        assert_eq!(found, [[200, 0, 0, 255], [200, 0, 0, 120], [200, 0, 0, 9], [0; 4], [0; 4]]);
-    }
-
-    #[test]
-    fn a_part_that_is_sure_nowhere_keeps_the_colour_where_it_is_surest() {
-        let alphas = [0, 90, 178, 120, 0];
-        let mut image = RgbaImage::from_fn(5, 1, |x, _| Rgba([10 * x as u8, 0, 0, alphas[x as usize]]));
-        spread_own_colour(&mut image);
-        let found: Vec<[u8; 4]> = image.pixels().map(|pixel| pixel.0).collect();
-        assert_eq!(found, [[0; 4], [20, 0, 0, 90], [20, 0, 0, 178], [20, 0, 0, 120], [0; 4]]);
-    }
-
-    #[test]
     fn an_answer_that_is_barely_sure_still_gives_an_opaque_subject() {
         let mut sure = vec![0.0_f32; (SIDE_PX * SIDE_PX) as usize];
         (100..200).for_each(|y| sure[y * 320 + 100..y * 320 + 200].fill(1.0));
         let answer = Answer { sure, found: true };
-        let image = answer.cut_out(RgbaImage::from_pixel(640, 640, Rgba([9, 8, 7, 255]))).expect("found");
+        let image = RgbaImage::from_pixel(640, 640, Rgba([9, 8, 7, 255]));
+        let (image, pale) = answer.cut_out(image).expect("found");
+        assert!(pale);
         assert_eq!(image.get_pixel(300, 300).0, [9, 8, 7, 255]);
         assert_eq!(image.get_pixel(20, 300).0, [0; 4]);
     }

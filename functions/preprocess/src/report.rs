@@ -15,6 +15,8 @@ pub(crate) enum Method {
     PlainBackground,
     /// A network told subject from background.
     Matting,
+    /// Colours of the border and of the middle told subject from background.
+    GrabCut,
     /// The whole picture is the subject, as the recipe says.
     Whole,
 }
@@ -52,6 +54,9 @@ pub(crate) struct Report {
     pub(crate) source_width_px: u32,
     pub(crate) source_height_px: u32,
     pub(crate) turned_by_exif: bool,
+    /// The box around the subject in the picture as it was worked on, upright and at most 1280 pixels long:
+    /// first column and row, last column and row.
+    pub(crate) subject_box_px: [u32; 4],
     /// Share of the picture that is subject.
     pub(crate) subject_share: f64,
     /// Parts with at least a tenth of the largest one's pixels.
@@ -63,6 +68,13 @@ pub(crate) struct Report {
 const SUBJECT_OF_LARGEST: f64 = 0.1;
 /// A subject whose longer side is below this many pixels shows little.
 const SMALL_PX: u32 = 96;
+
+/// What a person is told whose subject hardly differs from its background.
+pub(crate) fn of_pale() -> String {
+    "the subject has hardly any contrast to its background, so its outline may be wrong; use a background of \
+     another colour"
+        .to_owned()
+}
 
 /// What a person is told of crumbs that were left out.
 pub(crate) fn of_crumbs(count: usize) -> Option<String> {
@@ -105,6 +117,7 @@ impl Report {
             source_width_px: source_px[0],
             source_height_px: source_px[1],
             turned_by_exif: turned,
+            subject_box_px: parts.bounds,
             subject_share: parts.pixels() as f64 / (f64::from(width) * f64::from(height)),
             subjects,
             warnings,
@@ -116,6 +129,9 @@ impl Report {
         let mut step = json!({"stage": "preprocess", "method": self.method});
         if let Some(model) = &self.model {
             step["model"] = json!(model);
+        }
+        if !self.warnings.is_empty() {
+            step["warnings"] = json!(self.warnings);
         }
         step
     }
