@@ -1,5 +1,6 @@
 //! Who may call, and the headers that every answer carries.
 
+use crate::cors;
 use crate::problem::Problem;
 use crate::{Gateway, Settings};
 use axum::extract::{Request, State};
@@ -53,7 +54,7 @@ pub(crate) async fn has_token(State(gateway): State<Arc<Gateway>>, request: Requ
 
 /// Without a token, whoever reaches this machine's own address may call; a browser on it reaches that for
 /// every page that it shows. So a name that somebody else may have pointed here is refused, and so is every
-/// change, and every WebSocket, that a page of another site asks for.
+/// change, and every WebSocket, that a page of another site asks for, unless that is one which may call.
 pub(crate) async fn is_neighbour(
     State(gateway): State<Arc<Gateway>>,
     request: Request,
@@ -78,7 +79,11 @@ fn judge(settings: &Settings, request: &Request) -> Result<(), Problem> {
         return Ok(());
     }
     // What no browser sends has neither header.
-    let is_same = request.headers().get(ORIGIN).is_none_or(|origin| is_origin(origin, host, settings));
+    let origin = request.headers().get(ORIGIN);
+    if origin.is_some_and(|origin| cors::is_allowed(settings, origin)) {
+        return Ok(());
+    }
+    let is_same = origin.is_none_or(|origin| is_origin(origin, host, settings));
     if is_same && text(FETCH_SITE) != Some("cross-site") { Ok(()) } else { Err(Problem::foreign_origin()) }
 }
 

@@ -1,6 +1,7 @@
 //! What a person may do: cancel, redrive, look at what was set aside, ask for a sweep.
 
 use crate::Gateway;
+use crate::filter::Filter;
 use crate::index::{Known, Shown};
 use crate::jobs::{job_id, record};
 use crate::listing::page;
@@ -9,9 +10,9 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use domain::{JobId, Life, SWEEP_SUBJECT, Stage, Timestamp, UploadId};
+use domain::{Ending, JobId, JobRecord, Life, Outcome, SWEEP_SUBJECT, Stage, Timestamp, UploadId, life_span};
 use ports::lives::{self, Wish};
-use ports::{Answer, PortError};
+use ports::{Answer, PortError, tell_spans};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -47,13 +48,24 @@ fn answer(id: JobId, wish: Wish) -> Done {
 /// `POST /api/jobs/{id}/cancel`. Repeating it tells the workers again.
 pub(crate) async fn cancel(State(gateway): State<Arc<Gateway>>, Path(id): Path<String>) -> Done {
     let job = job_id(&id)?;
-    record(&gateway, job).await?;
+    let record = record(&gateway, job).await?;
     let is_first = !gateway.hub.known(job).is_some_and(|known| known.has_ended());
     let wish = lives::cancel(&gateway.ports, &gateway.ledger, job).await?;
-    if is_first && matches!(wish, Wish::Granted(_)) {
+    if is_first && let Wish::Granted(life) = wish {
         crate::telemetry::count_cancelled();
+        tell_cancelled(&gateway, &record, life);
     }
     answer(job, wish)
+}
+
+/// The life as a span of the job's trace: it ended just now.
+fn tell_cancelled(gateway: &Gateway, record: &JobRecord, life: Life) {
+    tell_spans(|| {
+        let (job, now) = (record.job_id(), gateway.ports.clock.now());
+        let ending = Ending::Cancelled { reason: "requested".to_owned() };
+        let outcome = Outcome { job, life, ending, decided_at: now, intermediates_expire_at: now };
+        vec![life_span("gateway", record.accepted_at, &outcome)]
+    });
 }
 
 /// `POST /api/jobs/{id}/redrive`, `…/retry` and `POST /api/dead-letters/{id}/redrive`
@@ -114,7 +126,8 @@ pub(crate) async fn dead_letters(
     State(gateway): State<Arc<Gateway>>,
     Query(query): Query<LettersQuery>,
 ) -> Result<Json<Letters>, Problem> {
-    let page = page(&gateway, query.cursor.as_deref(), Some(Shown::Dead), query.limit).await?;
+    let dead = Filter { state: Some(Shown::Dead), ..Filter::default() };
+    let page = page(&gateway, query.cursor.as_deref(), &dead, query.limit).await?;
     let dead_letters = page.rows.into_iter().filter_map(|(job, known)| letter(job, known)).collect();
     Ok(Json(Letters { dead_letters, next: page.next }))
 }

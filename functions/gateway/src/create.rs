@@ -1,9 +1,11 @@
 //! Jobs are made here: of a picture that is sent, or of an object that is there. A picture is stored in the
 //! input bucket and goes the way of every upload; its record is written at once, so that the answer's
-//! address answers. What the same call said before under the same `Idempotency-Key` is not done twice.
+//! address answers. What the same call said before under the same `Idempotency-Key` is not done twice: `once`
+//! remembers it.
 
 use crate::Gateway;
 use crate::intake::{Taken, take, take_name};
+use crate::once;
 use crate::problem::Problem;
 use axum::Json;
 use axum::body::Bytes as Body;
@@ -12,22 +14,22 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::{
     Event, EventKind, InputBucket, JOBS_PREFIX, JobId, JobRecord, KEY_BYTES_MAX, Life, Recipe, Site,
-    StateKey, Upload, UploadId, event_subject, parse_state_key, task_subject,
+    StateKey, Timestamp, TraceContext, Upload, UploadId, call_span, event_subject, parse_state_key,
+    task_subject,
 };
-use ports::{Condition, Decided, ObjectInfo, PortError, PortResult, Put, PutOptions, Stored, list_all};
+use ports::{Condition, Decided, ObjectInfo, PortError, PortResult, Put, PutOptions, list_all, tell_spans};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 /// Longest name of a picture that becomes a part of its key; stores on a file system take 255 in all.
 const NAME_BYTES_MAX: usize = 200;
 const _: () = assert!(NAME_BYTES_MAX <= domain::SEGMENT_BYTES_MAX);
 /// Longest `Idempotency-Key`.
 const ONCE_CHARS_MAX: usize = 255;
-/// Metadata of an upload under an `Idempotency-Key`: what exactly was sent.
-const FINGERPRINT: &str = "idempotency-fingerprint";
 
 /// The input bucket of a call: the named one, or the first.
 fn input<'a>(gateway: &'a Gateway, name: Option<&str>) -> Result<&'a InputBucket, Problem> {
@@ -100,7 +102,9 @@ pub(crate) async fn create(
     Query(query): Query<BTreeMap<String, String>>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let begun = (gateway.ports.clock.now(), Instant::now());
     let headers = request.headers();
+    let caller = headers.get("traceparent").and_then(|header| TraceContext::parse(header.to_str().ok()?));
     let mut said = Said::of(query, headers)?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let record = if kind.starts_with("application/json") {
@@ -123,8 +127,12 @@ pub(crate) async fn create(
         };
         store(&gateway, content, &said).await?
     };
-    gateway.hub.write().learn(&record);
+    gateway.hub.write().learn(&record, gateway.ports.clock.now());
     let (id, url) = (record.job_id(), format!("/api/jobs/{}", record.job_id()));
+    tell_spans(|| {
+        let call = uuid::Uuid::new_v4().to_string();
+        vec![call_span((id, &call), caller, (begun.0, begun.1.elapsed()))]
+    });
     let (upload_id, Upload { bucket, key, .. }) = (record.upload.id(), record.upload);
     let made = Made { id, upload_id, bucket, key, recipe: record.recipe, url: url.clone() };
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, url)], Json(made)).into_response())
@@ -157,17 +165,19 @@ async fn store(gateway: &Gateway, content: Body, said: &Said) -> Result<JobRecor
     for (name, value) in &said.options {
         options.metadata.insert(format!("{}{name}", domain::RECIPE_METADATA_PREFIX), value.clone());
     }
+    // Before its event: nobody takes it earlier.
+    let accepted_at = gateway.ports.clock.now();
     let key = match &said.once {
         None => {
             let key = format!("{}/{name}", fresh_folder(gateway));
             gateway.ports.store.put(&input.bucket, &key, content, &options).await?;
             key
         }
-        Some(once) => store_once(gateway, &input.bucket, (once, &name), (content, options)).await?,
+        Some(once) => once::store(gateway, &input.bucket, (once, &name), (content, options)).await?,
     };
     let head = gateway.ports.store.head(&input.bucket, &key).await?;
     let info = head.ok_or_else(|| Problem::unavailable("the picture was stored and is gone again"))?;
-    let record = record_of(gateway, input, upload_of(gateway, input, &key, info), recipe);
+    let record = record_of(input, upload_of(gateway, input, &key, info), recipe, accepted_at);
     // The upload is safe already: what goes wrong here is made good by its event or by the sweep.
     if let Err(error) = gateway.ledger.put_record(&record).await {
         tracing::warn!(job = %record.job_id(), %error, "write the record of an upload");
@@ -184,35 +194,6 @@ fn fresh_folder(gateway: &Gateway) -> String {
     format!("web/{date}/{}", &random[..8])
 }
 
-/// Stores a picture under the name that its `Idempotency-Key` alone decides, if it is not there already.
-/// The bucket remembers: a repetition finds it for as long as the upload stays.
-async fn store_once(
-    gateway: &Gateway,
-    bucket: &str,
-    (once, name): (&str, &str),
-    (content, mut options): (Body, PutOptions),
-) -> Result<String, Problem> {
-    let folder = format!("web/once/{}/", &blake3::hash(once.as_bytes()).to_hex()[..32]);
-    let key = format!("{folder}{name}");
-    let store = &*gateway.ports.store;
-    if list_all(store, bucket, &folder).await?.iter().any(|object| object.key != key) {
-        return Err(Problem::key_reused());
-    }
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(format!("{:?}", options.metadata).as_bytes()).update(&content);
-    let fingerprint = hasher.finalize().to_hex().to_string();
-    options.metadata.insert(FINGERPRINT.to_owned(), fingerprint.clone());
-    options.condition = Condition::IfAbsent;
-    if let Stored::ConditionFailed = store.put(bucket, &key, content, &options).await? {
-        let head = store.head(bucket, &key).await?;
-        let before = head.ok_or_else(|| Problem::unavailable("the picture was replaced just now"))?;
-        if before.metadata.get(FINGERPRINT) != Some(&fingerprint) {
-            return Err(Problem::key_reused());
-        }
-    }
-    Ok(key)
-}
-
 fn upload_of(gateway: &Gateway, input: &InputBucket, key: &str, info: ObjectInfo) -> Upload {
     Upload {
         store: gateway.settings.site.store.clone(),
@@ -225,20 +206,47 @@ fn upload_of(gateway: &Gateway, input: &InputBucket, key: &str, info: ObjectInfo
     }
 }
 
-fn record_of(gateway: &Gateway, input: &InputBucket, upload: Upload, recipe: Recipe) -> JobRecord {
-    let (tenant, class, accepted_at) = (input.tenant.clone(), input.class, gateway.ports.clock.now());
+fn record_of(input: &InputBucket, upload: Upload, recipe: Recipe, accepted_at: Timestamp) -> JobRecord {
+    let (tenant, class) = (input.tenant.clone(), input.class);
     JobRecord { upload, tenant, class, recipe, accepted_at, secondary: false, traceparent: None }
 }
 
-/// A job for an object that is there: its own job, or one beside it when another recipe is wanted.
+/// A job for an object that is there. Under an `Idempotency-Key` it is the one that was made before, whatever
+/// has become of the object.
 async fn of_object(gateway: &Gateway, name: &ObjectName, said: &Said) -> Result<JobRecord, Problem> {
     let input = input(gateway, Some(&name.bucket))?;
     gateway.rates.take(&input.tenant).map_err(Problem::too_many)?;
-    let site = &gateway.settings.site;
     if name.key.is_empty() || name.key.len() > KEY_BYTES_MAX {
         return Err(Problem::bad_request(format!("a key has 1 to {KEY_BYTES_MAX} bytes")));
     }
-    let head = gateway.ports.store.head(&input.bucket, &name.key).await.map_err(Problem::of_input)?;
+    let words = (&name.bucket, &name.key, &said.options);
+    let call = said.once.as_deref().map(|once| once::Call::new(once, &words));
+    if let Some(call) = &call
+        && let Some(made) = call.made(gateway).await?
+    {
+        return Ok(start(gateway, made).await?);
+    }
+    let (own, wanted) = records_for(gateway, input, &name.key, said).await?;
+    if let Some(call) = &call
+        && let Some(made) = call.note(gateway, &wanted).await?
+    {
+        return Ok(start(gateway, made).await?);
+    }
+    // The upload's own job first, or a job beside it would hide from ingest that it lacks one.
+    let own = start(gateway, own).await?;
+    if wanted.recipe == own.recipe { Ok(own) } else { Ok(start(gateway, wanted).await?) }
+}
+
+/// The record of an object's own job, and the wanted one: the same, or one beside it when another recipe is
+/// wanted.
+async fn records_for(
+    gateway: &Gateway,
+    input: &InputBucket,
+    key: &str,
+    said: &Said,
+) -> Result<(JobRecord, JobRecord), Problem> {
+    let site = &gateway.settings.site;
+    let head = gateway.ports.store.head(&input.bucket, key).await.map_err(Problem::of_input)?;
     let info = head.ok_or_else(|| Problem::missing("such object in the bucket"))?;
     let (size, max) = (info.size, site.upload_bytes_max);
     if size > max {
@@ -248,7 +256,7 @@ async fn of_object(gateway: &Gateway, name: &ObjectName, said: &Said) -> Result<
         return Err(Problem::bad_request("the object is empty"));
     }
     let metadata: Vec<(String, String)> = info.metadata.clone().into_iter().collect();
-    let upload = upload_of(gateway, input, &name.key, info);
+    let upload = upload_of(gateway, input, key, info);
     let known = records_of(gateway, upload.id()).await?;
     // A default that was edited since makes no second job of the upload: its own recipe is the recorded one.
     let own = match known.iter().find(|record| !record.secondary) {
@@ -257,23 +265,17 @@ async fn of_object(gateway: &Gateway, name: &ObjectName, said: &Said) -> Result<
             let metadata = metadata.iter().map(|(name, value)| (name.as_str(), value.as_str()));
             let recipe = input.recipe.with_metadata(metadata).and_then(|recipe| site.permit(recipe));
             let recipe = recipe.map_err(|error| Problem::bad_recipe(error.to_string()))?;
-            record_of(gateway, input, upload, recipe)
+            record_of(input, upload, recipe, gateway.ports.clock.now())
         }
     };
     let recipe = if said.options.is_empty() { own.recipe.clone() } else { said.over(site, &own.recipe)? };
-    // The upload's own job first, or a job beside it would hide from ingest that it lacks one.
-    let own = start(gateway, own).await?;
     if recipe == own.recipe {
-        return Ok(own);
+        return Ok((own.clone(), own));
     }
     let beside = known.into_iter().find(|record| record.recipe == recipe);
-    let beside = beside.unwrap_or_else(|| JobRecord {
-        recipe,
-        secondary: true,
-        accepted_at: gateway.ports.clock.now(),
-        ..own
-    });
-    Ok(start(gateway, beside).await?)
+    let accepted_at = gateway.ports.clock.now();
+    let beside = beside.unwrap_or_else(|| JobRecord { recipe, secondary: true, accepted_at, ..own.clone() });
+    Ok((own, beside))
 }
 
 /// All jobs of an upload.
@@ -307,7 +309,7 @@ async fn start(gateway: &Gateway, record: JobRecord) -> PortResult<JobRecord> {
     let (upload, Upload { bucket, key, .. }) = (Some(record.upload.id()), record.upload.clone());
     let kind = EventKind::Accepted { bucket, key, upload };
     let subject = event_subject(job, &kind);
-    let event = Event { job, life: state.life, at: record.accepted_at, kind };
+    let event = Event { job, life: state.life, at: gateway.ports.clock.now(), kind };
     // Nobody waits for it, and a lost event loses no result.
     if let Err(error) = gateway.ports.wire.publish(&subject, json(&event)?).await {
         tracing::debug!(%error, "publish an event");

@@ -1,6 +1,7 @@
 //! Devices as their workers say on the board: memory, lanes, and the batches that run.
 
 use crate::Gateway;
+use crate::eta;
 use crate::problem::Problem;
 use crate::timings::{self, Analysis};
 use axum::Json;
@@ -109,13 +110,26 @@ struct Line {
 #[schemars(rename = "DeviceList")]
 pub(crate) struct List {
     devices: Vec<Line>,
+    /// What they have before them.
+    queue: Vec<Queued>,
+}
+
+/// Jobs at a stage that have not ended.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "StageQueue")]
+struct Queued {
+    stage: Stage,
+    waiting: u64,
+    running: u64,
 }
 
 /// `GET /api/devices`
 pub(crate) async fn list(State(gateway): State<Arc<Gateway>>) -> Result<Json<List>, Problem> {
     let entries = read(&gateway).await?;
     let analysis = timings::recent(&gateway, RECENT).await?;
-    Ok(Json(List { devices: entries.iter().map(|entry| line(entry, &analysis)).collect() }))
+    let queue = eta::queue(&gateway.hub.read());
+    let queue = queue.map(|(stage, [waiting, running])| Queued { stage, waiting, running }).into();
+    Ok(Json(List { devices: entries.iter().map(|entry| line(entry, &analysis)).collect(), queue }))
 }
 
 fn line(entry: &DeviceEntry, analysis: &Analysis) -> Line {

@@ -43,10 +43,21 @@ impl Line {
         Line { jobs, before }
     }
 
+    /// All of them at each stage.
+    fn all(&self) -> Counts {
+        self.before.last().copied().unwrap_or_default()
+    }
+
     /// How many were accepted before this place.
     fn ahead(&self, place: Place) -> usize {
         self.jobs.partition_point(|(of, ..)| *of < place)
     }
+}
+
+/// Jobs that have not ended, at each stage: waiting and running.
+pub(crate) fn queue(index: &Index) -> [(Stage, [u64; 2]); Stage::ALL.len()] {
+    let all = Line::of(index).all();
+    Stage::ALL.map(|stage| (stage, all[stage as usize]))
 }
 
 /// What is known of the moment, for any number of jobs.
@@ -105,7 +116,7 @@ impl Outlook<'_> {
         let behind = of_this_life
             .map(|manifest| (manifest.stage, manifest.marks.stored_at.since(manifest.marks.accepted_at)));
         JobNow {
-            kind: String::new(),
+            kind: known.kind.clone().unwrap_or_default(),
             stage,
             working: accepted.or(computing.map(|(spent, _)| spent)),
             batch_items: batch.and_then(|batch| u32::try_from(batch.jobs.len()).ok()),

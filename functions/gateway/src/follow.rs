@@ -4,6 +4,7 @@
 use crate::Gateway;
 use crate::index::{Index, Known};
 use crate::states::States;
+use crate::tell::Endings;
 use crate::timings;
 use domain::{
     DEAD, DeadLetter, EVENTS, Event, JOBS_PREFIX, JobId, MANIFESTS_PREFIX, StateKey, StreamSpec, TIMINGS,
@@ -73,12 +74,19 @@ impl HeardTo {
 pub(crate) struct Hub {
     index: RwLock<Index>,
     live: broadcast::Sender<Told>,
+    endings: watch::Sender<Arc<Endings>>,
     heard_to: HeardTo,
 }
 
 impl Default for Hub {
     fn default() -> Hub {
-        Hub { index: RwLock::default(), live: broadcast::Sender::new(LAG_MAX), heard_to: HeardTo::default() }
+        let live = broadcast::Sender::new(LAG_MAX);
+        Hub {
+            index: RwLock::default(),
+            live,
+            endings: watch::Sender::default(),
+            heard_to: HeardTo::default(),
+        }
     }
 }
 
@@ -101,6 +109,11 @@ impl Hub {
     /// Waits until the log is heard up to a place, or seems to have nothing there.
     pub(crate) async fn catch_up(&self, sequence: u64) {
         self.heard_to.catch_up(sequence).await;
+    }
+
+    /// What the last look found of endings, and each that follows.
+    pub(crate) fn endings(&self) -> watch::Receiver<Arc<Endings>> {
+        self.endings.subscribe()
     }
 
     /// From now on, everything that is new; and the place of the newest that is not (of a job, or of all).
@@ -175,7 +188,7 @@ async fn open(
 ) -> PortResult<BoxStream<'static, PortResult<Logged>>> {
     let wire = &gateway.ports.wire;
     let from = match newest {
-        Some(newest) => wire.last_sequence(log).await?.saturating_sub(newest),
+        Some(newest) => wire.range(log).await?.last.saturating_sub(newest),
         None => 0,
     };
     wire.follow(log, filter, from).await
@@ -201,9 +214,13 @@ async fn look(gateway: &Gateway) {
 
 async fn look_once(gateway: &Gateway) -> PortResult<()> {
     let (store, bucket) = (&*gateway.ports.store, gateway.ledger.bucket());
-    let (mut states, mut next) = (States::default(), None);
+    let (mut states, mut endings, mut next) = (States::default(), Endings::default(), None);
+    let is_told = !gateway.settings.listeners.is_empty();
     loop {
         let page = store.list(bucket, MANIFESTS_PREFIX, next).await?;
+        if is_told {
+            endings.add(&page.objects, gateway.ports.clock.now());
+        }
         states.add(page.objects);
         next = page.next;
         if next.is_none() {
@@ -211,6 +228,7 @@ async fn look_once(gateway: &Gateway) -> PortResult<()> {
         }
     }
     let states = states.close();
+    gateway.hub.endings.send_replace(Arc::new(endings));
     loop {
         let page = store.list(bucket, JOBS_PREFIX, next).await?;
         let records = page.objects.iter().filter_map(|object| match parse_state_key(&object.key) {

@@ -1,14 +1,15 @@
 //! What is known of all jobs: a fold of the bucket's names and of the events. Names give the truth, events
 //! give the moment.
 
+use crate::end::End;
+use crate::filter::{Filter, Origin, Origins};
 use crate::pace::Pace;
 use crate::states::States;
-use domain::{
-    DeadLetter, Ending, Event, EventKind, JobId, JobRecord, Life, Outcome, Stage, Timestamp, UploadId,
-};
+use domain::{DeadLetter, Event, EventKind, JobId, JobRecord, Life, Outcome, Stage, Timestamp, UploadId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Jobs that are kept in view; the oldest ended ones drop out first.
@@ -34,57 +35,22 @@ pub(crate) enum Shown {
     Unreadable,
 }
 
-/// How a life ended.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct End {
-    pub(crate) state: Shown,
-    /// The reason or the error, if there is one.
-    pub(crate) text: Option<String>,
-    /// Where a dead one died.
-    pub(crate) stage: Option<Stage>,
-    pub(crate) at: Timestamp,
-}
-
-impl End {
-    pub(crate) fn of(outcome: &Outcome) -> End {
-        let (state, text, stage) = match &outcome.ending {
-            Ending::Done { unpublished, .. } => (Shown::Done, unpublished.clone(), None),
-            Ending::Rejected { reason } => (Shown::Rejected, Some(reason.clone()), None),
-            Ending::Cancelled { reason } => (Shown::Cancelled, Some(reason.clone()), None),
-            Ending::Dead { stage, error } => (Shown::Dead, Some(error.clone()), Some(*stage)),
-        };
-        End { state, text, stage, at: outcome.decided_at }
-    }
-
-    fn told(event: &Event) -> Option<End> {
-        let (state, text, stage) = match &event.kind {
-            EventKind::Finished => (Shown::Done, None, None),
-            EventKind::Rejected { reason } => (Shown::Rejected, Some(reason.clone()), None),
-            EventKind::Cancelled { reason } => (Shown::Cancelled, Some(reason.clone()), None),
-            EventKind::Dead { stage, error } => (Shown::Dead, Some(error.clone()), Some(*stage)),
-            _ => return None,
-        };
-        Some(End { state, text, stage, at: event.at })
-    }
-
-    /// For a person.
-    pub(crate) fn reason(&self) -> Option<String> {
-        match (self.stage, &self.text) {
-            (Some(stage), Some(text)) => Some(format!("{stage}: {text}")),
-            (_, text) => text.clone(),
-        }
-    }
-}
-
 /// One job in view.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Known {
     pub(crate) upload: Option<UploadId>,
     /// The upload's key, once an event or a look into the record told it; empty if it cannot be read.
     pub(crate) key: Option<String>,
+    pub(crate) origin: Option<Arc<Origin>>,
+    /// Its record was looked into, or written here.
+    pub(crate) is_recorded: bool,
+    /// What of its recipe makes times alike, once somebody read its record.
+    pub(crate) kind: Option<String>,
     /// When its record was written, by the store; until the bucket was looked at, when this gateway first
-    /// heard of it.
+    /// heard of it, which is later.
     pub(crate) seen_at: Timestamp,
+    /// The store said when that was: the same in every gateway, so that a cursor of one is good for all.
+    pub(crate) is_placed: bool,
     pub(crate) committed: BTreeSet<Stage>,
     /// Stage, fraction and phase of what runs.
     pub(crate) running: Option<(Stage, f32, String)>,
@@ -119,6 +85,17 @@ impl Known {
     /// Whether the bucket knows something that a list shows and nobody has read yet.
     pub(crate) fn is_unread(&self) -> bool {
         self.state().is_none() || (self.key.is_none() && self.upload.is_some())
+    }
+
+    /// Whether the bucket knows better what a list shows.
+    pub(crate) fn is_rough(&self) -> bool {
+        let is_told = self.end.as_ref().is_some_and(|end| end.is_told);
+        is_told || self.lacks_kind() || (!self.is_placed && self.upload.is_some())
+    }
+
+    /// Whether its record would tell how long it will take.
+    pub(crate) fn lacks_kind(&self) -> bool {
+        self.kind.is_none() && !self.is_recorded && self.upload.is_some() && !self.has_ended()
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -164,6 +141,7 @@ pub(crate) struct Index {
     /// The log of events was taken in up to here.
     pub(crate) heard_to: u64,
     pub(crate) pace: Pace,
+    origins: Origins,
     max: usize,
     /// The last that dropped out: what ranks below it is not taken from the bucket again.
     cut: Option<Rank>,
@@ -171,8 +149,8 @@ pub(crate) struct Index {
 
 impl Default for Index {
     fn default() -> Index {
-        let (jobs, pace) = (BTreeMap::new(), Pace::default());
-        Index { jobs, heard_to: 0, pace, max: JOBS_MAX, cut: None }
+        let (jobs, pace, origins) = (BTreeMap::new(), Pace::default(), Origins::default());
+        Index { jobs, heard_to: 0, pace, origins, max: JOBS_MAX, cut: None }
     }
 }
 
@@ -192,8 +170,9 @@ impl Index {
             known.seen_at = event.at;
         }
         match &event.kind {
-            EventKind::Accepted { key, upload, .. } => {
+            EventKind::Accepted { bucket, key, upload } => {
                 known.key = Some(key.clone());
+                known.origin.get_or_insert_with(|| self.origins.of(bucket, None));
                 known.upload = known.upload.or(*upload);
                 if known.mark == Timestamp(0) && event.life.0 == known.life {
                     known.mark = event.at;
@@ -219,7 +198,8 @@ impl Index {
                 }
                 known.running = Some((*stage, *fraction, phase.clone()));
             }
-            _ => known.end = End::told(event),
+            _ if known.end.as_ref().is_none_or(|end| end.is_told) => known.end = End::told(event),
+            _ => {}
         }
         if known.has_ended() {
             known.running = None;
@@ -248,8 +228,7 @@ impl Index {
             }
             let known = self.jobs.entry(*job).or_default();
             known.upload = Some(*upload);
-            // The same in every gateway, so that a cursor of one is good for all.
-            known.seen_at = *at;
+            (known.seen_at, known.is_placed) = (*at, true);
             known.begin(seen.life);
             known.committed.extend(seen.committed);
             if seen.life == known.life && seen.has_outcome {
@@ -259,13 +238,16 @@ impl Index {
         self.trim();
     }
 
-    /// Takes in a record that this gateway wrote or found itself, before any event tells it.
-    pub(crate) fn learn(&mut self, record: &JobRecord) {
+    /// Takes in a record that this gateway wrote or found itself by now, before any event tells it.
+    pub(crate) fn learn(&mut self, record: &JobRecord, now: Timestamp) {
+        let origin = self.origins.of(&record.upload.bucket, Some(&record.tenant));
         let known = self.jobs.entry(record.job_id()).or_default();
         known.upload = Some(record.upload.id());
         known.key = Some(record.upload.key.clone());
+        (known.origin, known.is_recorded) = (Some(origin), true);
+        known.kind = Some(record.recipe.kind());
         if known.seen_at == Timestamp(0) {
-            known.seen_at = record.accepted_at;
+            known.seen_at = now;
         }
         self.trim();
     }
@@ -275,39 +257,44 @@ impl Index {
         self.jobs.entry(job).or_default().begin(life.0);
     }
 
-    /// Takes in what was read of a job: its key, and how this life ended. What is gone or not ours is not
-    /// asked for again.
+    /// Takes in what was read of a job: its record, when that was written, and how this life ended. What is
+    /// gone or not ours is not asked for again.
     pub(crate) fn read(&mut self, job: JobId, life: u32, read: Read) {
         let Some(known) = self.jobs.get_mut(&job) else { return };
-        known.key.get_or_insert(read.key.unwrap_or_default());
+        if let Some(record) = read.record {
+            known.is_recorded = true;
+            let origin = record.as_ref().map(|of| self.origins.of(&of.upload.bucket, Some(&of.tenant)));
+            known.origin = origin.or(known.origin.take());
+            known.kind = record.as_ref().map(|record| record.recipe.kind()).or(known.kind.take());
+            known.key.get_or_insert(record.map(|record| record.upload.key).unwrap_or_default());
+        }
+        if let Some(at) = read.written_at {
+            (known.seen_at, known.is_placed) = (at, true);
+        }
         if known.life != life {
             return;
         }
         known.unreadable |= read.unreadable;
-        if known.end.is_none() {
-            known.end = read.outcome.as_ref().map(End::of);
-            known.has_outcome &= known.end.is_some() || read.unreadable;
+        match (read.outcome, &mut known.end) {
+            (Some(Some(outcome)), end) => *end = Some(End::of(&outcome)),
+            (Some(None), Some(end)) => end.is_told = false,
+            (Some(None), None) => known.has_outcome &= read.unreadable,
+            (None, _) => {}
         }
         if known.has_ended() {
             known.running = None;
         }
     }
 
-    /// Jobs behind a place, newest first, and whether there are more. One whose end is not read yet counts
-    /// as every kind of end.
+    /// Jobs behind a place that a filter takes or may take, newest first, and whether there are more.
     pub(crate) fn page(
         &self,
         after: Option<Place>,
-        state: Option<Shown>,
+        filter: &Filter,
         limit: usize,
     ) -> (Vec<(JobId, Known)>, bool) {
-        let is_open = |state: Shown| matches!(state, Shown::Queued | Shown::Running);
         let wanted = |job: JobId, known: &Known| {
-            after.is_none_or(|after| (known.seen_at, job) < after)
-                && state.is_none_or(|state| match known.state() {
-                    Some(is) => is == state,
-                    None => !is_open(state),
-                })
+            after.is_none_or(|after| (known.seen_at, job) < after) && filter.may_take(known)
         };
         let found = self.jobs.iter().filter(|(job, known)| wanted(**job, known));
         let mut found: Vec<Place> = found.map(|(job, known)| (known.seen_at, *job)).collect();
@@ -341,11 +328,12 @@ impl Index {
     }
 }
 
-/// What was read of a job in the bucket.
+/// What was read of a job in the bucket: none if nobody looked, some none if nothing of ours is there.
 #[derive(Debug, Default)]
 pub(crate) struct Read {
-    pub(crate) key: Option<String>,
-    pub(crate) outcome: Option<Outcome>,
+    pub(crate) record: Option<Option<JobRecord>>,
+    pub(crate) written_at: Option<Timestamp>,
+    pub(crate) outcome: Option<Option<Outcome>>,
     /// One of the two is not ours.
     pub(crate) unreadable: bool,
 }
@@ -353,7 +341,7 @@ pub(crate) struct Read {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::{manifest_key, outcome_key};
+    use domain::{Ending, manifest_key, outcome_key};
 
     const JOB: JobId = JobId([1; 16]);
     const UPLOAD: UploadId = UploadId([2; 16]);
@@ -414,11 +402,31 @@ mod tests {
     fn what_was_read_ends_a_job_and_what_cannot_be_read_says_so() {
         let mut index = Index::default();
         index.look(&[(UPLOAD, JOB, Timestamp(5))], &States::from_keys([outcome_key(JOB, Life(0))]));
-        index.read(JOB, 0, Read { unreadable: true, ..Read::default() });
+        let (record, outcome) = (Some(None), Some(None));
+        index.read(JOB, 0, Read { record, outcome, unreadable: true, ..Read::default() });
         let known = &index.jobs[&JOB];
         assert_eq!((known.state(), known.is_unread()), (Some(Shown::Unreadable), false));
         index.begin(JOB, Life(1));
         assert_eq!(index.jobs[&JOB].state(), Some(Shown::Queued));
+    }
+
+    #[test]
+    fn an_outcome_says_better_what_an_event_told() {
+        let mut index = Index::default();
+        index.hear(1, &event(0, accepted()));
+        index.hear(2, &event(0, EventKind::Finished));
+        assert!(index.jobs[&JOB].is_rough());
+        let unpublished = Some("its name is too long".to_owned());
+        let ending = Ending::Done { files: Vec::new(), unpublished: unpublished.clone() };
+        let (decided_at, intermediates_expire_at) = (Timestamp(7), Timestamp(8));
+        let outcome = Outcome { job: JOB, life: Life(0), ending, decided_at, intermediates_expire_at };
+        let (written_at, outcome) = (Some(Timestamp(5)), Some(Some(outcome)));
+        index.read(JOB, 0, Read { written_at, outcome, ..Read::default() });
+        // A log that is read again.
+        index.hear(2, &event(0, EventKind::Finished));
+        let known = &index.jobs[&JOB];
+        assert_eq!((known.is_rough(), known.seen_at), (false, Timestamp(5)));
+        assert_eq!(known.end.as_ref().and_then(End::reason), unpublished);
     }
 
     #[test]
@@ -435,7 +443,7 @@ mod tests {
             assert_eq!((index.jobs.len(), open), (100, 100));
         }
         // An old job that runs is no litter, and a new one that has ended is news.
-        let rows = index.page(None, None, 3).0;
+        let rows = index.page(None, &Filter::default(), 3).0;
         let newest: Vec<JobId> = rows.into_iter().map(|(job, _)| job).collect();
         assert_eq!(newest, [job(199), job(197), job(195)]);
     }

@@ -1,9 +1,11 @@
 //! Jobs, listed and shown: what the bucket says, with the moment that the events tell.
 
 use crate::Gateway;
+use crate::end::End;
 use crate::eta::{Outlook, Told};
-use crate::index::{End, Known, Shown};
-use crate::listing::{page, readable};
+use crate::filter::Filter;
+use crate::index::{Known, Shown};
+use crate::listing::{page, readable, settle};
 use crate::problem::Problem;
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -55,13 +57,16 @@ impl Misses {
 }
 
 /// The job's record, found by what is known of it or by looking for it.
+pub(crate) async fn find(gateway: &Gateway, job: JobId) -> PortResult<Option<JobRecord>> {
+    match gateway.hub.known(job).and_then(|known| known.upload) {
+        Some(upload) => gateway.ledger.record(upload, job).await,
+        None => walk(gateway, job).await,
+    }
+}
+
+/// The job's record, which whoever asks must name rightly.
 pub(crate) async fn record(gateway: &Gateway, job: JobId) -> Result<JobRecord, Problem> {
-    let upload = gateway.hub.known(job).and_then(|known| known.upload);
-    let found = match upload {
-        Some(upload) => gateway.ledger.record(upload, job).await?,
-        None => walk(gateway, job).await?,
-    };
-    found.ok_or_else(|| Problem::missing("such job"))
+    find(gateway, job).await?.ok_or_else(|| Problem::missing("such job"))
 }
 
 /// Looks through all records: for a job whose event was lost, before a look at the bucket found it.
@@ -77,7 +82,7 @@ async fn walk(gateway: &Gateway, job: JobId) -> PortResult<Option<JobRecord>> {
     }
     let found = find_record(&gateway.ports, &gateway.ledger, job).await?;
     match &found {
-        Some(record) => gateway.hub.write().learn(record),
+        Some(record) => gateway.hub.write().learn(record, gateway.ports.clock.now()),
         None => gateway.misses.add(job, gateway.ports.clock.now()),
     }
     Ok(found)
@@ -89,6 +94,11 @@ pub(crate) struct ListQuery {
     cursor: Option<String>,
     limit: Option<usize>,
     state: Option<Shown>,
+    tenant: Option<TenantId>,
+    bucket: Option<String>,
+    key: Option<String>,
+    after_ms: Option<u64>,
+    before_ms: Option<u64>,
 }
 
 /// A stage of a job, as far as it is.
@@ -136,6 +146,7 @@ pub(crate) struct Line {
     eta: Option<Eta>,
     /// Something of it in the bucket is not of this program.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(default)]
     unreadable: bool,
 }
 
@@ -213,6 +224,8 @@ pub(crate) struct Job {
     artifacts: Vec<File>,
     /// Keys in the output bucket.
     published: Vec<String>,
+    /// What a person should know of its model: what its stages say, in their order.
+    notes: Vec<String>,
 }
 
 /// `GET /api/jobs`: newest first, by pages.
@@ -220,7 +233,15 @@ pub(crate) async fn list(
     State(gateway): State<Arc<Gateway>>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<List>, Problem> {
-    let page = page(&gateway, query.cursor.as_deref(), query.state, query.limit).await?;
+    let filter = Filter {
+        state: query.state,
+        tenant: query.tenant,
+        bucket: query.bucket,
+        key: query.key,
+        after: query.after_ms.map(Timestamp),
+        before: query.before_ms.map(Timestamp),
+    };
+    let page = page(&gateway, query.cursor.as_deref(), &filter, query.limit).await?;
     let is_open = page.rows.iter().any(|(_, known)| !known.has_ended());
     let outlook = if is_open { Some(Outlook::of(&gateway).await) } else { None };
     let row = |(job, known): &(JobId, Known)| {
@@ -288,10 +309,14 @@ pub(crate) async fn show(
 ) -> Result<Json<Job>, Problem> {
     let job = job_id(&id)?;
     let Looked { record, state, manifests, outcome, is_readable } = Looked::at(&gateway, job).await?;
+    if let Some(known) = gateway.hub.known(job).filter(|known| !known.is_placed) {
+        settle(&gateway, &Filter::default(), vec![(job, known)]).await;
+    }
     let mut known = moment(&gateway, job, &state, outcome.as_ref());
     known.unreadable |= !is_readable;
     known.key = Some(record.upload.key.clone());
-    if known.seen_at == Timestamp(0) {
+    known.kind = Some(record.recipe.kind());
+    if !known.is_placed {
         known.seen_at = record.accepted_at;
     }
     // Who asks about a job that has ended waits for no board and no line.
@@ -325,13 +350,16 @@ pub(crate) async fn show(
         timings: manifests.iter().map(StageTiming::of).collect(),
         artifacts,
         published,
+        notes: manifests.into_iter().flat_map(|manifest| manifest.notes).collect(),
     }))
 }
 
 /// What the events tell of a job, set right by what the bucket says.
 fn moment(gateway: &Gateway, job: JobId, state: &JobState, outcome: Option<&Outcome>) -> Known {
-    let known = gateway.hub.known(job).filter(|known| known.life == state.life.0);
-    let mut known = known.unwrap_or_default();
+    let heard = gateway.hub.known(job).unwrap_or_default();
+    let (seen_at, is_placed) = (heard.seen_at, heard.is_placed);
+    let is_this_life = heard.life == state.life.0;
+    let mut known = if is_this_life { heard } else { Known { seen_at, is_placed, ..Known::default() } };
     known.life = state.life.0;
     known.committed.extend(state.committed.iter().copied());
     known.has_outcome = state.has_outcome;

@@ -1,10 +1,11 @@
 //! HTTP: jobs, progress, artifacts, metrics, one page.
 //!
-//! `server` takes connections and `access` judges calls; `follow` hears the events, `index` folds them and
-//! the bucket's names into what is known of all jobs; `timings` keeps and analyses what tasks took, `eta`
-//! says what is left of a job; `create` (with `intake`), `jobs`, `artifacts`, `actions`, `stream`,
-//! `performance`, `devices`, `gpu` and `system` answer the routes; `problem` says what is wrong as RFC
-//! 9457 JSON.
+//! `server` takes connections, `access` judges calls, `cors` tells browsers which pages may make them;
+//! `follow` hears the events, `index` folds them and the bucket's names into what is known of all jobs, of
+//! which `listing` shows those that `filter` takes; `timings` keeps and analyses what tasks took, `eta` says
+//! what is left of a job; `tell` says to `webhooks` how jobs ended; `create` (with `intake` and `once`),
+//! `jobs`, `artifacts`, `actions`, `stream`, `performance`, `sampling`, `devices`, `gpu`, `capabilities` and
+//! `system` answer the routes; `problem` says what is wrong as RFC 9457 JSON.
 //! Status comes from the bucket and the events alone: any number of gateways give the same answers, and one
 //! that restarts knows all again.
 #![forbid(unsafe_code)]
@@ -12,9 +13,13 @@
 mod access;
 mod actions;
 mod artifacts;
+mod capabilities;
+mod cors;
 mod create;
 mod devices;
+mod end;
 mod eta;
+mod filter;
 mod follow;
 mod gpu;
 mod index;
@@ -22,6 +27,7 @@ mod intake;
 mod jobs;
 mod limits;
 mod listing;
+mod once;
 mod openapi;
 mod pace;
 mod page;
@@ -31,17 +37,24 @@ mod rates;
 mod routes;
 #[cfg(test)]
 mod samples;
+mod sampling;
 mod server;
 mod socket;
 mod states;
 mod stream;
 mod system;
 mod telemetry;
+mod tell;
 mod timings;
+mod webhooks;
 
 pub use access::Token;
+pub use capabilities::Network;
+pub use cors::Origin;
 pub use limits::Limits;
+pub use sampling::{Sample, Unsampled};
 pub use telemetry::{METRICS, describe_metrics};
+pub use webhooks::{Ended, Listener};
 
 use domain::{Site, Times};
 use ports::{Ledger, Ports};
@@ -62,6 +75,12 @@ pub struct Settings {
     /// Names, besides those of this machine, under which people reach it without a token, as
     /// `models.example.org`.
     pub public_hosts: Vec<String>,
+    /// Pages of these origins may call from a browser.
+    pub cors_origins: Vec<Origin>,
+    /// Who is told how jobs end.
+    pub listeners: Vec<Listener>,
+    /// The networks that stages compute with.
+    pub networks: Vec<Network>,
     /// Whether this installation has a matting model, as far as this process is told.
     pub has_matting: bool,
     /// What callers may take.
@@ -70,6 +89,8 @@ pub struct Settings {
     pub trouble: Arc<dyn Fn() -> Option<String> + Send + Sync>,
     /// The text of `/metrics`.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Samples where this process computes.
+    pub sample: Sample,
     /// The program's version.
     pub version: String,
 }
@@ -89,6 +110,8 @@ pub(crate) struct Gateway {
     pub(crate) rates: rates::Rates,
     /// Bodies that are read now.
     pub(crate) bodies: Semaphore,
+    /// Who samples this process now.
+    pub(crate) sampling: Semaphore,
     /// Clients that follow events now.
     pub(crate) followers: Arc<Semaphore>,
     /// Walks over all records that are under way, and jobs that such a walk did not find.
@@ -119,13 +142,17 @@ pub async fn serve(
         devices: devices::LastRead::default(),
         rates: rates::Rates::new(limits.jobs_per_minute),
         bodies: Semaphore::new(limits.bodies),
+        sampling: Semaphore::new(1),
         followers: Arc::new(Semaphore::new(limits.followers)),
         walks: Semaphore::new(jobs::WALKS_MAX),
         misses: jobs::Misses::default(),
         shutdown: shutdown.clone(),
     });
     let following = tokio::spawn(follow::follow(gateway.clone()));
+    let telling = tokio::spawn(tell::tell(gateway.clone()));
     server::serve(listener, routes::router(gateway), limits, shutdown).await;
     following.abort();
+    // It gives its lease up.
+    let _ = telling.await;
     Ok(())
 }

@@ -18,6 +18,10 @@ pub struct Limits {
     pub head_max: Duration,
     /// Time for the body of a call.
     pub body_max: Duration,
+    /// Time in which a client must take something of what it is sent; one that takes nothing is cut off.
+    pub take_max: Duration,
+    /// Pause before a webhook that did not answer is told again; the ones after it are longer.
+    pub webhook_pause: Duration,
     /// Time that open answers get after the shutdown.
     pub drain_max: Duration,
 }
@@ -32,6 +36,8 @@ impl Default for Limits {
             jobs_per_minute: None,
             head_max: Duration::from_secs(30),
             body_max: Duration::from_secs(240),
+            take_max: Duration::from_secs(60),
+            webhook_pause: Duration::from_secs(5),
             drain_max: Duration::from_secs(10),
         }
     }

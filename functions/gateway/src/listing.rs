@@ -1,11 +1,15 @@
 //! Pages of jobs: chosen in memory, read from the bucket as far as a caller sees them, and no further.
 
 use crate::Gateway;
-use crate::index::{Known, Place, Read, Shown};
+use crate::filter::Filter;
+use crate::index::{Known, Place, Read};
 use crate::problem::Problem;
-use domain::{JobId, Life, Timestamp};
+use domain::{JobId, Life, Timestamp, job_record_key};
 use futures::stream::{StreamExt, TryStreamExt};
 use ports::{PortError, PortResult};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Jobs of one page, unless fewer are asked for.
 const PAGE: usize = 50;
@@ -15,6 +19,8 @@ const PAGE_MAX: usize = 200;
 const READS_AT_ONCE: usize = 16;
 /// Jobs that are read from the bucket for one call; the cursor goes on behind them.
 const READS_MAX: usize = 400;
+/// How long what is known already waits for the store to say it better.
+const SETTLE_MAX: Duration = Duration::from_secs(1);
 /// Newer than every job.
 const TOP: Place = (Timestamp(u64::MAX), JobId([0xff; 16]));
 
@@ -36,11 +42,11 @@ fn place(cursor: &str) -> Result<Place, Problem> {
     parse().ok_or_else(|| Problem::bad_request("the cursor is not one that this server gave"))
 }
 
-/// A page of jobs, newest first.
+/// A page of the jobs that a filter takes, newest first.
 pub(crate) async fn page(
     gateway: &Gateway,
     after: Option<&str>,
-    state: Option<Shown>,
+    filter: &Filter,
     limit: Option<usize>,
 ) -> Result<Page, Problem> {
     let after = after.map(place).transpose()?;
@@ -48,23 +54,41 @@ pub(crate) async fn page(
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Problem::bad_request(format!("limit is a number from 1 to {PAGE_MAX}")));
     }
-    let mut reads_left = READS_MAX;
+    let (mut reads_left, mut settled) = (READS_MAX, BTreeSet::new());
     loop {
-        let (mut rows, more) = gateway.hub.read().page(after, state, limit);
+        let (mut rows, more) = gateway.hub.read().page(after, filter, limit);
+        let is_unread = |known: &Known| filter.is_unread(known);
         let unread: Vec<_> =
-            rows.iter().filter(|(_, known)| known.is_unread()).take(reads_left).cloned().collect();
-        if unread.is_empty() {
-            let whole = rows.len();
-            let known = rows.iter().take_while(|(_, known)| !known.is_unread()).count();
-            rows.truncate(known);
-            let last = rows.last().map(|(job, known)| (known.seen_at, *job));
-            let next = (more || known < whole).then(|| cursor(last.or(after).unwrap_or(TOP)));
-            return Ok(Page { rows, next });
-        }
-        reads_left -= unread.len();
+            rows.iter().filter(|(_, known)| is_unread(known)).take(reads_left).cloned().collect();
         // What was read may belong to another page: it is chosen again.
-        let reads = futures::stream::iter(unread).map(|(job, known)| read(gateway, job, known));
-        reads.buffer_unordered(READS_AT_ONCE).try_collect::<()>().await?;
+        if !unread.is_empty() {
+            reads_left -= unread.len();
+            read_all(gateway, filter, unread).await?;
+            continue;
+        }
+        let room = READS_MAX - settled.len();
+        let is_rough = |(job, known): &&(JobId, Known)| known.is_rough() && !settled.contains(job);
+        let rough: Vec<_> = rows.iter().filter(is_rough).take(room).cloned().collect();
+        if !rough.is_empty() {
+            settled.extend(rough.iter().map(|(job, _)| *job));
+            settle(gateway, filter, rough).await;
+            continue;
+        }
+        let whole = rows.len();
+        let known = rows.iter().take_while(|(_, known)| !is_unread(known)).count();
+        rows.truncate(known);
+        let last = rows.last().map(|(job, known)| (known.seen_at, *job));
+        let next = (more || known < whole).then(|| cursor(last.or(after).unwrap_or(TOP)));
+        return Ok(Page { rows, next });
+    }
+}
+
+/// Lets the bucket say better what events told, if it answers at once: what is known is told without it too.
+pub(crate) async fn settle(gateway: &Gateway, filter: &Filter, rough: Vec<(JobId, Known)>) {
+    match timeout(SETTLE_MAX, read_all(gateway, filter, rough)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "read what events told"),
+        Err(_) => tracing::debug!("the store does not answer at once"),
     }
 }
 
@@ -80,18 +104,30 @@ pub(crate) fn readable<T>(read: PortResult<Option<T>>) -> PortResult<(Option<T>,
     }
 }
 
-/// Reads what names and events did not tell of a job: its key, and how it ended.
-async fn read(gateway: &Gateway, job: JobId, known: Known) -> PortResult<()> {
-    let (record, is_record) = match known.upload.filter(|_| known.key.is_none()) {
-        Some(upload) => readable(gateway.ledger.record(upload, job).await)?,
-        None => (None, true),
-    };
-    let (outcome, is_outcome) = match known.has_outcome && known.end.is_none() {
-        true => readable(gateway.ledger.outcome(job, Life(known.life)).await)?,
-        false => (None, true),
-    };
-    let key = record.map(|record| record.upload.key);
-    let read = Read { key, outcome, unreadable: !is_record || !is_outcome };
+async fn read_all(gateway: &Gateway, filter: &Filter, jobs: Vec<(JobId, Known)>) -> PortResult<()> {
+    let reads = futures::stream::iter(jobs).map(|(job, known)| read(gateway, filter, job, known));
+    reads.buffer_unordered(READS_AT_ONCE).try_collect::<()>().await
+}
+
+/// Reads what names and events did not tell of a job, or not well: its record, when that was written, and
+/// how it ended.
+async fn read(gateway: &Gateway, filter: &Filter, job: JobId, known: Known) -> PortResult<()> {
+    let mut read = Read::default();
+    let needs_record = filter.needs_record(&known) || known.lacks_kind();
+    if let Some(upload) = known.upload.filter(|_| needs_record) {
+        let (record, is_readable) = readable(gateway.ledger.record(upload, job).await)?;
+        (read.record, read.unreadable) = (Some(record), !is_readable);
+    }
+    if let Some(upload) = known.upload.filter(|_| !known.is_placed) {
+        let key = job_record_key(upload, job);
+        let page = gateway.ports.store.list(gateway.ledger.bucket(), &key, None).await?;
+        let written_at = page.objects.first().map(|object| object.last_modified);
+        read.written_at = Some(written_at.unwrap_or(known.seen_at));
+    }
+    if known.state().is_none() || known.end.as_ref().is_some_and(|end| end.is_told) {
+        let (outcome, is_readable) = readable(gateway.ledger.outcome(job, Life(known.life)).await)?;
+        (read.outcome, read.unreadable) = (Some(outcome), read.unreadable || !is_readable);
+    }
     gateway.hub.write().read(job, known.life, read);
     Ok(())
 }

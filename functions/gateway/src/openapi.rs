@@ -1,13 +1,13 @@
 //! The API in OpenAPI 3.1. Shapes of answers and messages come from the types themselves.
 
 use crate::timings::WINDOW_MAX;
-use crate::{Gateway, actions, create, devices, gpu, jobs, performance, system};
+use crate::{Gateway, actions, capabilities, create, devices, gpu, jobs, performance, system};
 use axum::Json;
 use axum::extract::State;
-use domain::{Event, Recipe};
+use domain::{Event, Recipe, RecipeOption, Takes};
 use profile::{PipelineProfile, Report};
 use schemars::generate::SchemaSettings;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// Problems that every call may meet, whatever it asks.
@@ -37,6 +37,15 @@ fn text() -> Value {
     json!({"type": "string"})
 }
 
+/// Milliseconds since 1970.
+fn millis() -> Value {
+    json!({"type": "integer", "minimum": 0, "maximum": u64::MAX})
+}
+
+fn matching(pattern: &str) -> Value {
+    json!({"type": "string", "pattern": pattern})
+}
+
 fn binary() -> Value {
     json!({"type": "string", "format": "binary"})
 }
@@ -46,13 +55,13 @@ fn parameter(name: &str, place: &str, schema: Value, what: &str) -> Value {
 }
 
 fn job_parameter() -> Value {
-    parameter("id", "path", json!({"type": "string", "pattern": "^[0-9a-f]{32}$"}), "the job")
+    parameter("id", "path", matching("^[0-9a-f]{32}$"), "the job")
 }
 
 fn cursor_parameters() -> Vec<Value> {
     let limit = json!({"type": "integer", "minimum": 1, "maximum": 200});
     vec![
-        parameter("cursor", "query", text(), "`next` of the page before"),
+        parameter("cursor", "query", matching("^[0-9]{1,19}-[0-9a-f]{32}$"), "`next` of the page before"),
         parameter("limit", "query", limit, "rows of a page; 50 unless said"),
     ]
 }
@@ -119,23 +128,69 @@ impl Operation {
     }
 }
 
+/// Operations that whoever made a job may go on with.
+const OF_A_JOB: [&str; 5] = [
+    "get_jobs_id",
+    "get_jobs_id_upload",
+    "get_jobs_id_profile",
+    "get_jobs_id_explain",
+    "post_jobs_id_cancel",
+];
+
+fn link(operation: &str) -> Value {
+    json!({"operationId": operation, "parameters": {"id": "$response.body#/id"}})
+}
+
+/// A name for generated clients, as `get_jobs_id`.
+fn operation_id(method: &str, path: &str) -> String {
+    let words = path.trim_start_matches("/api").split(['/', '-', '.']).filter(|word| !word.is_empty());
+    let words = words.map(|word| word.trim_matches(['{', '}']));
+    std::iter::once(method).chain(words).collect::<Vec<_>>().join("_")
+}
+
+/// A picture that is sent: nothing at all is none.
+fn picture() -> Value {
+    json!({"type": "string", "format": "binary", "minLength": 1})
+}
+
+/// What an option of a recipe takes. Which go together, a schema does not say.
+fn taken(takes: &Takes) -> Value {
+    match takes {
+        Takes::Word(words) => json!({"type": "string", "enum": words}),
+        Takes::Words(words) => {
+            let one = words.join("|");
+            matching(&format!("^({one})(,({one}))*$"))
+        }
+        Takes::Whole { range, .. } => {
+            json!({"type": "integer", "minimum": range.start(), "maximum": range.end()})
+        }
+        Takes::Length(um) => {
+            let [min, max] = [um.start(), um.end()].map(|um| f64::from(*um) / 1_000.0);
+            json!({"type": "number", "minimum": min, "maximum": max})
+        }
+    }
+}
+
 fn create_job() -> Value {
-    let what = "the same key, picture and recipe again are the same job";
-    let once = parameter("Idempotency-Key", "header", json!({"type": "string", "maxLength": 255}), what);
-    let option = |name: &str| parameter(name, "query", text(), "an option of the recipe; see capabilities");
-    let names = ["engine", "quality", "formats", "size-mm", "texture-px"];
-    let mut parameters: Vec<Value> = names.into_iter().chain(domain::Details::NAMES).map(option).collect();
+    let what = "the same key, picture or object, and recipe again are the same job";
+    let once = parameter("Idempotency-Key", "header", matching("^[ -~]{1,255}$"), what);
+    let options = || Recipe::options().into_iter();
+    let option = |of: RecipeOption| parameter(of.name, "query", taken(&of.takes), of.what);
+    let mut parameters: Vec<Value> = options().map(option).collect();
+    let mut fields: Map<String, Value> = options().map(|of| (of.name.to_owned(), taken(&of.takes))).collect();
+    fields.insert("image".to_owned(), picture());
     parameters.push(parameter("name", "query", text(), "the last part of the upload's key"));
     parameters.push(parameter("bucket", "query", text(), "an input bucket; the first unless said"));
     parameters.push(once);
     let body = json!({"required": true, "content": {
-        "application/octet-stream": {"schema": binary()}, "image/png": {"schema": binary()},
+        "application/octet-stream": {"schema": picture()}, "image/png": {"schema": picture()},
         "multipart/form-data": {"schema": {"type": "object", "required": ["image"],
-            "properties": {"image": binary()}}},
+            "additionalProperties": false, "properties": fields}},
         "application/json": {"schema": {"type": "object", "required": ["bucket", "key"],
             "additionalProperties": false, "properties": {"bucket": text(), "key": text()}}}}});
     let mut accepted = answer("it is on its way", "Made");
     accepted["headers"] = json!({"Location": {"schema": text(), "description": "where the job is shown"}});
+    accepted["links"] = OF_A_JOB.map(|id| (id.to_owned(), link(id))).into_iter().collect();
     let create =
         Operation::closed("Makes a job of a picture, or of an object that is there", "202", accepted)
             .with(parameters)
@@ -150,7 +205,7 @@ fn create_job() -> Value {
 }
 
 fn file(summary: &'static str) -> Operation {
-    let kind = "application/octet-stream";
+    let kind = "*/*";
     Operation::of_job(summary, "200", content("the file, under its own type", kind, binary()))
         .with(vec![
             parameter("Range", "header", text(), "one range of bytes"),
@@ -163,7 +218,8 @@ fn file(summary: &'static str) -> Operation {
 
 fn events(operation: Operation) -> Operation {
     let what = "Where the client was cut off. A place that the log does not have yet is of a log that was \
-                lost: the first event is `reload` then, and the log follows from its beginning";
+                lost, and what followed an old one may be gone: the first event is `reload` then, and the \
+                log follows from where it begins";
     operation.with(vec![parameter("Last-Event-ID", "header", text(), what)])
 }
 
@@ -176,8 +232,15 @@ fn event_stream() -> Value {
 fn of_jobs() -> Value {
     let list = Operation::closed("All jobs, newest first", "200", answer("a page", "JobList"))
         .with(cursor_parameters())
-        .with(vec![parameter("state", "query", schema("Shown"), "only those in this state")])
-        .or("400", "a bad cursor, limit or state");
+        .with(vec![
+            parameter("state", "query", schema("Shown"), "only those in this state"),
+            parameter("tenant", "query", matching("^[a-z0-9-]{1,32}$"), "only this tenant's"),
+            parameter("bucket", "query", text(), "only those whose upload lies in this bucket"),
+            parameter("key", "query", text(), "only those whose upload's key begins so"),
+            parameter("after_ms", "query", millis(), "only those with this `seen_at_ms` or a later one"),
+            parameter("before_ms", "query", millis(), "only those with an earlier `seen_at_ms`"),
+        ])
+        .or("400", "a bad cursor, limit or filter");
     let show = Operation::of_job("One job", "200", answer("the job", "Job"));
     let name = parameter("name", "path", text(), "the file's name");
     let follow = Operation::of_job("What happens to a job, as it happens", "200", event_stream());
@@ -237,7 +300,7 @@ fn of_performance() -> Value {
 }
 
 fn of_devices() -> Value {
-    let device = || parameter("device", "query", text(), "this device alone");
+    let device = || parameter("device", "query", matching("^[a-z0-9-]{1,64}$"), "this device alone");
     let stage = |what| parameter("stage", "query", schema("Stage"), what);
     let alone = "this stage alone";
     let number = |least: u32, most: u32| json!({"type": "integer", "minimum": least, "maximum": most});
@@ -298,7 +361,10 @@ pub(crate) fn paths() -> Value {
         Operation::closed("Metrics for Prometheus", "200", content("metrics", "text/plain", text()));
     let plain = |summary| Operation::open(summary, content("ok", "text/plain", text())).json();
     let version = Operation::open("Which program answers", answer("its version", "Version"));
-    let can = Operation::open("Engines, formats, options", answer("what it can do", "Capabilities"));
+    let can = Operation::open(
+        "Engines, networks, limits, formats, options",
+        answer("what it can do", "Capabilities"),
+    );
     let any = json!({"type": "object"});
     let document = Operation::open("This document", content("OpenAPI 3.1", "application/json", any));
     let mut paths = of_jobs();
@@ -319,6 +385,11 @@ pub(crate) fn paths() -> Value {
         ("/readyz", "get", plain("Whether store and broker answer")),
     ] {
         paths[path] = json!({method: operation});
+    }
+    for (path, operations) in paths.as_object_mut().into_iter().flatten() {
+        for (method, operation) in operations.as_object_mut().into_iter().flatten() {
+            operation["operationId"] = operation_id(method, path).into();
+        }
     }
     paths
 }
@@ -346,7 +417,7 @@ fn schemas() -> Value {
     generator.subschema_for::<gpu::CacheAnswer>();
     generator.subschema_for::<gpu::Explained>();
     generator.subschema_for::<system::Version>();
-    generator.subschema_for::<system::Capabilities>();
+    generator.subschema_for::<capabilities::Capabilities>();
     let mut schemas = json!(generator.take_definitions(true));
     schemas["Problem"] = json!({"description": "What is wrong, as RFC 9457 has it", "type": "object",
         "required": ["type", "title", "status", "detail"], "properties": {

@@ -61,7 +61,8 @@ impl Problem {
     }
 
     pub(crate) fn key_reused() -> Problem {
-        let detail = "this Idempotency-Key was used for another picture, name or recipe; use a new one";
+        let detail =
+            "this Idempotency-Key was used for another picture, object, name or recipe; use a new one";
         Problem::new("idempotency-key-reused", StatusCode::UNPROCESSABLE_ENTITY, detail)
     }
 

@@ -1,7 +1,10 @@
 //! The table of routes. The API's document names the same ones, and a test compares the two.
 
-use crate::{Gateway, access, actions, artifacts, create, devices, gpu, intake, jobs, openapi, page};
-use crate::{performance, problem, socket, stream, system, telemetry};
+use crate::{
+    Gateway, access, actions, artifacts, capabilities, cors, create, devices, gpu, intake, jobs, openapi,
+    page,
+};
+use crate::{performance, problem, sampling, socket, stream, system, telemetry};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -17,6 +20,8 @@ pub(crate) enum For {
     Everybody,
     /// A browser; no part of the API.
     Page,
+    /// Whoever has the token and looks after this process; no part of the API.
+    Keeper,
 }
 
 /// Path, methods and handler of a route.
@@ -39,7 +44,7 @@ fn route(
 
 /// All routes.
 pub(crate) fn routes() -> Vec<Route> {
-    use For::{Caller, Everybody, Page};
+    use For::{Caller, Everybody, Keeper, Page};
     const GET: &[&str] = &["get"];
     const POST: &[&str] = &["post"];
     vec![
@@ -68,10 +73,11 @@ pub(crate) fn routes() -> Vec<Route> {
         route("/api/dead-letters/{id}/redrive", POST, Caller, post(actions::redrive)),
         route("/api/sweep", POST, Caller, post(actions::sweep)),
         route("/metrics", GET, Caller, get(system::metrics)),
+        route("/debug/pprof/profile", GET, Keeper, get(sampling::profile)),
         route("/livez", GET, Everybody, get(system::live)),
         route("/readyz", GET, Everybody, get(system::ready)),
         route("/api/version", GET, Everybody, get(system::version)),
-        route("/api/capabilities", GET, Everybody, get(system::capabilities)),
+        route("/api/capabilities", GET, Everybody, get(capabilities::capabilities)),
         route("/api/openapi.json", GET, Everybody, get(openapi::document)),
         route("/", GET, Page, get(page::index)),
         route("/plain", GET, Page, get(page::plain)),
@@ -87,22 +93,26 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
     let (mut closed, mut open) = (Router::new(), Router::new());
     for Route { path, whom, handler, .. } in routes() {
         match whom {
-            For::Caller => closed = closed.route(path, handler),
+            For::Caller | For::Keeper => closed = closed.route(path, handler),
             For::Everybody | For::Page => open = open.route(path, handler),
         }
     }
     let closed = closed.layer(from_fn_with_state(gateway.clone(), access::has_token));
-    closed
+    let cors = cors::layer(&gateway.settings.cors_origins);
+    let answering = closed
         .merge(open)
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::wrong_method)
         .layer(DefaultBodyLimit::max(intake::body_bytes_max(&gateway)))
         .layer(from_fn_with_state(gateway.clone(), intake::refuse_early))
         .layer(from_fn_with_state(gateway.clone(), access::is_neighbour))
-        .layer(from_fn(problem::dress))
-        .layer(from_fn(telemetry::count))
-        .layer(from_fn(access::headers))
-        .with_state(gateway)
+        .layer(from_fn(problem::dress));
+    // Around everything that refuses: a page may read why.
+    let answering = match cors {
+        Some(cors) => answering.layer(cors),
+        None => answering,
+    };
+    answering.layer(from_fn(telemetry::count)).layer(from_fn(access::headers)).with_state(gateway)
 }
 
 #[cfg(test)]
@@ -114,7 +124,7 @@ mod tests {
     fn every_route_is_in_the_document_and_every_one_there_is_served() {
         let served: BTreeSet<(String, String)> = routes()
             .iter()
-            .filter(|route| route.whom != For::Page)
+            .filter(|route| !matches!(route.whom, For::Page | For::Keeper))
             .flat_map(|route| {
                 route.methods.iter().map(|method| (route.path.to_owned(), (*method).to_owned()))
             })
@@ -137,7 +147,8 @@ mod tests {
 
     #[test]
     fn what_needs_no_token_tells_of_no_job() {
-        for route in routes().iter().filter(|route| route.whom != For::Caller) {
+        for route in routes().iter().filter(|route| matches!(route.whom, For::Everybody | For::Page)) {
+            assert!(!route.path.starts_with("/debug"), "{}", route.path);
             assert!(!route.path.starts_with("/api/jobs") && !route.path.contains("{id}"), "{}", route.path);
         }
     }

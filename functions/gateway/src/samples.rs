@@ -13,6 +13,7 @@ fn id(n: u64) -> [u8; 16] {
 /// A task of job `n` that shaped for 10 ms, alone in its batch.
 pub(crate) fn timing(n: u64) -> Timing {
     Timing {
+        kind: String::new(),
         job: JobId(id(n)),
         life: Life(0),
         stage: Stage::Shape,

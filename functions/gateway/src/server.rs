@@ -1,4 +1,5 @@
-//! The door: takes connections, gives each call time for its head, and ends within a limit.
+//! The door: takes connections, gives each call time for its head and each client time to take its answer,
+//! and ends within a limit.
 
 use crate::Limits;
 use axum::Router;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
 /// Pause after a connection could not be taken, as when all file handles are in use.
@@ -42,7 +44,10 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, limits: Limits, sh
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "set TCP_NODELAY");
         }
-        let connection = server.serve_connection(TokioIo::new(socket), service.clone()).with_upgrades();
+        let mut socket = TimeoutStream::new(socket);
+        socket.set_write_timeout(Some(limits.take_max));
+        let socket = TokioIo::new(Box::pin(socket));
+        let connection = server.serve_connection(socket, service.clone()).with_upgrades();
         let ending = shutdown.clone();
         open.spawn(async move {
             let mut connection = pin!(connection);

@@ -10,14 +10,12 @@ use axum::response::Response;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{interval, timeout};
+use tokio::time::interval;
 
 /// Nothing is expected of a client but control frames.
 const MESSAGE_BYTES_MAX: usize = 4 << 10;
 /// How often a silent connection is shown to be alive, to both ends and to what is between them.
 const PING_EVERY: Duration = Duration::from_secs(15);
-/// A client that takes nothing for this long is cut off: it comes back with its place.
-const TAKE_MAX: Duration = Duration::from_secs(30);
 
 /// Where a client was cut off; a browser cannot say it in a header here.
 #[derive(Deserialize)]
@@ -44,7 +42,7 @@ pub(crate) async fn of_job(
         };
         let Some(code) = code else { return };
         let close = Message::Close(Some(CloseFrame { code, reason: "".into() }));
-        let _gone_already = timeout(TAKE_MAX, socket.send(close)).await;
+        let _gone_already = socket.send(close).await;
     }))
 }
 
@@ -71,6 +69,7 @@ async fn tell(socket: &mut WebSocket, client: Option<Client>) -> Option<u16> {
     }
 }
 
+/// The door cuts off who takes nothing: it comes back with its place.
 async fn send(socket: &mut WebSocket, message: Message) -> Option<()> {
-    timeout(TAKE_MAX, socket.send(message)).await.ok()?.ok()
+    socket.send(message).await.ok()
 }

@@ -4,8 +4,9 @@
 //! The id of an event is its place in the log; that of an event which ends a life says so too, so that a
 //! browser which comes back after the end is told to stay away (204) instead of hearing the end for ever.
 //! The past of a client is read from the log for it alone; what is new comes from the one follower of this
-//! gateway. A place that the log does not have yet is of a log that was lost: the client hears `reload`
-//! (forget what you know of the moment), then the new log from its beginning.
+//! gateway. A place that the log does not have yet is of a log that was lost, and what followed an old one
+//! may be gone from it: the client hears `reload` (forget what you know of the moment), then the log from
+//! where it begins now.
 
 use crate::Gateway;
 use crate::follow::Told;
@@ -84,9 +85,9 @@ impl Said {
         Said { id: sequence.to_string(), event: None, data: None }
     }
 
-    /// What a client knows of the moment is void; its next place is in the new log.
-    fn reload() -> Said {
-        Said { id: "0".to_owned(), event: Some("reload"), data: None }
+    /// What a client knows of the moment is void; it is before the beginning of the log from here on.
+    fn reload(sequence: u64) -> Said {
+        Said { event: Some("reload"), ..Said::greeting(sequence) }
     }
 
     fn sse(self) -> Sse {
@@ -175,7 +176,7 @@ impl Client {
                 }
                 Ok(Ok(Told::Anew)) => {
                     self.sent = 0;
-                    return Some(Said::reload());
+                    return Some(Said::reload(0));
                 }
                 Ok(Err(RecvError::Lagged(_) | RecvError::Closed)) => return None,
                 Err(_) => {
@@ -215,16 +216,15 @@ impl Client {
 async fn client(gateway: Arc<Gateway>, job: Option<JobId>, place: Option<Place>) -> Result<Client, Problem> {
     let full = |_| Problem::unavailable("too many clients follow events; try again");
     let held = gateway.followers.clone().try_acquire_owned().map_err(full)?;
-    let last = gateway.ports.wire.last_sequence(&EVENTS).await?;
-    gateway.hub.catch_up(last).await;
+    let range = gateway.ports.wire.range(&EVENTS).await?;
+    gateway.hub.catch_up(range.last).await;
     let (live, past_to) = gateway.hub.join(job);
-    let must_reload = place.is_some_and(|place| place.sequence > last);
+    let must_reload = place.is_some_and(|place| !range.goes_on_from(place.sequence));
     let from = match place {
-        _ if must_reload => 0,
-        Some(place) => place.sequence,
+        Some(place) if !must_reload => place.sequence,
         // A job is told from its beginning, all jobs from now on.
-        None if job.is_some() => 0,
-        None => last,
+        None if job.is_none() => range.last,
+        _ => range.first - 1,
     };
     let past = if from < past_to {
         let subject = job.map_or_else(|| "event.>".to_owned(), job_events_subject);
@@ -241,7 +241,7 @@ async fn client(gateway: Arc<Gateway>, job: Option<JobId>, place: Option<Place>)
         sent: from,
         life: Life(0),
         has_ended: false,
-        greeting: Some(if must_reload { Said::reload() } else { Said::greeting(from) }),
+        greeting: Some(if must_reload { Said::reload(from) } else { Said::greeting(from) }),
         over: false,
         _place: held,
         _counted: Follower::new(),

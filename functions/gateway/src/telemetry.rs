@@ -3,10 +3,10 @@
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::Response;
-use domain::metrics::{EVENT_CLIENTS, HTTP_REQUESTS_TOTAL, JOBS_TOTAL, Metric, MetricKind};
+use domain::metrics::{EVENT_CLIENTS, HTTP_REQUESTS_TOTAL, JOBS_TOTAL, Metric, MetricKind, WEBHOOKS_TOTAL};
 
 /// All metrics of the gateway.
-pub const METRICS: [Metric; 3] = [HTTP_REQUESTS_TOTAL, EVENT_CLIENTS, JOBS_TOTAL];
+pub const METRICS: [Metric; 4] = [HTTP_REQUESTS_TOTAL, EVENT_CLIENTS, JOBS_TOTAL, WEBHOOKS_TOTAL];
 
 /// Registers the help texts with whatever recorder the process installed.
 pub fn describe_metrics() {
@@ -37,6 +37,11 @@ pub(crate) async fn count(request: Request, next: Next) -> Response {
 /// A life that a call has ended.
 pub(crate) fn count_cancelled() {
     metrics::counter!(JOBS_TOTAL.name, "outcome" => "cancelled").increment(1);
+}
+
+/// What became of a try to tell a webhook.
+pub(crate) fn count_told(result: &'static str) {
+    metrics::counter!(WEBHOOKS_TOTAL.name, "result" => result).increment(1);
 }
 
 /// A client that follows events, counted for as long as this lives.

@@ -75,8 +75,7 @@ struct Kept {
 
 impl Kept {
     fn add(&mut self, at: Timestamp, bytes: usize, timing: Timing) {
-        // Tasks of one stage count as alike: a timing does not tell its job's recipe.
-        self.model.learn(&timing, "");
+        self.model.learn(&timing, &timing.kind);
         self.bytes += bytes;
         self.timings.push_back((at, bytes, Arc::new(timing)));
         while self.timings.front().is_some_and(|(oldest, ..)| {
@@ -126,14 +125,14 @@ impl Timings {
 
 /// The timings of so long themselves, all that the log has by now included, in its order.
 pub(crate) async fn raw(gateway: &Gateway, span: Duration) -> Result<Vec<Arc<Timing>>, Problem> {
-    let last = gateway.ports.wire.last_sequence(&TIMINGS).await?;
+    let last = gateway.ports.wire.range(&TIMINGS).await?.last;
     gateway.timings.heard_to.catch_up(last).await;
     Ok(gateway.timings.read().since(gateway.ports.clock.now() - span))
 }
 
 /// What the timings of so long say, all that the log has by now included.
 pub(crate) async fn analysis(gateway: &Gateway, span: Duration) -> Result<Arc<Analysis>, Problem> {
-    let last = gateway.ports.wire.last_sequence(&TIMINGS).await?;
+    let last = gateway.ports.wire.range(&TIMINGS).await?.last;
     gateway.timings.heard_to.catch_up(last).await;
     made(gateway, span, Duration::ZERO).await
 }

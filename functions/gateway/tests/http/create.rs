@@ -142,6 +142,49 @@ async fn a_call_that_is_repeated_under_its_idempotency_key_makes_one_job() {
 }
 
 #[tokio::test]
+async fn a_named_object_is_taken_once_under_an_idempotency_key_whatever_becomes_of_it() {
+    let world = World::new().await;
+    world.put("a.png", b"picture").await;
+    world.put("b.png", b"picture").await;
+    let send = async |key: &str, query: &str, name: &str| {
+        let call = world.call(Method::POST, &format!("/api/jobs{query}")).header("idempotency-key", key);
+        let body = format!("{{\"bucket\": \"uploads\", \"key\": \"{name}\"}}");
+        sent(call.header("content-type", "application/json").body(body)).await
+    };
+    let first = json(send("k 1", "", "a.png").await, StatusCode::ACCEPTED).await;
+    assert_eq!(first, json(send("k 1", "", "a.png").await, StatusCode::ACCEPTED).await);
+    let reused = "idempotency-key-reused";
+    problem(send("k 1", "", "b.png").await, 422, reused).await;
+    problem(send("k 1", "?quality=fine", "a.png").await, 422, reused).await;
+    // A picture under the same key is another body, and the other way round.
+    let picture = async |key: &str| {
+        sent(world.call(Method::POST, "/api/jobs").header("idempotency-key", key).body("picture")).await
+    };
+    problem(picture("k 1").await, 422, reused).await;
+    json(picture("k 2").await, StatusCode::ACCEPTED).await;
+    problem(send("k 2", "", "a.png").await, 422, reused).await;
+    // Another object under the same name is another job, for who does not repeat himself.
+    world.put("a.png", b"replaced").await;
+    assert_eq!(first, json(send("k 1", "", "a.png").await, StatusCode::ACCEPTED).await);
+    let second = json(send("k 3", "", "a.png").await, StatusCode::ACCEPTED).await;
+    assert_ne!(first["id"], second["id"]);
+    world.ports.store.delete("uploads", &["a.png".to_owned()]).await.expect("a delete");
+    assert_eq!(first, json(send("k 1", "", "a.png").await, StatusCode::ACCEPTED).await);
+    problem(send("k 4", "", "a.png").await, 404, "not-found").await;
+    // Nothing was noted for what was refused.
+    let notes = list_all(&*world.ports.store, "state", domain::NOTES_PREFIX).await.expect("a list");
+    assert_eq!(notes.len(), 2);
+    // A call that ended behind its note is repeated as if it were the first.
+    let key = domain::job_record_key(
+        second["upload_id"].as_str().and_then(|id| id.parse().ok()).expect("an id"),
+        second["id"].as_str().and_then(|id| id.parse().ok()).expect("an id"),
+    );
+    world.ports.store.delete("state", &[key]).await.expect("a delete");
+    world.put("a.png", b"replaced").await;
+    json(send("k 3", "", "a.png").await, StatusCode::ACCEPTED).await;
+}
+
+#[tokio::test]
 async fn a_body_over_the_cap_is_refused_in_every_form() {
     let world = World::new().await;
     let over = vec![7; UPLOAD_BYTES_MAX + 1];

@@ -1,7 +1,7 @@
 //! Server-sent events of one job and of all.
 
 use crate::world::{PATIENCE, World, problem, sent};
-use domain::{Ending, EventKind, JobId, Stage};
+use domain::{EVENTS, Ending, EventKind, JobId, Stage};
 use futures::StreamExt;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
@@ -189,6 +189,40 @@ async fn a_place_of_a_log_that_was_lost_is_told_to_reload_and_hears_the_new_log(
 }
 
 #[tokio::test]
+async fn a_place_whose_next_events_the_log_has_lost_is_told_to_reload_and_hears_what_is_left() {
+    let world = World::new().await;
+    let job = world.job("/api/jobs", b"picture").await.job_id();
+    let mut client = Client::new(follow(&world, "/api/events", None).await);
+    let mut places = Vec::new();
+    for stage in Stage::ALL {
+        world.tell(job, 0, EventKind::Started { stage }).await;
+        places.push(client.next().await.expect("an event").0.parse::<u64>().expect("a place"));
+    }
+    // The first two are gone.
+    world.broker.purge(&EVENTS, places[2]);
+    for path in [path(job), "/api/events".to_owned()] {
+        for gone in [0, places[0]] {
+            let mut client = Client::new(follow(&world, &path, Some(&gone.to_string())).await);
+            let (id, kind, _) = client.next().await.expect("an event");
+            assert_eq!((id, kind.as_str()), (places[1].to_string(), "reload"), "{path} from {gone}");
+            assert_eq!(client.next().await.expect("an event").2["stage"], "texture", "{path} from {gone}");
+            // Cut off right after the word, it is not told to reload again.
+            let mut client = Client::new(follow(&world, &path, Some(&places[1].to_string())).await);
+            assert_eq!(client.next().await.expect("an event").2["stage"], "texture", "{path}");
+        }
+    }
+    // Who comes for the first time has nothing to forget, and may be cut off before it hears anything.
+    let mut client = Client::new(follow(&world, &path(job), None).await);
+    assert_eq!(client.next().await.expect("an event").2["stage"], "texture");
+    // Nothing is left, and nothing was missed.
+    world.broker.purge(&EVENTS, u64::MAX);
+    let last = places[3].to_string();
+    let mut client = Client::new(follow(&world, "/api/events", Some(&last)).await);
+    finish(&world, job).await;
+    assert_eq!(client.next().await.expect("an event").1, "finished");
+}
+
+#[tokio::test]
 async fn a_client_resumes_at_another_gateway_where_it_was() {
     let mut world = World::new().await;
     let job = world.job("/api/jobs", b"picture").await.job_id();
@@ -204,6 +238,27 @@ async fn a_client_resumes_at_another_gateway_where_it_was() {
     }
     finish(&world, job).await;
     assert_eq!(client.next().await.expect("an event").1, "finished");
+}
+
+#[tokio::test]
+async fn a_client_that_changes_between_two_gateways_hears_everything_once() {
+    let one = World::new().await;
+    let other = one.beside().await;
+    let job = one.job("/api/jobs", b"picture").await.job_id();
+    for stage in Stage::ALL {
+        one.tell(job, 0, EventKind::Started { stage }).await;
+    }
+    finish(&one, job).await;
+    let (mut place, mut heard) = (None, Vec::new());
+    for world in [&one, &other].into_iter().cycle().take(5) {
+        let mut client = Client::new(follow(world, &path(job), place.as_deref()).await);
+        let (id, kind, data) = client.next().await.expect("an event");
+        heard.push(data["stage"].as_str().map_or(kind, str::to_owned));
+        place = Some(id);
+    }
+    assert_eq!(heard, ["preprocess", "shape", "texture", "export", "finished"]);
+    let away = follow(&other, &path(job), place.as_deref()).await;
+    assert_eq!(away.status(), StatusCode::NO_CONTENT);
 }
 
 /// Sent more than a socket and this client's share of memory hold.

@@ -1,7 +1,7 @@
 //! Jobs listed and shown.
 
-use crate::world::{World, json, problem};
-use domain::{Ending, EventKind, Stage};
+use crate::world::{PATIENCE, World, json, problem};
+use domain::{Ending, EventKind, JobRecord, Stage};
 use reqwest::StatusCode;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -48,6 +48,72 @@ async fn the_list_is_filtered_by_state_and_refuses_what_it_does_not_know() {
         assert_eq!(ids(&page), [job.to_string()], "{state}");
     }
     for bad in ["state=great", "cursor=x", "cursor=1-x", "limit=many", "limit=0", "limit=201", "colour=red"] {
+        problem(world.get(&format!("/api/jobs?{bad}")).await, 400, "bad-request").await;
+    }
+}
+
+/// All jobs that a query finds, by pages of two, and when each was seen.
+async fn all_found(world: &World, query: &str) -> Vec<(String, u64)> {
+    let (mut found, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/api/jobs?limit=2&{query}{cursor}");
+        let page = json(world.get(&path).await, StatusCode::OK).await;
+        let times = page["jobs"].as_array().expect("rows").iter();
+        let times = times.map(|row| row["seen_at_ms"].as_u64().expect("a time"));
+        found.extend(ids(&page).into_iter().zip(times));
+        let Some(next) = page["next"].as_str() else { return found };
+        cursor = format!("&cursor={next}");
+    }
+}
+
+#[tokio::test]
+async fn the_list_is_filtered_by_what_records_say_though_no_event_told_it() {
+    let mut world = World::new().await;
+    let first = world.job("/api/jobs?name=first.png", b"1").await;
+    let mut records = vec![first.clone()];
+    for (n, (tenant, bucket)) in
+        [("acme", "shop"), ("acme", "uploads"), ("zeta", "shop")].into_iter().cycle().take(9).enumerate()
+    {
+        let mut record = first.clone();
+        record.tenant = tenant.parse().expect("a tenant");
+        (record.upload.bucket, record.upload.key) = (bucket.to_owned(), format!("{tenant}/{n}.png"));
+        world.ledger().put_record(&record).await.expect("a record");
+        records.push(record);
+    }
+    world.forgetful_gateway().await;
+    let of = |wanted: &dyn Fn(&JobRecord) -> bool| -> BTreeSet<String> {
+        records.iter().filter(|record| wanted(record)).map(|record| record.job_id().to_string()).collect()
+    };
+    let check = async |query: &str, expect: BTreeSet<String>| {
+        let found = all_found(&world, query).await;
+        assert!(found.is_sorted_by(|a, b| a.1 >= b.1), "{query}: {found:?}");
+        assert_eq!(found.len(), expect.len(), "{query}: {found:?}");
+        assert_eq!(found.into_iter().map(|(id, _)| id).collect::<BTreeSet<_>>(), expect, "{query}");
+    };
+    // Names alone are known once the bucket was looked at: the rest is read for whoever asks.
+    let acme = of(&|record| record.tenant.as_str() == "acme");
+    harness::until("the bucket to be looked at", PATIENCE, async || {
+        Ok((all_found(&world, "tenant=acme").await.len() == acme.len()).then_some(()))
+    })
+    .await
+    .expect("in time");
+    check("tenant=acme", acme).await;
+    check("bucket=shop", of(&|record| record.upload.bucket == "shop")).await;
+    check("key=zeta/", of(&|record| record.upload.key.starts_with("zeta/"))).await;
+    check("key=web/&tenant=default&state=queued", of(&|record| *record == first)).await;
+    check("tenant=zeta&bucket=uploads", BTreeSet::new()).await;
+
+    let all = all_found(&world, "").await;
+    assert_eq!(all.len(), records.len());
+    for (_, at) in &all {
+        let [late, early]: [BTreeSet<String>; 2] = [true, false].map(|is_late| {
+            let part = all.iter().filter(|(_, seen_at)| (seen_at >= at) == is_late);
+            part.map(|(id, _)| id.clone()).collect()
+        });
+        check(&format!("after_ms={at}"), late).await;
+        check(&format!("before_ms={at}"), early).await;
+    }
+    for bad in ["tenant=No%20One", "after_ms=soon", "before_ms=-1"] {
         problem(world.get(&format!("/api/jobs?{bad}")).await, 400, "bad-request").await;
     }
 }
@@ -139,6 +205,7 @@ async fn one_job_is_shown_with_its_files_and_its_end() {
         shown["stages"].as_array().expect("stages").iter().map(|stage| &stage["state"]).collect();
     assert_eq!(states, ["done", "done", "waiting", "waiting"]);
     assert_eq!(shown["artifacts"][1]["url"], format!("/api/jobs/{job}/artifacts/mesh.glb"));
+    assert_eq!(shown["notes"][1], "shape is to be looked at");
     assert_eq!((&shown["state"], &shown["tenant"]), (&"queued".into(), &"default".into()));
 
     let error = "it broke".to_owned();

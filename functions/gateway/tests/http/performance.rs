@@ -28,6 +28,7 @@ fn timing(n: u64, stage: Stage) -> Timing {
     // It waits for longer than two batches take: the lanes are under load.
     let phases = PhaseTimes { queued_us: 3 * compute_us, compute_us, ..PhaseTimes::default() };
     Timing {
+        kind: String::new(),
         job: JobId(id),
         life: Life(0),
         stage,
@@ -179,7 +180,9 @@ async fn without_the_broker_nothing_is_claimed_about_performance_and_jobs_are_st
 #[tokio::test]
 async fn devices_tell_their_memory_and_what_runs_on_them_until_when() {
     let world = World::new().await;
-    assert_eq!(ok(&world, "/api/devices").await, json!({"devices": []}));
+    let none = json!({"stage": "shape", "waiting": 0, "running": 0});
+    let listed = ok(&world, "/api/devices").await;
+    assert_eq!((&listed["devices"], &listed["queue"][1]), (&json!([]), &none));
     let since = now();
     let batch = |n: u8, jobs: Vec<JobId>| RunningBatch {
         id: BatchId([n; 16]),

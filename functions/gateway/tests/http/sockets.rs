@@ -1,16 +1,18 @@
 //! The same events over a WebSocket.
 
 use crate::world::{PATIENCE, World, problem};
-use domain::{Ending, EventKind, JobId, Stage};
+use domain::{EVENTS, Ending, EventKind, JobId, Stage};
 use futures::StreamExt;
 use gateway::Limits;
+use harness::until;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -79,6 +81,11 @@ async fn a_socket_tells_what_server_sent_events_tell_resumes_and_ends_with_the_j
     // Of another log.
     let mut socket = open(&world, job, "?last_event_id=foreign", None).await.expect("a socket");
     assert_eq!(rest(&mut socket).await, ["reload", "started", "started", "finished"]);
+    // What followed is gone from this one.
+    let second = said["id"].as_str().and_then(|id| id.parse::<u64>().ok()).expect("a place") + 1;
+    world.broker.purge(&EVENTS, second + 1);
+    let mut socket = open(&world, job, &place, None).await.expect("a socket");
+    assert_eq!(rest(&mut socket).await, ["reload", "finished"]);
 }
 
 #[tokio::test]
@@ -108,4 +115,31 @@ async fn sockets_count_as_followers_and_are_closed_at_the_end() {
     let ended = tokio::spawn(world.end());
     assert_eq!(next(&mut socket).await, None);
     ended.await.expect("an end");
+}
+
+#[tokio::test]
+async fn a_socket_that_nobody_reads_is_cut_off_and_resumes_without_a_gap() {
+    let limits = Limits { followers: 1, take_max: Duration::from_millis(200), ..Limits::default() };
+    let world = World::with(None, limits).await;
+    let job = world.job("/api/jobs", b"picture").await.job_id();
+    let address = format!("ws://{}/api/jobs/{job}/ws", world.address());
+    let stream = world.narrow_connection().await;
+    let (mut socket, _) = client_async(address, stream).await.expect("a socket");
+    world.flood(job).await;
+    until("its place to be free", PATIENCE, async || Ok(open(&world, job, "", None).await.ok()))
+        .await
+        .expect("in time");
+    let mut last = None;
+    while let Some(Ok(message)) = timeout(PATIENCE, socket.next()).await.expect("an end in time") {
+        if let Message::Text(text) = message {
+            let said: Value = serde_json::from_str(&text).expect("JSON");
+            last = said["id"].as_str().and_then(|id| id.parse::<u64>().ok());
+        }
+    }
+    let last = last.expect("a place");
+    let resumed = until("its place to be free again", PATIENCE, async || {
+        Ok(open(&world, job, &format!("?last_event_id={last}"), None).await.ok())
+    });
+    let said = next(&mut resumed.await.expect("in time")).await.expect("an event");
+    assert_eq!(said["id"], (last + 1).to_string());
 }

@@ -1,7 +1,9 @@
 //! Whether it lives, what it can do, who may call, and what every answer carries.
 
 use crate::world::{METRICS_TEXT, World, json, problem, sent};
+use domain::Quality;
 use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -34,6 +36,45 @@ async fn it_says_that_it_lives_is_ready_what_it_measures_and_what_it_can_do() {
 }
 
 #[tokio::test]
+async fn what_a_form_needs_is_told_and_taken() {
+    let mut world = World::new().await;
+    world.site.inputs[0].recipe.quality = Quality::Draft;
+    world.restart_gateway().await;
+    let can = json(world.get("/api/capabilities").await, StatusCode::OK).await;
+    let options = can["recipe"].as_array().expect("options");
+    let option = |name: &str| options.iter().find(|option| option["name"] == name).expect("an option");
+    assert_eq!(option("quality")["default"], "draft");
+    assert_eq!(option("size-mm")["formats"], json!(["stl", "ply", "3mf"]));
+    let (depth, mask) = (option("depth-mm"), option("mask"));
+    assert_eq!(
+        (&depth["minimum"], &depth["step"], &depth["unit"]),
+        (&json!(0.1), &json!(0.001), &json!("mm"))
+    );
+    assert_eq!((&depth["engines"], &depth["rare"]), (&json!(["relief"]), &json!(true)));
+    assert_eq!(depth["default_with_curve"], json!({"raised": "3", "lithophane": "2.2"}));
+    assert_eq!((&mask["words"], &mask["default"]), (&json!(["alpha", "plain", "whole"]), &Value::Null));
+    for option in options {
+        let words = option["words"].as_array().into_iter().flatten();
+        let words = words.map(|word| word.as_str().expect("a word").to_owned());
+        let ends = [&option["minimum"], &option["maximum"]].into_iter().filter_map(Value::as_f64);
+        let (name, engine) = (&option["name"], &option["engines"][0]);
+        for value in words.chain(ends.map(|end| end.to_string())) {
+            let [name, engine] = [name, engine].map(|word| word.as_str().expect("a word"));
+            let said = if name == "engine" { String::new() } else { format!("&engine={engine}") };
+            let path = format!("/api/jobs?{name}={value}{said}");
+            json(world.post(&path, "p").await, StatusCode::ACCEPTED).await;
+        }
+    }
+    assert_eq!(
+        (&can["networks"][0]["name"], &can["networks"][0]["licence"]),
+        (&json!("cutter"), &json!("MIT"))
+    );
+    let limits = &can["limits"];
+    assert_eq!((&limits["upload_bytes_max"], &limits["jobs_per_minute_max"]), (&json!(1000), &Value::Null));
+    assert_eq!(limits["picture_pixels_max"], 40_000_000);
+}
+
+#[tokio::test]
 async fn without_the_token_nothing_is_told_or_done() {
     let world = World::with_token(Some(TOKEN)).await;
     let job = "/api/jobs/0123456789abcdef0123456789abcdef";
@@ -57,6 +98,7 @@ async fn without_the_token_nothing_is_told_or_done() {
         (Method::GET, "/api/performance/recommendations".to_owned()),
         (Method::GET, "/api/devices".to_owned()),
         (Method::GET, "/metrics".to_owned()),
+        (Method::GET, "/debug/pprof/profile".to_owned()),
     ];
     let almost = format!("Bearer {}", &TOKEN[1..]);
     for (method, path) in closed {

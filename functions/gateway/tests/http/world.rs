@@ -10,10 +10,10 @@ use domain::{
 use embedded::MemoryBroker;
 use embedded::s3_server::{RunningS3, S3ServerConfig, start};
 use futures::stream::BoxStream;
-use gateway::Limits;
+use gateway::{Limits, Listener, Network, Origin};
 use harness::until;
 use ports::{
-    Answer, Condition, Decided, Ledger, Logged, Message, PortError, PortResult, Ports, PutOptions,
+    Answer, Condition, Decided, Ledger, LogRange, Logged, Message, PortError, PortResult, Ports, PutOptions,
     SystemClock, Wire,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -33,19 +33,26 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Largest upload of these sites.
 pub const UPLOAD_BYTES_MAX: usize = 1000;
 
+/// What a flood of events is, all together: more than the sockets of both ends hold, less than a log.
+const FLOOD_BYTES: usize = 40 << 20;
+/// One of them.
+const FLOOD_EVENT_BYTES: usize = 48 << 10;
+
 /// What `/metrics` answers.
 pub const METRICS_TEXT: &str = "test_total 1\n";
 
 pub struct World {
     pub ports: Ports,
     pub site: Site,
+    pub broker: Arc<MemoryBroker>,
     s3: Option<RunningS3>,
+    listeners: Vec<Listener>,
     pub broker_is_away: Arc<AtomicBool>,
     http: reqwest::Client,
     base: String,
     stop: DropGuard,
     served: JoinHandle<std::io::Result<()>>,
-    _data: TempDir,
+    _data: Option<TempDir>,
 }
 
 impl World {
@@ -57,7 +64,17 @@ impl World {
         World::with(token, Limits::default()).await
     }
 
+    /// One whose gateway tells these how jobs end, and soon again.
+    pub async fn telling(listeners: Vec<Listener>) -> World {
+        let limits = Limits { webhook_pause: Duration::from_millis(20), ..Limits::default() };
+        World::of(None, limits, listeners).await
+    }
+
     pub async fn with(token: Option<&str>, limits: Limits) -> World {
+        World::of(token, limits, Vec::new()).await
+    }
+
+    async fn of(token: Option<&str>, limits: Limits, listeners: Vec<Listener>) -> World {
         let mut site = Site::simple("test".parse().expect("a store name"));
         site.upload_bytes_max = Bytes(UPLOAD_BYTES_MAX as u64);
         let data = tempfile::tempdir().expect("a folder");
@@ -83,10 +100,11 @@ impl World {
             }),
             clock: Arc::new(SystemClock),
         };
-        let (base, stop, served) = serve(&ports, &site, token, limits).await;
+        let door = Door { token, origins: &[], listeners: &listeners };
+        let (base, stop, served) = serve(&ports, &site, limits, door).await;
         let http = reqwest::Client::new();
-        let s3 = Some(s3);
-        World { ports, site, s3, broker_is_away, http, base, stop, served, _data: data }
+        let (s3, data) = (Some(s3), Some(data));
+        World { ports, site, broker, s3, listeners, broker_is_away, http, base, stop, served, _data: data }
     }
 
     /// Host and port of the gateway.
@@ -110,6 +128,21 @@ impl World {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
+    /// A connection that holds little of what its client does not read.
+    pub async fn narrow_connection(&self) -> TcpStream {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4 << 10).expect("a small one");
+        socket.connect(self.address().parse().expect("an address")).await.expect("a connection")
+    }
+
+    /// Says more of a job than a client's connection holds, in fewer events than it may lag behind.
+    pub async fn flood(&self, job: JobId) {
+        for _ in 0..FLOOD_BYTES / FLOOD_EVENT_BYTES {
+            let (stage, phase) = (Stage::Shape, "x".repeat(FLOOD_EVENT_BYTES));
+            self.tell(job, 0, EventKind::Progress { stage, fraction: 0.5, phase }).await;
+        }
+    }
+
     /// The gateway is told to end; returns once it has.
     pub async fn end(self) {
         drop(self.stop);
@@ -118,12 +151,38 @@ impl World {
 
     /// Another gateway on the same buckets and broker: the first one has ended and knows nothing any more.
     pub async fn restart_gateway(&mut self) {
-        (self.base, self.stop, self.served) = serve(&self.ports, &self.site, None, Limits::default()).await;
+        self.open_to(&[], None).await;
+    }
+
+    /// Another gateway, which pages of these origins may call.
+    pub async fn open_to(&mut self, origins: &[&str], token: Option<&str>) {
+        let door = Door { token, origins, listeners: &self.listeners };
+        (self.base, self.stop, self.served) = serve(&self.ports, &self.site, Limits::default(), door).await;
+    }
+
+    /// A second gateway beside this one, on the same buckets and broker.
+    pub async fn beside(&self) -> World {
+        let door = Door { token: None, origins: &[], listeners: &self.listeners };
+        let (base, stop, served) = serve(&self.ports, &self.site, Limits::default(), door).await;
+        World {
+            ports: self.ports.clone(),
+            site: self.site.clone(),
+            broker: self.broker.clone(),
+            s3: None,
+            listeners: self.listeners.clone(),
+            broker_is_away: self.broker_is_away.clone(),
+            http: reqwest::Client::new(),
+            base,
+            stop,
+            served,
+            _data: None,
+        }
     }
 
     /// Another gateway, on the same buckets, that has heard no event.
     pub async fn forgetful_gateway(&mut self) {
         let broker = MemoryBroker::new(Times::PRODUCTION, Arc::new(SystemClock));
+        self.broker = broker.clone();
         (self.ports.queue, self.ports.boards, self.ports.wire) =
             (broker.queue(), broker.boards(), broker.wire());
         self.restart_gateway().await;
@@ -205,6 +264,7 @@ impl World {
             engine,
             marks,
             batch,
+            notes: vec![format!("{stage} is to be looked at")],
             traceparent: None,
         };
         assert_eq!(self.ledger().commit(&manifest).await, Ok(Decided::Mine));
@@ -258,11 +318,18 @@ pub fn now() -> Timestamp {
     ports::Clock::now(&SystemClock)
 }
 
+/// Who may call a gateway, and whom it tells.
+struct Door<'a> {
+    token: Option<&'a str>,
+    origins: &'a [&'a str],
+    listeners: &'a [Listener],
+}
+
 async fn serve(
     ports: &Ports,
     site: &Site,
-    token: Option<&str>,
     limits: Limits,
+    Door { token, origins, listeners }: Door<'_>,
 ) -> (String, DropGuard, JoinHandle<std::io::Result<()>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let base = format!("http://{}", listener.local_addr().expect("an address"));
@@ -271,15 +338,33 @@ async fn serve(
         times: Times::PRODUCTION,
         token: token.map(|text| gateway::Token::new(text.to_owned())),
         public_hosts: vec!["models.example.org".to_owned()],
+        cors_origins: origins.iter().map(|text| Origin::parse(text).expect("an origin")).collect(),
+        listeners: listeners.to_vec(),
+        networks: vec![Network {
+            name: "cutter".to_owned(),
+            what: "cuts out".to_owned(),
+            licence: "MIT".to_owned(),
+            installed: true,
+        }],
         has_matting: false,
         limits,
         trouble: Arc::new(|| None),
         metrics: Arc::new(|| METRICS_TEXT.to_owned()),
+        sample: Arc::new(|span| Box::pin(sample(span))),
         version: "1.2.3".to_owned(),
     };
     let shutdown = CancellationToken::new();
     let served = tokio::spawn(gateway::serve(listener, ports.clone(), settings, shutdown.clone()));
     (base, shutdown.drop_guard(), served)
+}
+
+/// A profile of so long, at once; a minute never ends, and a second less cannot be had.
+async fn sample(span: Duration) -> Result<Vec<u8>, gateway::Unsampled> {
+    match span.as_secs() {
+        60 => std::future::pending().await,
+        59 => Err(gateway::Unsampled::Failed("it has no timer".to_owned())),
+        seconds => Ok(format!("{seconds} s").into_bytes()),
+    }
 }
 
 pub async fn sent(request: RequestBuilder) -> Response {
@@ -349,7 +434,7 @@ impl Wire for AwayWire {
         self.inner()?.follow(log, filter, from_sequence).await
     }
 
-    async fn last_sequence(&self, log: &StreamSpec) -> PortResult<u64> {
-        self.inner()?.last_sequence(log).await
+    async fn range(&self, log: &StreamSpec) -> PortResult<LogRange> {
+        self.inner()?.range(log).await
     }
 }

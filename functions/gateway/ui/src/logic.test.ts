@@ -3,8 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { begin, fold, hasEnded } from './fold';
 import { ago, bytes, duration, left, nameOf, rate } from './format';
 import { KEPT_MS, type Seen, remember, shares } from './history';
-import { hasSize, query, unfit, usual, wrong } from './recipe';
-import type { Capabilities, Device, JobEvent, PipelineProfile } from './shapes';
+import { fitsEngine, fitsFormats, label, query, say, unfit, usual, value, wrong } from './recipe';
+import type { Capabilities, Device, JobEvent, PipelineProfile, RecipeOption } from './shapes';
 import { Parser } from './sse';
 import { visible } from './virtual';
 import { ofProfile, ofTimings, ticks } from './waterfall';
@@ -221,34 +221,80 @@ describe('devices', () => {
 });
 
 describe('recipe', () => {
+  const option = (name: string, more: Partial<RecipeOption>): RecipeOption => ({
+    name,
+    what: name,
+    takes: 'word',
+    default: null,
+    engines: ['inflate', 'relief'],
+    rare: false,
+    ...more,
+  });
+  const number = { takes: 'number', unit: 'mm', rare: true } as const;
+  const relief = { engines: ['relief'], rare: true };
   const able: Capabilities = {
     engines: [],
     input_types: ['image/png'],
     upload_bytes_max: 1_000,
     matting: false,
-    options: {
-      engine: ['inflate'],
-      quality: ['draft', 'standard'],
-      formats: ['glb', 'stl', 'obj'],
-      'texture-px': [512, 1024],
-      'size-mm': { minimum: 1, maximum: 10_000 },
-    },
+    recipe: [
+      option('engine', { words: ['inflate', 'relief'], default: 'inflate' }),
+      option('formats', { takes: 'words', words: ['glb', 'stl', 'obj'], default: 'glb,stl' }),
+      option('size-mm', { ...number, minimum: 1, maximum: 10_000, step: 1, default: '100', formats: ['stl'] }),
+      option('mask', { words: ['alpha', 'whole'], rare: true }),
+      option('curve', { ...relief, words: ['raised', 'lithophane'], default: 'raised' }),
+      option('depth-mm', {
+        ...number,
+        ...relief,
+        minimum: 0.1,
+        maximum: 100,
+        step: 0.001,
+        default: '3',
+        default_with_curve: { raised: '3', lithophane: '2.2' },
+      }),
+    ],
   };
-  it('what has no meaning is not said', () => {
-    const now = usual(able);
-    expect(query(now, 'a b.png').toString()).toBe(
-      'quality=standard&formats=glb%2Cstl&texture-px=1024&engine=inflate&size-mm=100&name=a+b.png',
-    );
-    expect(query({ ...now, formats: ['glb'] }, '').has('size-mm')).toBe(false);
-    expect([hasSize(['obj']), hasSize(['3mf'])]).toEqual([false, true]);
+  const [engine, formats, size, mask, , depth] = able.recipe as [
+    RecipeOption,
+    RecipeOption,
+    RecipeOption,
+    RecipeOption,
+    RecipeOption,
+    RecipeOption,
+  ];
+  it('what nobody touched and what has no meaning is not said', () => {
+    expect(query({}, able, 'a b.png').toString()).toBe('name=a+b.png');
+    const sized = say({}, size, '20');
+    expect(query(sized, able, '').toString()).toBe('size-mm=20');
+    expect(query(say(sized, formats, 'glb,obj'), able, '').toString()).toBe('formats=glb%2Cobj');
+    const deep = say(say({}, engine, 'relief'), depth, '2.5');
+    expect(query(deep, able, '').toString()).toBe('engine=relief&depth-mm=2.5');
+    expect(query(say(deep, engine, 'inflate'), able, '').toString()).toBe('engine=inflate');
+    expect(say(say({}, mask, 'whole'), mask, '')).toEqual({});
+  });
+  it('fields are named by their options and show what is done without a word', () => {
+    expect([label(size), label(option('thickness-percent', {})), label(mask)]).toEqual([
+      'Size, mm',
+      'Thickness, %',
+      'Mask',
+    ]);
+    expect([usual(depth, {}), usual(depth, { curve: 'lithophane' }), usual(mask, {})]).toEqual([
+      '3',
+      '2.2',
+      '',
+    ]);
+    expect([value(size, {}), value(size, { 'size-mm': '7' })]).toEqual(['100', '7']);
+    expect([fitsEngine(depth, {}, able), fitsEngine(depth, { engine: 'relief' }, able)]).toEqual([false, true]);
+    expect([fitsFormats(size, {}, able), fitsFormats(size, { formats: 'obj' }, able)]).toEqual([true, false]);
   });
   it('nonsense is told before anything is sent', () => {
-    const now = usual(able);
-    expect(wrong(now, able)).toBeNull();
-    expect(wrong({ ...now, formats: [] }, able)).toContain('format');
-    for (const sizeMm of [0, 10_001, 1.5, Number.NaN])
-      expect(wrong({ ...now, sizeMm }, able)).toContain('10,000 mm');
-    expect(wrong({ ...now, formats: ['glb'], sizeMm: 0 }, able)).toBeNull();
+    expect(wrong({}, able)).toBeNull();
+    expect(wrong({ formats: '' }, able)).toContain('at least one');
+    for (const text of ['0', '10001', '1.5', 'x', ' '])
+      expect(wrong({ 'size-mm': text }, able)).toContain('10,000 mm');
+    expect(wrong({ formats: 'glb', 'size-mm': '0' }, able)).toBeNull();
+    expect(wrong({ engine: 'relief', 'depth-mm': '2.45' }, able)).toBeNull();
+    expect(wrong({ engine: 'relief', 'depth-mm': '0' }, able)).toContain('0.1 to 100 mm');
     expect(unfit({ type: 'text/plain', size: 1 }, able)).toContain('text/plain');
     expect(unfit({ type: 'image/png', size: 1_001 }, able)).toContain('larger');
     expect(unfit({ type: '', size: 1_000 }, able)).toBeNull();

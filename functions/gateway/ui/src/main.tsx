@@ -2,9 +2,8 @@
 import { render } from 'preact';
 import { api, whenLocked } from './api';
 import { follow, link, outlook } from './jobs';
-import { usual } from './recipe';
 import type { Capabilities } from './shapes';
-import { able, wanted } from './uploads';
+import { able } from './uploads';
 import { applyTheme } from './theme';
 import { App } from './views/App';
 import './style.css';
@@ -12,9 +11,7 @@ import './style.css';
 const OUTLOOK_MS = 4_000;
 
 async function begin(): Promise<void> {
-  const can = await api<Capabilities>('/api/capabilities');
-  able.set(can);
-  wanted.set(usual(can));
+  able.set(await api<Capabilities>('/api/capabilities'));
 }
 
 applyTheme();

@@ -64,6 +64,7 @@ export interface Job extends JobLine {
   timings: StageTiming[];
   artifacts: JobFile[];
   published: string[];
+  notes: string[];
 }
 
 export interface Page {
@@ -140,6 +141,16 @@ export interface Device {
   running: DeviceBatch[];
 }
 
+export interface StageQueue {
+  stage: Stage;
+  waiting: number;
+  running: number;
+}
+export interface DeviceList {
+  devices: Device[];
+  queue?: StageQueue[];
+}
+
 export interface StageCapacity {
   stage: Stage;
   lanes: number;
@@ -204,11 +215,22 @@ export interface Capabilities {
   input_types: string[];
   upload_bytes_max: number;
   matting: boolean;
-  options: {
-    engine: string[];
-    quality: string[];
-    formats: string[];
-    'size-mm': { minimum: number; maximum: number };
-    'texture-px': number[];
-  };
+  recipe: RecipeOption[];
+}
+/** An option of a recipe; values are texts, as a call says them. */
+export interface RecipeOption {
+  name: string;
+  what: string;
+  takes: 'word' | 'words' | 'number';
+  words?: string[];
+  minimum?: number;
+  maximum?: number;
+  step?: number;
+  unit?: string;
+  /** Null where it depends on the picture. */
+  default: string | null;
+  default_with_curve?: Record<string, string | null>;
+  engines: string[];
+  formats?: string[];
+  rare: boolean;
 }

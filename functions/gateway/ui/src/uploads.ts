@@ -18,8 +18,8 @@ export interface Upload {
 
 export const uploads = new Store<Upload[]>([]);
 export const able = new Store<Capabilities | null>(null);
-export const wanted = new Store<Wanted | null>(null);
-const waiting: { n: number; file: File; recipe: Wanted }[] = [];
+export const wanted = new Store<Wanted>({});
+const waiting: { n: number; file: File; said: URLSearchParams }[] = [];
 let running = 0;
 let counted = 0;
 
@@ -32,11 +32,11 @@ async function turn(): Promise<void> {
   const next = waiting.shift();
   if (!next) return;
   running += 1;
-  const { n, file, recipe } = next;
+  const { n, file, said } = next;
   tell(n, { state: 'goes' });
   try {
     const headers = { 'Content-Type': 'application/octet-stream' };
-    const path = `/api/jobs?${query(recipe, file.name)}`;
+    const path = `/api/jobs?${said}`;
     const { id } = await api<{ id: string }>(path, { method: 'POST', headers, body: file });
     tell(n, { state: 'there', job: id });
     await show(id).catch(() => {});
@@ -50,7 +50,7 @@ async function turn(): Promise<void> {
 export function send(files: Iterable<File>): void {
   const recipe = wanted.get();
   const can = able.get();
-  if (!recipe || !can) return;
+  if (!can) return;
   const nonsense = wrong(recipe, can);
   for (const file of files) {
     counted += 1;
@@ -58,7 +58,7 @@ export function send(files: Iterable<File>): void {
     const name = file.name || 'pasted picture';
     const one: Upload = { n: counted, name, state: why ? 'failed' : 'waits', why: why ?? undefined };
     uploads.set([one, ...uploads.get()].slice(0, TOLD_MAX));
-    if (!why) waiting.push({ n: counted, file, recipe });
+    if (!why) waiting.push({ n: counted, file, said: query(recipe, can, file.name) });
   }
   for (let n = 0; n < AT_ONCE; n += 1) turn();
 }

@@ -46,7 +46,7 @@ function Letter({ letter, again }: { letter: DeadLetter; again: () => void }) {
         type="button"
         disabled={state === 'goes'}
         onClick={redrive}
-        aria-label={`Run ${nameOf(letter.key, job)} again`}
+        aria-label={`Redrive ${nameOf(letter.key, job)}`}
       >
         <Icon name="turn" />
         Redrive

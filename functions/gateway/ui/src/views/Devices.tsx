@@ -3,7 +3,7 @@ import { useEffect } from 'preact/hooks';
 import { apiIfThere } from '../api';
 import { bytes, duration } from '../format';
 import { KEPT_MS, type Seen, remember, shares } from '../history';
-import type { Device, Stage } from '../shapes';
+import type { Device, DeviceList, Stage, StageQueue } from '../shapes';
 import { Store, usePolled, useStore } from '../store';
 
 const EVERY_MS = 2_000;
@@ -153,12 +153,35 @@ function Card({ one }: { one: Seen }) {
   );
 }
 
+function Queue({ queue }: { queue: StageQueue[] }) {
+  const most = Math.max(1, ...queue.map((one) => one.waiting + one.running));
+  return (
+    <section class="panel queue" aria-label="Queue">
+      <h2>Queue</h2>
+      <ul>
+        {queue.map((one) => (
+          <li key={one.stage}>
+            <b>{one.stage}</b>
+            <span class="bar" aria-hidden="true">
+              <i class={`stage-${one.stage} runs`} style={{ width: percent(one.running / most) }} />
+              <i class={`stage-${one.stage}`} style={{ width: percent(one.waiting / most) }} />
+            </span>
+            <span>
+              {one.running} running, {one.waiting} waiting
+            </span>
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
 const STAGE_NAMES: Stage[] = ['preprocess', 'shape', 'texture', 'export'];
 
 export function Devices() {
   const known = useStore(seen);
-  const { value, error, isAsked } = usePolled<{ devices: Device[] }>(
-    (signal) => apiIfThere<{ devices: Device[] }>('/api/devices', signal),
+  const { value, error, isAsked } = usePolled<DeviceList>(
+    (signal) => apiIfThere<DeviceList>('/api/devices', signal),
     EVERY_MS,
     [],
   );
@@ -189,6 +212,7 @@ export function Devices() {
       )}
       {isAsked && !value && !error && <p class="empty">This server does not tell of its devices.</p>}
       {value && here.length === 0 && <p class="empty">No worker has told of a device yet.</p>}
+      {value?.queue && <Queue queue={value.queue} />}
       <div class="cards">{value && here.map(([key, one]) => <Card key={key} one={one} />)}</div>
     </div>
   );

@@ -260,6 +260,11 @@ export function JobPage({ id }: { id: string }) {
         <Acts job={job} again={again} />
       </header>
       {job.reason && <p class={isBad(job) ? 'banner bad' : 'banner'}>{job.reason}</p>}
+      {(job.notes ?? []).map((note) => (
+        <p key={note} class="banner">
+          {note}
+        </p>
+      ))}
       <Stages job={job} named />
       {!hasEnded(job) && <p class="quiet now">{[job.phase, eta(job)].filter(Boolean).join(' · ')}</p>}
       <div class="pair">

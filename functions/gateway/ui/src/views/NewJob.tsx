@@ -1,5 +1,6 @@
 // Upload: files and the recipe, made from what the server can do.
-import { hasSize, wrong } from '../recipe';
+import { type Wanted, fitsEngine, fitsFormats, label, list, say, usual, value, wrong } from '../recipe';
+import type { Capabilities, RecipeOption } from '../shapes';
 import { useStore } from '../store';
 import { able, send, uploads, wanted } from '../uploads';
 import { Icon } from './Icon';
@@ -20,6 +21,52 @@ function Told() {
   );
 }
 
+function Field({ option, now, can }: { option: RecipeOption; now: Wanted; can: Capabilities }) {
+  const set = (text: string) => wanted.set(say(now, option, text));
+  const words = option.words ?? [];
+  if (option.takes === 'words') {
+    const chosen = list(value(option, now));
+    const flip = (word: string) =>
+      set(words.filter((one) => (one === word) !== chosen.includes(one)).join(','));
+    return (
+      <fieldset class="formats" title={option.what}>
+        <legend>{label(option)}</legend>
+        {words.map((one) => (
+          <label key={one}>
+            <input type="checkbox" checked={chosen.includes(one)} onChange={() => flip(one)} />
+            <span>{one}</span>
+          </label>
+        ))}
+      </fieldset>
+    );
+  }
+  const text = (event: Event) => (event.currentTarget as HTMLInputElement).value;
+  return (
+    <label class="field" title={option.what}>
+      <span>{label(option)}</span>
+      {option.takes === 'word' ? (
+        <select value={value(option, now)} onChange={(event) => set(text(event))}>
+          {usual(option, now) === '' && <option value="">by the picture</option>}
+          {words.map((one) => (
+            <option key={one}>{one}</option>
+          ))}
+        </select>
+      ) : (
+        <input
+          type="number"
+          min={option.minimum}
+          max={option.maximum}
+          step={option.step}
+          value={now[option.name] ?? ''}
+          placeholder={usual(option, now)}
+          disabled={!fitsFormats(option, now, can)}
+          onInput={(event) => set(text(event))}
+        />
+      )}
+    </label>
+  );
+}
+
 /** On a phone the jobs come first. */
 const isWide = matchMedia('(min-width: 641px)').matches;
 
@@ -31,19 +78,14 @@ export function NewJob() {
     send([...(input.files ?? [])]);
     input.value = '';
   };
-  if (!can || !now)
+  if (!can)
     return (
       <section class="panel new" aria-busy="true">
         <h2>New model</h2>
       </section>
     );
-  const set = (change: Partial<typeof now>) => wanted.set({ ...now, ...change });
-  const { options } = can;
-  const flip = (format: string) => {
-    const formats = options.formats.filter((one) => (one === format) !== now.formats.includes(one));
-    set({ formats });
-  };
-  const value = (event: Event) => (event.currentTarget as HTMLInputElement).value;
+  const fields = can.recipe.filter((one) => fitsEngine(one, now, can));
+  const field = (option: RecipeOption) => <Field key={option.name} option={option} now={now} can={can} />;
   const nonsense = wrong(now, can);
   const kinds = can.input_types.map((one) => one.replace('image/', '')).join(', ');
   return (
@@ -64,58 +106,11 @@ export function NewJob() {
       <Told />
       <details class="recipe" open={isWide}>
         <summary>Recipe</summary>
-        <div>
-          {options.engine.length > 1 && (
-            <label class="field">
-              <span>Engine</span>
-              <select value={now.engine} onChange={(event) => set({ engine: value(event) })}>
-                {options.engine.map((one) => (
-                  <option key={one}>{one}</option>
-                ))}
-              </select>
-            </label>
-          )}
-          <label class="field">
-            <span>Quality</span>
-            <select value={now.quality} onChange={(event) => set({ quality: value(event) })}>
-              {options.quality.map((one) => (
-                <option key={one}>{one}</option>
-              ))}
-            </select>
-          </label>
-          <label class="field">
-            <span>Texture, px</span>
-            <select
-              value={String(now.texturePx)}
-              onChange={(event) => set({ texturePx: Number(value(event)) })}
-            >
-              {options['texture-px'].map((one) => (
-                <option key={one}>{one}</option>
-              ))}
-            </select>
-          </label>
-          <label class="field">
-            <span>Printed size, mm</span>
-            <input
-              type="number"
-              min={options['size-mm'].minimum}
-              max={options['size-mm'].maximum}
-              step={1}
-              value={now.sizeMm}
-              disabled={!hasSize(now.formats)}
-              onInput={(event) => set({ sizeMm: Number(value(event)) })}
-            />
-          </label>
-          <fieldset class="formats">
-            <legend>Formats</legend>
-            {options.formats.map((one) => (
-              <label key={one}>
-                <input type="checkbox" checked={now.formats.includes(one)} onChange={() => flip(one)} />
-                <span>{one}</span>
-              </label>
-            ))}
-          </fieldset>
-        </div>
+        <div>{fields.filter((one) => !one.rare).map(field)}</div>
+        <details class="rare">
+          <summary>More</summary>
+          <div>{fields.filter((one) => one.rare).map(field)}</div>
+        </details>
         {nonsense && (
           <p class="bad small" role="alert">
             {nonsense}
