@@ -9,6 +9,7 @@ use std::time::Duration;
 
 /// How progress is shown.
 pub(crate) struct Bars {
+    all: MultiProgress,
     bars: Vec<(Stage, ProgressBar)>,
     eta: ProgressBar,
     names: BTreeMap<JobId, String>,
@@ -39,9 +40,15 @@ impl Bars {
         Bars::telling(names, told)
     }
 
-    /// One line per event of any job, on standard output; no bars.
-    pub(crate) fn lines(json: bool) -> Bars {
-        Bars::telling(BTreeMap::new(), if json { Told::Json } else { Told::Result })
+    /// For all jobs: drawn where results go to the same terminal, else one line per event as the result.
+    pub(crate) fn all(json: bool) -> Bars {
+        let is_seen = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
+        let told = match (json, is_seen) {
+            (true, _) => Told::Json,
+            (false, true) => Told::Drawn,
+            (false, false) => Told::Result,
+        };
+        Bars::telling(BTreeMap::new(), told)
     }
 
     fn telling(names: BTreeMap<JobId, String>, told: Told) -> Bars {
@@ -58,7 +65,7 @@ impl Bars {
         let line = ProgressStyle::with_template("{prefix:>10} {msg}");
         let eta = all.add(ProgressBar::new(1).with_prefix("left"));
         eta.set_style(line.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Bars { bars, eta, names, told }
+        Bars { all, bars, eta, names, told }
     }
 
     /// Says what happened, where bars are not drawn.
@@ -101,6 +108,16 @@ impl Bars {
 
     /// Draws, with the time that is left as a gateway told it, or else on this many lanes.
     pub(crate) fn draw(&self, progress: &Progress, lanes: usize, told: Option<Left>) {
+        self.draw_stages(progress);
+        let open = progress.jobs().values().filter(|line| line.end.is_none()).count();
+        self.set_left(match told {
+            Some(left) if open > 0 => told_text(open, left),
+            _ => left_text(open, &progress.eta(lanes)),
+        });
+    }
+
+    /// Draws the stages alone.
+    pub(crate) fn draw_stages(&self, progress: &Progress) {
         for (stage, bar) in &self.bars {
             let (done, all) = progress.of_stage(*stage);
             bar.set_length(all.max(1));
@@ -108,11 +125,17 @@ impl Bars {
             let finished = progress.jobs().values().filter(|line| line.committed.contains(stage)).count();
             bar.set_message(format!("{finished}/{}", all / 1000));
         }
-        let open = progress.jobs().values().filter(|line| line.end.is_none()).count();
-        self.eta.set_message(match told {
-            Some(left) if open > 0 => told_text(open, left),
-            _ => left_text(open, &progress.eta(lanes)),
-        });
+    }
+
+    /// A line above what is drawn.
+    pub(crate) fn above(&self, line: &str) {
+        // Where the terminal is gone, nobody is left to be told.
+        let _nobody_sees = self.all.println(line);
+    }
+
+    /// Says what is left.
+    pub(crate) fn set_left(&self, text: String) {
+        self.eta.set_message(text);
     }
 
     /// Leaves the last picture standing.
@@ -180,9 +203,9 @@ mod tests {
         let kind =
             EventKind::Accepted { bucket: "uploads".to_owned(), key: "a.png".to_owned(), upload: None };
         let event = Event { job: JobId([1; 16]), life: Life(0), at: Timestamp(1), kind };
-        let line = Bars::lines(false).line(&event);
+        let line = Bars::all(true).line(&event);
         assert_eq!(line, Some(format!("{}: accepted a.png", event.job)));
         let kind = EventKind::Progress { stage: Stage::Shape, fraction: 0.5, phase: String::new() };
-        assert_eq!(Bars::lines(false).line(&Event { kind, ..event }), None);
+        assert_eq!(Bars::all(true).line(&Event { kind, ..event }), None);
     }
 }

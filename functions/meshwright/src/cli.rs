@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Submit(SubmitArgs),
     /// Follow jobs as they go.
     Watch(WatchArgs),
+    /// Send jobs at a rate, whatever becomes of them, and say how long they took and what was too much.
+    Load(LoadArgs),
     /// Which stage limits the throughput, and what more of what would bring.
     Bottleneck(BottleneckArgs),
     /// Where the time of a job, or of all jobs of late, went.
@@ -42,6 +44,9 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Measure a stage on this machine over batch sizes, lanes and resolutions, and say what is best.
     Tune(TuneArgs),
+    /// Measure the whole pipeline on this machine, try what makes it faster, keep what leaves the models as
+    /// good.
+    Optimize(OptimizeArgs),
     /// Devices, queue and batches: live on a terminal, once elsewhere.
     Top(ServerArgs),
     /// What each device's memory allows: its trend, the batch that would be cut now, what could be done.
@@ -75,6 +80,9 @@ pub(crate) enum Command {
         /// Cut out with this network where the background is not plain.
         #[arg(long, value_name = "FILE")]
         matting_model: Option<PathBuf>,
+        /// Take OpenEXR.
+        #[arg(long)]
+        exr: bool,
     },
 }
 
@@ -118,6 +126,9 @@ pub(crate) struct UpArgs {
     /// Finished jobs older than this go, with their uploads.
     #[arg(long, default_value_t = KEEP_DAYS, value_name = "DAYS")]
     pub(crate) keep_days: u32,
+    /// Tell this address how each job ended, signed as Standard Webhooks says; may be given several times.
+    #[arg(long, value_name = "URL")]
+    pub(crate) webhook: Vec<String>,
 }
 
 /// A function of the distributed form.
@@ -196,6 +207,38 @@ pub(crate) struct WatchArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// Jobs that begin, evenly, as 5/s, 30/m or 600/h.
+    #[arg(long, value_name = "RATE", default_value = "1/s", conflicts_with = "ramp")]
+    pub(crate) rate: crate::arrivals::Rate,
+    /// From one rate to a higher one, as 1..20/s: finds where it becomes too much.
+    #[arg(long, value_name = "RATES")]
+    pub(crate) ramp: Option<crate::arrivals::Ramp>,
+    /// So many jobs, instead of so long.
+    #[arg(long, value_name = "JOBS", conflicts_with = "during",
+          value_parser = clap::value_parser!(u64).range(1..=crate::arrivals::JOBS_MAX))]
+    pub(crate) jobs: Option<u64>,
+    /// For how long jobs begin, as 90s or 10m.
+    #[arg(long = "for", value_name = "TIME", default_value = "60s",
+          value_parser = crate::performance::window)]
+    pub(crate) during: u64,
+    /// How long to wait for the jobs after the last one began.
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = crate::performance::window)]
+    pub(crate) patience: u64,
+    /// Pictures that are sent in turn, instead of the samples.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) images: Option<PathBuf>,
+    /// A part of the recipe, as `quality=fine`; may be repeated.
+    #[arg(long = "option", short = 'o', value_name = "NAME=VALUE")]
+    pub(crate) options: Vec<String>,
+    /// Where to draw what was asked for, what was done, and how long it took.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct BottleneckArgs {
     /// How far back to look, as 30m or 1h; at most 1d.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = crate::performance::window)]
@@ -215,6 +258,20 @@ pub(crate) struct ProfileArgs {
     /// Print each task's timing as a line of JSON, to be kept for `replay`.
     #[arg(long, conflicts_with = "job")]
     pub(crate) timings: bool,
+    /// Draw which functions compute, by sampling: those of the gateway's process; with a job or a stage
+    /// those of its stages, run here on its picture.
+    #[arg(long, value_name = "SVG", conflicts_with_all = ["window", "timings"])]
+    pub(crate) flame: Option<PathBuf>,
+    /// Sample this stage, run here; all of them when only a job is named.
+    #[arg(long, requires = "flame")]
+    pub(crate) stage: Option<domain::Stage>,
+    /// The stage's picture, instead of a sample.
+    #[arg(long, value_name = "FILE", requires = "stage", conflicts_with = "job")]
+    pub(crate) image: Option<PathBuf>,
+    /// For how long to sample.
+    #[arg(long, value_name = "SECONDS", requires = "flame", default_value_t = 10,
+          value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) seconds: u64,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
@@ -261,6 +318,19 @@ pub(crate) struct TuneArgs {
     /// Where to draw the curve.
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OptimizeArgs {
+    /// Pictures to calibrate with, instead of the samples; each must become a model.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) images: Option<PathBuf>,
+    /// Where preset.toml, report.html and report.json go.
+    #[arg(long, value_name = "DIR", default_value = "optimised")]
+    pub(crate) out: PathBuf,
+    /// A part of the recipe to begin with, as `quality=fine`; may be repeated.
+    #[arg(long = "option", short = 'o', value_name = "NAME=VALUE")]
+    pub(crate) options: Vec<String>,
 }
 
 impl TuneArgs {

@@ -1,40 +1,28 @@
 //! The client commands: they speak HTTP to a gateway, so the same words work against `up` and against a
-//! cluster, and need no credentials of broker or store.
+//! cluster, and need no credentials of broker or store. What follows jobs is in `watch`.
 
-use crate::bars::{Bars, Left, end_text};
-use crate::cli::{DeadLetterCommand, JobArgs, ServerArgs, SubmitArgs, WatchArgs};
-use crate::http::{ANSWER_MAX, Client, Heard, Since};
-use crate::progress::Progress;
+use crate::cli::{DeadLetterCommand, JobArgs, ServerArgs, SubmitArgs};
+use crate::http::{ANSWER_MAX, Client};
 use crate::refusal::{Outcome, Refusal};
-use domain::{Event, JobId};
-use futures::StreamExt;
+use crate::watch;
+use domain::JobId;
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
-/// Jobs that are followed at once; the others wait and are replayed when their turn comes.
-const FOLLOWED_MAX: usize = 64;
-/// How often a gateway is asked how long jobs that are drawn take, about how many at most, and how long
-/// the answer may take.
-const ASK_EVERY: Duration = Duration::from_secs(2);
-const ASKED_MAX: usize = 32;
-const ASK_MAX: Duration = Duration::from_secs(2);
+/// As many as a gateway gives at once, and far more pages than it keeps jobs for.
+const LETTERS_PER_PAGE: usize = 200;
+const LETTER_PAGES_MAX: usize = 10_000;
 /// The gateway itself waits two minutes for a sweep.
 const SWEEP_MAX: Duration = Duration::from_secs(130);
 
 /// `submit FILE…`
 pub(crate) async fn submit(args: SubmitArgs, json: bool) -> Outcome<()> {
     let client = Client::new(&args.server)?;
-    let mut query: Vec<(String, String)> = Vec::new();
-    for option in &args.options {
-        let Some((name, value)) = option.split_once('=') else {
-            return Err(Refusal::Input(format!("option {option:?}: write NAME=VALUE, as quality=fine")));
-        };
-        query.push((name.to_owned(), value.to_owned()));
-    }
+    let query = recipe_query(&args.options)?;
     let mut names = BTreeMap::new();
     let mut refused = 0;
     for file in &args.files {
@@ -56,12 +44,21 @@ pub(crate) async fn submit(args: SubmitArgs, json: bool) -> Outcome<()> {
             Err(away) => return Err(away),
         }
     }
-    let watched = if args.watch { watch_jobs(&client, names, json).await } else { Ok(()) };
+    let watched = if args.watch { watch::watch_jobs(&client, names, json).await } else { Ok(()) };
     if refused > 0 {
         let (refused, all) = (refused, args.files.len());
         return Err(Refusal::Input(format!("{refused} of {all} files were not taken; see above")));
     }
     watched
+}
+
+/// Options of a recipe, as they are typed, for a query.
+pub(crate) fn recipe_query(options: &[String]) -> Outcome<Vec<(String, String)>> {
+    let pair = |option: &String| match option.split_once('=') {
+        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+        None => Err(Refusal::Input(format!("option {option:?}: write NAME=VALUE, as quality=fine"))),
+    };
+    options.iter().map(pair).collect()
 }
 
 async fn send_file(
@@ -71,6 +68,16 @@ async fn send_file(
     query: &[(String, String)],
 ) -> Outcome<(JobId, Value)> {
     let bytes = tokio::fs::read(file).await.map_err(|e| Refusal::Input(format!("read it: {e}")))?;
+    send_picture(client, name, bytes, query).await
+}
+
+/// Makes a job of a picture; gives its id, and what the gateway says of it.
+pub(crate) async fn send_picture(
+    client: &Client,
+    name: &str,
+    bytes: impl Into<reqwest::Body>,
+    query: &[(String, String)],
+) -> Outcome<(JobId, Value)> {
     let request = client.request(Method::POST, "/api/jobs").query(query).query(&[("name", name)]);
     let request = request.header("Content-Type", "application/octet-stream").timeout(ANSWER_MAX);
     let response = client.send(request.body(bytes)).await?;
@@ -86,89 +93,6 @@ fn tell_refused(file: &Path, why: &str, as_json: bool) {
     } else {
         note!("{}: {why}", file.display());
     }
-}
-
-/// `watch [JOB…]`
-pub(crate) async fn watch(args: WatchArgs, json: bool) -> Outcome<()> {
-    let client = Client::new(&args.server)?;
-    if args.jobs.is_empty() {
-        let lines = Bars::lines(json);
-        let each = |event: Event| {
-            lines.tell(&event);
-            Heard::Part
-        };
-        return client.follow("/api/events", Since::Now, each).await;
-    }
-    let mut names = BTreeMap::new();
-    for job in &args.jobs {
-        let id = job_id(job)?;
-        let shown = client.json(Method::GET, &format!("/api/jobs/{id}"), ANSWER_MAX).await?;
-        names.insert(id, shown["key"].as_str().map_or_else(|| job.clone(), str::to_owned));
-    }
-    watch_jobs(&client, names, json).await
-}
-
-/// Follows jobs until all have ended, then prints one line each; the exit is an error if one is not done.
-async fn watch_jobs(client: &Client, names: BTreeMap<JobId, String>, json: bool) -> Outcome<()> {
-    let progress = RefCell::new(Progress::of(names.keys().copied()));
-    let bars = Bars::new(names.clone(), json);
-    let told = Cell::new(None);
-    bars.draw(&progress.borrow(), 1, None);
-    let (progress_of, bars_of, told_of) = (&progress, &bars, &told);
-    let each = futures::stream::iter(names.keys().copied()).map(|job| async move {
-        let hear = |event: Event| {
-            let mut progress = progress_of.borrow_mut();
-            if progress.hear(&event) {
-                bars_of.tell(&event);
-                bars_of.draw(&progress, 1, told_of.get());
-            }
-            if progress.has_ended(job) { Heard::All } else { Heard::Part }
-        };
-        client.follow(&format!("/api/jobs/{job}/events"), Since::Beginning, hear).await
-    });
-    let mut followed = each.buffer_unordered(FOLLOWED_MAX);
-    let mut ask = tokio::time::interval(ASK_EVERY);
-    loop {
-        tokio::select! {
-            ended = followed.next() => match ended {
-                Some(ended) => ended?,
-                None => break,
-            },
-            _ = ask.tick(), if bars.are_drawn() => {
-                let open = progress.borrow().open();
-                told.set(left(client, &open).await);
-                bars.draw(&progress.borrow(), 1, told.get());
-            }
-        }
-    }
-    drop(followed);
-    let progress = progress.into_inner();
-    bars.finish();
-    let mut bad = 0;
-    for (job, line) in progress.jobs() {
-        let name = names.get(job).cloned().unwrap_or_default();
-        let text = line.end.as_ref().map_or_else(|| "not finished".to_owned(), end_text);
-        bad += u32::from(text != "done");
-        if !json {
-            say!("{job}  {name}: {text}");
-        }
-    }
-    if bad == 0 { Ok(()) } else { Err(Refusal::Input(format!("{bad} of {} jobs are not done", names.len()))) }
-}
-
-/// How long these jobs take, all of them: as long as the last one, as the gateway sees it. None while it
-/// cannot tell, or there are too many to ask about.
-async fn left(client: &Client, open: &[JobId]) -> Option<Left> {
-    if open.len() > ASKED_MAX {
-        return None;
-    }
-    let ask = open.iter().map(|job| async move {
-        let shown = client.json(Method::GET, &format!("/api/jobs/{job}"), ASK_MAX).await.ok()?;
-        let ms = |name: &str| shown["eta"][name].as_u64().map(Duration::from_millis);
-        Some(Left { p50: ms("p50_ms")?, p90: ms("p90_ms")? })
-    });
-    let all = futures::future::join_all(ask).await.into_iter().collect::<Option<Vec<Left>>>()?;
-    all.into_iter().reduce(|a, b| Left { p50: a.p50.max(b.p50), p90: a.p90.max(b.p90) })
 }
 
 /// `sweep`
@@ -198,18 +122,25 @@ pub(crate) async fn cancel(args: JobArgs, json: bool) -> Outcome<()> {
 pub(crate) async fn dead_letter(command: DeadLetterCommand, json: bool) -> Outcome<()> {
     match command {
         DeadLetterCommand::List(args) => {
-            let all = Client::new(&args)?.json(Method::GET, "/api/dead-letters", ANSWER_MAX).await?;
-            for letter in letters(&all) {
+            let tell = |letter: Value| {
                 print_answer(&letter, json, || letter_line(&letter));
-            }
-            Ok(())
+                ControlFlow::Continue(())
+            };
+            each_letter(&Client::new(&args)?, tell).await
         }
         DeadLetterCommand::Show(args) => {
             let job = job_id(&args.job)?.to_string();
             let client = Client::new(&args.server)?;
-            let all = client.json(Method::GET, "/api/dead-letters", ANSWER_MAX).await?;
-            let letter = letters(&all).into_iter().find(|l| l["task"]["job"].as_str() == Some(&job));
-            let letter = letter.ok_or_else(|| Refusal::Input(format!("job {job} is not set aside")))?;
+            let mut found = None;
+            let seek = |letter: Value| {
+                if letter["task"]["job"].as_str() != Some(&job) {
+                    return ControlFlow::Continue(());
+                }
+                found = Some(letter);
+                ControlFlow::Break(())
+            };
+            each_letter(&client, seek).await?;
+            let letter = found.ok_or_else(|| Refusal::Input(format!("job {job} is not set aside")))?;
             print_answer(&letter, json, || serde_json::to_string_pretty(&letter).unwrap_or_default());
             Ok(())
         }
@@ -223,8 +154,22 @@ pub(crate) async fn dead_letter(command: DeadLetterCommand, json: bool) -> Outco
     }
 }
 
-fn letters(all: &Value) -> Vec<Value> {
-    all["dead_letters"].as_array().or_else(|| all.as_array()).cloned().unwrap_or_default()
+/// All letters, page by page, until somebody has heard enough.
+async fn each_letter(client: &Client, mut each: impl FnMut(Value) -> ControlFlow<()>) -> Outcome<()> {
+    let first = format!("/api/dead-letters?limit={LETTERS_PER_PAGE}");
+    let mut path = first.clone();
+    for _ in 0..LETTER_PAGES_MAX {
+        let page = client.json(Method::GET, &path, ANSWER_MAX).await?;
+        for letter in page["dead_letters"].as_array().into_iter().flatten() {
+            if each(letter.clone()).is_break() {
+                return Ok(());
+            }
+        }
+        // A page may be empty and not the last one: the gateway reads only so much for one call.
+        let Some(next) = page["next"].as_str() else { return Ok(()) };
+        path = format!("{first}&cursor={next}");
+    }
+    Err(Refusal::Unavailable("the list of dead letters has no end".to_owned()))
 }
 
 fn letter_line(letter: &Value) -> String {
@@ -243,5 +188,61 @@ pub(crate) fn print_answer(answer: &Value, as_json: bool, line: impl FnOnce() ->
         say!("{answer}");
     } else {
         say!("{}", line());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinHandle;
+
+    /// Answers each call with the next of these pages; gives what was asked.
+    async fn gateway(pages: Vec<Value>) -> (Client, JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let server = format!("http://{}", listener.local_addr().expect("an address"));
+        let serving = tokio::spawn(async move {
+            let mut asked = Vec::new();
+            for page in pages {
+                let (mut socket, _) = listener.accept().await.expect("a client");
+                let mut head = vec![0; 4096];
+                let count = socket.read(&mut head).await.expect("a request");
+                let head = String::from_utf8_lossy(&head[..count]).into_owned();
+                asked.push(head.split_whitespace().nth(1).unwrap_or_default().to_owned());
+                let (body, close) = (page.to_string(), "connection: close");
+                let length = body.len();
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n{close}\r\n\r\n{body}");
+                socket.write_all(answer.as_bytes()).await.expect("an answer");
+            }
+            asked
+        });
+        let args = ServerArgs { server, token_file: None };
+        (Client::new(&args).expect("a client"), serving)
+    }
+
+    fn page(jobs: &[&str], next: Option<&str>) -> Value {
+        let letters: Vec<Value> = jobs.iter().map(|job| json!({"task": {"job": job}})).collect();
+        json!({"dead_letters": letters, "next": next})
+    }
+
+    #[tokio::test]
+    async fn letters_are_read_to_the_last_page_and_no_further_than_somebody_listens() {
+        let first = "/api/dead-letters?limit=200";
+        let pages = || vec![page(&["a", "b"], Some("9-x")), page(&[], Some("9-x")), page(&["c"], None)];
+        let mut found = Vec::new();
+        let (client, serving) = gateway(pages()).await;
+        let each = |letter: Value| {
+            found.push(letter["task"]["job"].as_str().unwrap_or_default().to_owned());
+            ControlFlow::Continue(())
+        };
+        each_letter(&client, each).await.expect("letters");
+        assert_eq!(found, ["a", "b", "c"]);
+        let next = format!("{first}&cursor=9-x");
+        assert_eq!(serving.await.expect("a gateway"), [first, &next, &next]);
+
+        let (client, serving) = gateway(pages()[..1].to_vec()).await;
+        each_letter(&client, |_| ControlFlow::Break(())).await.expect("letters");
+        assert_eq!(serving.await.expect("a gateway"), [first]);
     }
 }

@@ -3,6 +3,8 @@
 
 use crate::refusal::{Outcome, Refusal};
 use crate::service::data_folder;
+use crate::telemetry::TelemetryConfig;
+use crate::webhooks::{WebhookConfig, listeners};
 use domain::{Bytes, Site, Times};
 use serde::Deserialize;
 use std::fmt;
@@ -48,6 +50,8 @@ pub(crate) struct Config {
     pub(crate) gateway: GatewayConfig,
     #[serde(default)]
     pub(crate) ingest: IngestConfig,
+    #[serde(default)]
+    pub(crate) telemetry: TelemetryConfig,
     /// All of the protocol's times are divided by this; more than 1 is for tests.
     #[serde(default = "one")]
     pub(crate) times_divided_by: u32,
@@ -213,8 +217,12 @@ pub(crate) struct GatewayConfig {
     pub(crate) token: Option<Secret>,
     /// Names under which people reach it without a token, besides those of this machine.
     pub(crate) public_hosts: Vec<String>,
+    /// Pages of these origins may call from a browser, each as `https://shop.example`.
+    pub(crate) cors_origins: Vec<String>,
     /// Jobs that each tenant may make in a minute over HTTP; no limit when not given.
     pub(crate) jobs_per_minute: Option<NonZeroU32>,
+    /// Who is told how jobs end.
+    pub(crate) webhooks: Vec<WebhookConfig>,
 }
 
 /// The retention of finished jobs.
@@ -238,6 +246,13 @@ impl GatewayConfig {
         if let Some(token) = get("MESHWRIGHT_GATEWAY_TOKEN") {
             self.token = Some(Secret(token));
         }
+    }
+
+    /// The origins whose pages may call.
+    pub(crate) fn origins(&self) -> Outcome<Vec<gateway::Origin>> {
+        let one = |text: &String| gateway::Origin::parse(text);
+        let all: Result<_, String> = self.cors_origins.iter().map(one).collect();
+        all.map_err(|why| Refusal::Config(format!("gateway.cors_origins: {why}")))
     }
 
     /// Whether the gateway may listen there: without a token on loopback only, and with none that is guessed.
@@ -328,12 +343,16 @@ impl Config {
         }
         self.worker.apply_environment(&get);
         self.gateway.apply_environment(&get);
+        self.telemetry.apply_environment(&get);
     }
 
     fn checked(self) -> Outcome<Config> {
         self.site.clone().validated().map_err(|error| Refusal::Config(error.to_string()))?;
         self.worker.checked()?;
         self.ingest.keep()?;
+        listeners(&self.gateway.webhooks)?;
+        self.telemetry.checked()?;
+        self.gateway.origins()?;
         if self.s3.access_key.is_empty() || self.s3.secret_key.0.is_empty() {
             return Err(Refusal::Config(
                 "no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or s3.access_key and \
@@ -389,6 +408,8 @@ mod tests {
         check(&site("uploads", "Shop!"), Err("TenantId must match [a-z0-9-]{1,32}"));
         check(&format!("{KEYS}[worker]\nmemory_max = '1 apple'\n"), Err("at least 512MiB"));
         check(&format!("{KEYS}[worker]\nmatting_model = '/nowhere'\n"), Err("no such file"));
+        check(&format!("{KEYS}[gateway]\ncors_origins = ['https://shop.example']\n"), Ok(()));
+        check(&format!("{KEYS}[gateway]\ncors_origins = ['*']\n"), Err("gateway.cors_origins: \"*\" is no"));
     }
 
     #[test]

@@ -3,13 +3,16 @@
 //! demonstration.
 
 use crate::bars::Bars;
-use crate::cli::{DemoArgs, KEEP, KEEP_DAYS};
+use crate::cli::{DemoArgs, KEEP, KEEP_DAYS, ServerArgs};
 use crate::folder;
+use crate::http::Client;
+use crate::phases;
 use crate::progress::Progress;
 use crate::refusal::{Outcome, Refusal};
 use crate::report;
 use crate::service::{Service, ServiceOptions, data_folder};
-use domain::{EVENTS, Event, EventKind, JobId, Site};
+use crate::watch;
+use domain::{EVENTS, Event, EventKind, JobId, Recipe, Site};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use ports::{Logged, PortResult, Ports};
@@ -31,6 +34,8 @@ pub(crate) const SAMPLES: [(&str, &[u8]); 6] = [
     ("not-a-picture.png", include_bytes!("../samples/not-a-picture.png")),
 ];
 
+/// How often the gateway is asked what is left.
+const ASK_EVERY: Duration = Duration::from_millis(500);
 /// Bars are redrawn at least this often, so that the ETA counts down.
 const REDRAW: Duration = Duration::from_millis(200);
 
@@ -40,7 +45,15 @@ pub(crate) async fn demo(args: DemoArgs, json: bool, shutdown: CancellationToken
     let pictures = pictures(args.images.as_deref())?;
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let keep = (KEEP.to_owned(), KEEP_DAYS);
-    let options = ServiceOptions { data: data.clone(), s3: any, listen: args.listen, keep };
+    let options = ServiceOptions {
+        data: data.clone(),
+        s3: any,
+        listen: args.listen,
+        keep,
+        webhooks: Vec::new(),
+        recipe: Recipe::default(),
+        lanes: None,
+    };
     let began = Instant::now();
     let service = Service::start(options, shutdown.clone()).await?;
     note!("S3 endpoint {}   page {}", service.endpoint, service.page);
@@ -50,7 +63,8 @@ pub(crate) async fn demo(args: DemoArgs, json: bool, shutdown: CancellationToken
     // A function that ends by an error ends everything, and is the reason that is told.
     let running = tokio::spawn(service.wait());
     let models = data.join("models");
-    let mut show = Show { ports, site, json, lanes, began, first_model: None };
+    let client = Client::new(&ServerArgs { server: page.clone(), token_file: None })?;
+    let mut show = Show { ports, site, json, lanes, client, began, first_model: None };
     let shown = tokio::select! {
         shown = show.all(pictures, &models) => shown,
         () = shutdown.cancelled() => Err(Refusal::Stopped),
@@ -77,6 +91,7 @@ struct Show {
     site: Site,
     json: bool,
     lanes: usize,
+    client: Client,
     began: Instant,
     first_model: Option<Duration>,
 }
@@ -85,7 +100,7 @@ impl Show {
     /// Uploads, follows, and prints the table; an error if a picture did not come to an end.
     async fn all(&mut self, pictures: Vec<(String, Picture)>, models: &Path) -> Outcome<()> {
         let wire = self.ports.wire.clone();
-        let from = wire.last_sequence(&EVENTS).await.map_err(Refusal::from)? + 1;
+        let from = wire.range(&EVENTS).await.map_err(Refusal::from)?.last + 1;
         let events = wire.follow(&EVENTS, "event.>", from).await.map_err(Refusal::from)?;
         let names = self.upload(pictures).await?;
         self.follow(events, &names).await;
@@ -95,6 +110,7 @@ impl Show {
         }
         rows.sort_by(|a, b| a.name.cmp(&b.name));
         report::print(&rows, self.json);
+        phases::print(&phases::of_jobs(&self.client, names.keys().copied()).await, self.json);
         let open: Vec<&str> = rows.iter().filter(|row| !row.finished).map(|row| row.name.as_str()).collect();
         if open.is_empty() {
             return Ok(());
@@ -127,9 +143,10 @@ impl Show {
     async fn follow(&mut self, mut events: Events, names: &BTreeMap<JobId, String>) {
         let mut progress = Progress::of(names.keys().copied());
         let bars = Bars::new(names.clone(), self.json);
-        let mut redraw = tokio::time::interval(REDRAW);
+        let (mut redraw, mut ask) = (tokio::time::interval(REDRAW), tokio::time::interval(ASK_EVERY));
+        let mut left = None;
         while !progress.is_over() {
-            bars.draw(&progress, self.lanes, None);
+            bars.draw(&progress, self.lanes, left);
             tokio::select! {
                 Some(logged) = events.next() => {
                     let Ok(logged) = logged else { continue };
@@ -140,6 +157,9 @@ impl Show {
                             self.first_model.get_or_insert_with(|| self.began.elapsed());
                         }
                     }
+                }
+                _ = ask.tick(), if bars.are_drawn() => {
+                    left = watch::left(&self.client, &progress.open()).await;
                 }
                 _ = redraw.tick() => {}
             }

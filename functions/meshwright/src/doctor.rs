@@ -122,7 +122,7 @@ fn gpu_line(entry: Result<gpu::GpuEntry, gpu::GpuError>, driver: &str) -> Outcom
     Ok(format!("{index} {uuid} {name}{of}: {counted}; {cuda}"))
 }
 
-/// Whether the matting network is there and whole; a machine without it cuts out before plain backgrounds.
+/// Whether the matting network is there and whole; a machine without it guesses before busy backgrounds.
 fn matting(place: &Path) -> Finding {
     let shown = place.display();
     let result = match std::fs::read(place) {
@@ -130,8 +130,8 @@ fn matting(place: &Path) -> Finding {
             .map(|_| format!("{shown}: pictures need no plain background"))
             .map_err(|error| Refusal::Config(format!("{shown}: {error}"))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(format!(
-            "not installed, so pictures need transparency or a plain background; put u2netp.onnx at {shown}, \
-             or name it in MESHWRIGHT_MATTING_MODEL"
+            "not installed, so outlines before busy backgrounds are guessed from colours; put u2netp.onnx at \
+             {shown}, or name it in MESHWRIGHT_MATTING_MODEL"
         )),
         Err(error) => Err(Refusal::Io(format!("read {shown}: {error}"))),
     };

@@ -53,7 +53,7 @@ async fn ready(ports: &Ports, state_bucket: &str) -> Result<(), &'static str> {
     // A HEAD would not tell a missing bucket from a missing object.
     let store = ports.store.list(state_bucket, NOTHING, None).await;
     store.map_err(|_| "the object store does not answer")?;
-    let broker = ports.wire.last_sequence(&EVENTS).await;
+    let broker = ports.wire.range(&EVENTS).await;
     broker.map(drop).map_err(|_| "the broker does not answer")
 }
 

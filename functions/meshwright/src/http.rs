@@ -106,6 +106,17 @@ impl Client {
         &self,
         path: &str,
         since: Since,
+        each: impl FnMut(Event) -> Heard,
+    ) -> Outcome<()> {
+        self.follow_opened(path, since, || {}, each).await
+    }
+
+    /// The same; says each time that the stream is open: from then on nothing is missed.
+    pub(crate) async fn follow_opened(
+        &self,
+        path: &str,
+        since: Since,
+        opened: impl Fn(),
         mut each: impl FnMut(Event) -> Heard,
     ) -> Outcome<()> {
         let last_event_id = (since == Since::Beginning).then(|| "0".to_owned());
@@ -116,7 +127,7 @@ impl Client {
                 resumes = 0;
                 each(event)
             };
-            let broke = match self.follow_once(path, &mut place, &mut hear).await {
+            let broke = match self.follow_once(path, &mut place, &opened, &mut hear).await {
                 Ok(()) => return Ok(()),
                 Err(error @ Refusal::Unavailable(_)) if place.opened => error,
                 Err(error) => return Err(error),
@@ -133,6 +144,7 @@ impl Client {
         &self,
         path: &str,
         place: &mut Place,
+        opened: &impl Fn(),
         each: &mut impl FnMut(Event) -> Heard,
     ) -> Outcome<()> {
         let mut request = self.request(Method::GET, path);
@@ -141,6 +153,7 @@ impl Client {
         }
         let response = self.send(request).await?;
         place.opened = true;
+        opened();
         if response.status() == StatusCode::NO_CONTENT {
             return Ok(());
         }
@@ -150,7 +163,8 @@ impl Client {
             let chunk = chunk.map_err(|e| Refusal::Unavailable(format!("the event stream broke: {e}")))?;
             for SseEvent { id, data } in lines.feed(&chunk) {
                 place.last_event_id = id.or(place.last_event_id.take());
-                if let Ok(event) = serde_json::from_str::<Event>(&data) {
+                let event = data.and_then(|data| serde_json::from_str::<Event>(&data).ok());
+                if let Some(event) = event {
                     place.all_heard = each(event) == Heard::All;
                 }
             }
@@ -160,11 +174,11 @@ impl Client {
     }
 }
 
-/// One server-sent event.
+/// One server-sent event, or a place alone.
 #[derive(Debug, PartialEq, Eq)]
 struct SseEvent {
     id: Option<String>,
-    data: String,
+    data: Option<String>,
 }
 
 /// Reads server-sent events; our gateway writes one line of data per event.
@@ -185,7 +199,9 @@ impl SseLines {
             let line = line.trim_end();
             if line.is_empty() {
                 let (id, data) = (self.id.take(), self.data.take());
-                found.extend(data.map(|data| SseEvent { id, data }));
+                if id.is_some() || data.is_some() {
+                    found.push(SseEvent { id, data });
+                }
             } else if let Some(data) = line.strip_prefix("data:") {
                 self.data = Some(data.trim_start().to_owned());
             } else if let Some(id) = line.strip_prefix("id:") {
@@ -208,8 +224,10 @@ mod tests {
         let mut lines = SseLines::default();
         assert!(lines.feed(b"id: 4\nda").is_empty());
         assert!(lines.feed(b"ta: {\"a\":1}\n").is_empty());
-        let event = SseEvent { id: Some("4".to_owned()), data: "{\"a\":1}".to_owned() };
+        let event = SseEvent { id: Some("4".to_owned()), data: Some("{\"a\":1}".to_owned()) };
         assert_eq!(lines.feed(b"\n: keep-alive\n\n"), [event]);
+        // Where a client is before it hears anything.
+        assert_eq!(lines.feed(b"id: 9\n\n"), [SseEvent { id: Some("9".to_owned()), data: None }]);
         assert!(lines.feed(b"\xff\xfe\n").is_empty());
     }
 

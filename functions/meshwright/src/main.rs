@@ -1,14 +1,17 @@
 //! The binary: parses, dispatches, turns a refusal into one sentence and an exit code. Everything else has a
 //! room of its own: `cli` what can be typed, `config` what is configured, `distributed` and `service` the two
-//! ways to get ports, `pipeline` what runs on them, `client`, `performance`, `gpu` and `top` the commands
-//! that speak `http`; `replay`, `tune` and `models` need no server.
+//! ways to get ports, `pipeline` what runs on them, `telemetry` where its spans go; `client`, `watch`,
+//! `load`, `performance`, `gpu` and `top` the commands that speak `http`; `replay`, `tune`, `optimize` and
+//! `models` need no server.
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 #[macro_use]
 mod say;
 
+mod arrivals;
 mod bars;
+mod calibrate;
 mod check_embedded;
 mod cli;
 mod client;
@@ -16,13 +19,21 @@ mod config;
 mod demo;
 mod distributed;
 mod doctor;
+mod flame;
 mod folder;
+mod gate;
 mod gpu;
 mod health;
 mod http;
+mod load;
+mod load_report;
 mod metrics_text;
 mod models;
+mod open_files;
+mod optimize;
+mod optimize_page;
 mod performance;
+mod phases;
 mod pipeline;
 mod plot;
 mod progress;
@@ -30,13 +41,20 @@ mod refusal;
 mod replay;
 mod report;
 mod run;
+mod sampled;
+mod sampler;
+mod saturation;
 mod service;
 mod stages;
 mod synthetic;
 mod taken;
+mod tally;
+mod telemetry;
 mod top;
 mod tune;
 mod up;
+mod watch;
+mod webhooks;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
@@ -52,8 +70,8 @@ fn main() -> ExitCode {
         Err(error) => return not_parsed(&error),
     };
     let ended = match cli.command {
-        Command::Runner { synthetic, matting_model } => {
-            let options = stages::StageOptions { synthetic, matting_model };
+        Command::Runner { synthetic, matting_model, exr } => {
+            let options = stages::StageOptions { synthetic, matting_model, exr };
             worker::runner::serve(|stage| stages::stage_function(stage, &options))
                 .map_err(|error| Refusal::Io(format!("the worker is gone: {error}")))
         }
@@ -65,6 +83,7 @@ fn main() -> ExitCode {
         }
         command => {
             log_to_stderr(cli.log_json);
+            open_files::allow_all();
             tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()
@@ -102,7 +121,9 @@ async fn dispatch(command: Command, json: bool) -> Outcome<()> {
     tokio::spawn(cancel_on_signal(shutdown.clone()));
     match command {
         Command::Demo(args) => demo::demo(args, json, shutdown).await,
+        Command::Optimize(args) => optimize::optimize(args, json, shutdown).await,
         Command::Up(args) => stopped_is_fine(up::up(args, json, shutdown).await),
+        Command::Load(args) => load::load(args, json, shutdown).await,
         Command::Run(args) => stopped_is_fine(run::run(args, json, shutdown).await),
         Command::Top(args) => tokio::select! {
             ended = top::top(args, json) => ended,
@@ -128,7 +149,7 @@ fn stopped_is_fine(ended: Outcome<()>) -> Outcome<()> {
 async fn ask(command: Command, json: bool) -> Outcome<()> {
     match command {
         Command::Submit(args) => client::submit(args, json).await,
-        Command::Watch(args) => client::watch(args, json).await,
+        Command::Watch(args) => watch::watch(args, json).await,
         Command::Bottleneck(args) => performance::bottleneck(args, json).await,
         Command::Profile(args) => performance::profile(args, json).await,
         Command::Models(command) => models::models(command, json).await,
@@ -140,7 +161,8 @@ async fn ask(command: Command, json: bool) -> Outcome<()> {
         Command::Cancel(args) => client::cancel(args, json).await,
         Command::DeadLetter(command) => client::dead_letter(command, json).await,
         Command::Doctor(args) => doctor::doctor(args, json).await,
-        Command::Demo(_) | Command::Up(_) | Command::Run(_) | Command::Top(_) => Ok(()),
+        Command::Demo(_) | Command::Up(_) | Command::Run(_) => Ok(()),
+        Command::Optimize(_) | Command::Top(_) | Command::Load(_) => Ok(()),
         Command::Completions { .. } | Command::Runner { .. } => Ok(()),
     }
 }
@@ -165,7 +187,7 @@ async fn cancel_on_signal(shutdown: CancellationToken) {
 fn log_to_stderr(json: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("MESHWRIGHT_LOG").unwrap_or_else(|_| {
         tracing_subscriber::EnvFilter::new(
-            "warn,s3s=off,meshwright=info,worker=info,planner=info,embedded=info",
+            "warn,s3s=off,meshwright=info,worker=info,planner=info,embedded=info,otlp=info",
         )
     });
     let builder = tracing_subscriber::fmt()

@@ -3,6 +3,7 @@
 use crate::refusal::{Outcome, Refusal};
 use domain::metrics::{METRICS, MetricKind};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Measurements wait for this to be put into their buckets: they must not pile up where nobody asks.
@@ -14,9 +15,15 @@ pub(crate) struct Metrics {
     handle: PrometheusHandle,
 }
 
+/// The one of this process: a service may be started several times in it.
+static INSTALLED: OnceLock<Metrics> = OnceLock::new();
+
 impl Metrics {
     /// Installs the recorder of this process, and keeps it small for as long as the runtime lives.
     pub(crate) fn install() -> Outcome<Metrics> {
+        if let Some(installed) = INSTALLED.get() {
+            return Ok(installed.clone());
+        }
         let failed = |error| Refusal::Io(format!("install the metrics recorder: {error}"));
         let handle = builder().and_then(PrometheusBuilder::install_recorder).map_err(failed)?;
         worker::telemetry::describe_metrics();
@@ -28,7 +35,7 @@ impl Metrics {
                 kept.run_upkeep();
             }
         });
-        Ok(Metrics { handle })
+        Ok(INSTALLED.get_or_init(|| Metrics { handle }).clone())
     }
 
     /// As `/metrics` answers.

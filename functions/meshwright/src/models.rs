@@ -28,6 +28,10 @@ struct Place {
 fn places() -> [Place; 2] {
     let mut worker = WorkerConfig::default();
     worker.apply_environment(environment);
+    places_of(&worker)
+}
+
+fn places_of(worker: &WorkerConfig) -> [Place; 2] {
     [
         Place { manifest: &shape::LAYERED, file: None },
         Place { manifest: &nn::U2NETP, file: Some(worker.matting_place()) },
@@ -45,6 +49,17 @@ pub(crate) async fn models(command: ModelsCommand, json: bool) -> Outcome<()> {
         ModelsCommand::Verify => verify(json),
         ModelsCommand::Install(args) => install(&args, json).await,
     }
+}
+
+/// What a gateway beside such a worker tells of the models.
+pub(crate) fn networks(worker: &WorkerConfig) -> Vec<gateway::Network> {
+    let network = |place: Place| gateway::Network {
+        name: place.manifest.name.to_owned(),
+        what: place.manifest.what.to_owned(),
+        licence: place.manifest.licence.to_owned(),
+        installed: place.file.is_none_or(|file| file.is_file()),
+    };
+    places_of(worker).map(network).into()
 }
 
 /// Whether a model's file is there.

@@ -117,6 +117,9 @@ fn severity_text(of: &Value) -> String {
 
 /// `profile`
 pub(crate) async fn profile(args: ProfileArgs, json: bool) -> Outcome<()> {
+    if let Some(file) = &args.flame {
+        return crate::sampled::sampled(&args, file, json).await;
+    }
     let job = args.job.as_deref().map(job_id).transpose()?;
     let client = Client::new(&args.server)?;
     if args.timings {

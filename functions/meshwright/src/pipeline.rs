@@ -4,7 +4,9 @@
 use crate::cli::Function;
 use crate::config::Config;
 use crate::metrics_text::Metrics;
+use crate::models::networks;
 use crate::refusal::{Outcome, Refusal};
+use crate::webhooks::listeners;
 use domain::Stage;
 use ports::Ports;
 use std::collections::BTreeSet;
@@ -86,6 +88,9 @@ impl Pipeline {
             times: config.times(),
             token: config.gateway.token.as_ref().map(|token| gateway::Token::new(token.0.clone())),
             public_hosts: config.gateway.public_hosts.clone(),
+            cors_origins: config.gateway.origins()?,
+            listeners: listeners(&config.gateway.webhooks)?,
+            networks: networks(&config.worker),
             has_matting: config.worker.matting_model().is_some(),
             limits: gateway::Limits {
                 jobs_per_minute: config.gateway.jobs_per_minute,
@@ -93,6 +98,7 @@ impl Pipeline {
             },
             trouble: self.trouble.clone(),
             metrics: Arc::new(move || render.text()),
+            sample: Arc::new(|span| Box::pin(crate::sampler::sample(span))),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         self.spawn("gateway", gateway::serve(listener, ports.clone(), settings, self.shutdown.clone()));
@@ -125,6 +131,7 @@ impl Pipeline {
         let bad_name = |e: domain::BadId| Refusal::Config(format!("worker.name {name:?}: {e}"));
         let mut args: Vec<OsString> = vec!["runner".into()];
         args.extend(config.site.synthetic.then(|| "--synthetic".into()));
+        args.extend(config.site.also_takes.contains(&domain::ExtraPicture::Exr).then(|| "--exr".into()));
         if let Some(model) = config.worker.matting_model() {
             args.extend(["--matting-model".into(), model.into()]);
         }

@@ -1,5 +1,8 @@
 //! Curves as SVG, by `plotters`.
 
+use plotters::coord::Shift;
+use plotters::coord::ranged1d::ValueFormatter;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use std::error::Error;
 
@@ -12,29 +15,76 @@ pub(crate) struct Line {
     pub(crate) points: Vec<(f64, f64)>,
 }
 
+/// Curves over one pair of axes.
+pub(crate) struct Panel<'a> {
+    pub(crate) title: &'a str,
+    /// What is meant by them.
+    pub(crate) axes: (&'a str, &'a str),
+    pub(crate) lines: Vec<Line>,
+}
+
+type Drawn = Result<(), Box<dyn Error>>;
+/// An axis of numbers.
+trait Axis: Ranged<ValueType = f64> + ValueFormatter<f64> {}
+impl<X: Ranged<ValueType = f64> + ValueFormatter<f64>> Axis for X {}
+
 /// A picture of these curves over a logarithmic axis; empty where there is nothing to draw.
 pub(crate) fn lines(title: &str, (x, y): (&str, &str), lines: &[Line]) -> String {
+    picture(SIZE, |root| {
+        let ends = ends(lines);
+        let mut chart = builder(root, title)
+            .build_cartesian_2d((0.9..ends.0 * 1.1).log_scale().base(2.0), 0.0..ends.1 * 1.1)
+            .map_err(|e| e.to_string())?;
+        curves(&mut chart, (x, y), lines)
+    })
+}
+
+/// A picture of these panels, one below the other, each over an even axis.
+pub(crate) fn panels(panels: &[Panel<'_>]) -> String {
+    picture((SIZE.0, SIZE.1 * panels.len() as u32), |root| {
+        for (part, panel) in root.split_evenly((panels.len(), 1)).iter().zip(panels) {
+            let ends = ends(&panel.lines);
+            let mut chart = builder(part, panel.title)
+                .build_cartesian_2d(0.0..ends.0, 0.0..ends.1 * 1.1)
+                .map_err(|e| e.to_string())?;
+            curves(&mut chart, panel.axes, &panel.lines)?;
+        }
+        Ok(())
+    })
+}
+
+fn picture(size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Drawn) -> String {
     let mut svg = String::new();
     // The library fails only where its backend does, and this one writes into memory.
-    let drawn = draw(&mut svg, title, (x, y), lines);
+    let drawn = {
+        let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+        let filled: Drawn = root.fill(&WHITE).map_err(|e| e.to_string().into());
+        filled.and_then(|()| draw(&root)).and_then(|()| root.present().map_err(|e| e.to_string().into()))
+    };
     drawn.map_or_else(|_| String::new(), |()| svg)
 }
 
-fn draw(svg: &mut String, title: &str, (x, y): (&str, &str), lines: &[Line]) -> Result<(), Box<dyn Error>> {
+/// The largest of both coordinates.
+fn ends(lines: &[Line]) -> (f64, f64) {
     let all = || lines.iter().flat_map(|line| line.points.iter());
-    let most = |of: fn(&(f64, f64)) -> f64| all().map(of).fold(1.0, f64::max);
-    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
-    root.fill(&WHITE).map_err(|e| e.to_string())?;
-    let mut chart = ChartBuilder::on(&root)
-        .caption(title, ("sans-serif", 18))
-        .margin(12)
-        .x_label_area_size(36)
-        .y_label_area_size(56)
-        .build_cartesian_2d(
-            (0.9..most(|point| point.0) * 1.1).log_scale().base(2.0),
-            0.0..most(|point| point.1) * 1.1,
-        )
-        .map_err(|e| e.to_string())?;
+    let most = |of: fn(&(f64, f64)) -> f64| all().map(of).fold(0.0, f64::max);
+    let some = |most: f64| if most > 0.0 { most } else { 1.0 };
+    (some(most(|point| point.0)), some(most(|point| point.1)))
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+fn builder<'a, 'b>(area: &'a Area<'b>, title: &str) -> ChartBuilder<'a, 'b, SVGBackend<'b>> {
+    let mut chart = ChartBuilder::on(area);
+    chart.caption(title, ("sans-serif", 18)).margin(12).x_label_area_size(36).y_label_area_size(56);
+    chart
+}
+
+fn curves<'c, 'a: 'c, X: Axis>(
+    chart: &mut ChartContext<'c, SVGBackend<'a>, Cartesian2d<X, RangedCoordf64>>,
+    (x, y): (&str, &str),
+    lines: &[Line],
+) -> Drawn {
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
@@ -58,6 +108,50 @@ fn draw(svg: &mut String, title: &str, (x, y): (&str, &str), lines: &[Line]) -> 
         .position(SeriesLabelPosition::LowerRight)
         .draw()
         .map_err(|e| e.to_string())?;
+    Ok(())
+}
+
+/// A picture of named values as bars.
+pub(crate) fn bars(title: &str, values: &[(String, f64)]) -> String {
+    let mut svg = String::new();
+    let drawn = draw_bars(&mut svg, title, values);
+    drawn.map_or_else(|_| String::new(), |()| svg)
+}
+
+fn draw_bars(svg: &mut String, title: &str, values: &[(String, f64)]) -> Result<(), Box<dyn Error>> {
+    let most = values.iter().map(|(_, value)| *value).fold(1.0, f64::max);
+    let height = 80 + 28 * values.len() as u32;
+    let root = SVGBackend::with_string(svg, (SIZE.0, height)).into_drawing_area();
+    root.fill(&WHITE).map_err(|e| e.to_string())?;
+    let mut chart = ChartBuilder::on(&root)
+        .caption(title, ("sans-serif", 18))
+        .margin(12)
+        .x_label_area_size(28)
+        .y_label_area_size(150)
+        .build_cartesian_2d(0.0..most * 1.05, (0..values.len()).into_segmented())
+        .map_err(|e| e.to_string())?;
+    // From above.
+    let name = |place: &SegmentValue<usize>| match place {
+        SegmentValue::CenterOf(n) => {
+            values.iter().rev().nth(*n).map(|(name, _)| name.clone()).unwrap_or_default()
+        }
+        SegmentValue::Exact(_) | SegmentValue::Last => String::new(),
+    };
+    chart
+        .configure_mesh()
+        .disable_y_mesh()
+        .y_labels(values.len())
+        .y_label_formatter(&name)
+        .draw()
+        .map_err(|e| e.to_string())?;
+    let bars = values.iter().rev().enumerate().map(|(n, (_, value))| (n, *value));
+    let bar = |(n, value): (usize, f64)| {
+        let corners = [(0.0, SegmentValue::Exact(n)), (value, SegmentValue::Exact(n + 1))];
+        let mut bar = Rectangle::new(corners, Palette99::pick(0).filled());
+        bar.set_margin(4, 4, 0, 0);
+        bar
+    };
+    chart.draw_series(bars.map(bar)).map_err(|e| e.to_string())?;
     root.present().map_err(|e| e.to_string())?;
     drop(chart);
     drop(root);
@@ -76,6 +170,9 @@ mod tests {
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
         assert!(svg.matches("<polyline").count() >= 4, "two curves, two keys: {svg}");
         assert!(svg.contains("fine &lt;1&gt;") && svg.contains("items/s"), "{svg}");
+        let values = [("as it is".to_owned(), 40.0), ("2 lanes".to_owned(), 71.0)];
+        let svg = bars("models an hour", &values);
+        assert!(svg.matches("<rect").count() >= 3 && svg.contains("2 lanes"), "{svg}");
         assert!(lines("nothing", ("x", "y"), &[]).starts_with("<svg"));
     }
 }

@@ -56,6 +56,16 @@ impl Progress {
         Progress { jobs, ..Progress::default() }
     }
 
+    /// Follows one more.
+    pub(crate) fn add(&mut self, job: JobId) {
+        self.jobs.entry(job).or_default();
+    }
+
+    /// Follows those no more that have ended.
+    pub(crate) fn forget_ended(&mut self) {
+        self.jobs.retain(|_, line| line.end.is_none());
+    }
+
     /// Takes an event in; false if it is of a job that nobody follows.
     pub(crate) fn hear(&mut self, event: &Event) -> bool {
         let Some(line) = self.jobs.get_mut(&event.job) else { return false };

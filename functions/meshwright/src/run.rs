@@ -6,6 +6,7 @@ use crate::distributed;
 use crate::metrics_text::Metrics;
 use crate::pipeline::{Pipeline, device, stages_of};
 use crate::refusal::{Outcome, Refusal};
+use crate::telemetry::Telemetry;
 use serde_json::json;
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
@@ -25,6 +26,7 @@ pub(crate) async fn run(args: RunArgs, json: bool, shutdown: CancellationToken) 
         config.gateway.may_listen(address)?;
     }
     let metrics = Metrics::install()?;
+    let telemetry = Telemetry::start(&config.telemetry, &name)?;
     let ports = tokio::select! {
         ports = distributed::connect(&config) => ports?,
         () = shutdown.cancelled() => return Err(Refusal::Stopped),
@@ -60,7 +62,9 @@ pub(crate) async fn run(args: RunArgs, json: bool, shutdown: CancellationToken) 
         pipeline.worker(&ports, &config, &stages, (&name, device))?;
     }
     let tell_ready = || if json { say!("{ready}") } else { say!("ready") };
-    pipeline.wait(tell_ready).await
+    let ended = pipeline.wait(tell_ready).await;
+    telemetry.finish().await;
+    ended
 }
 
 /// Binds, or says who is in the way.

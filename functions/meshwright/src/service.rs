@@ -11,11 +11,15 @@ use crate::metrics_text::Metrics;
 use crate::pipeline::{Pipeline, device};
 use crate::refusal::{Outcome, Refusal};
 use crate::run::bind;
-use domain::{Site, Stage, Times, uploads_subject};
+use crate::telemetry::{Telemetry, TelemetryConfig};
+use crate::webhooks::{WebhookConfig, listeners};
+use domain::{Recipe, Site, Stage, Times, uploads_subject};
 use embedded::s3_server::{RunningS3, S3ServerConfig};
 use ports::{Ports, Queue, SystemClock};
 use rustix::fs::{FlockOperation, flock};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -41,6 +45,12 @@ pub(crate) struct ServiceOptions {
     pub(crate) listen: SocketAddr,
     /// Most bytes on disk, and most days.
     pub(crate) keep: (String, u32),
+    /// Addresses that are told how jobs end.
+    pub(crate) webhooks: Vec<String>,
+    /// What uploads become unless they say so themselves.
+    pub(crate) recipe: Recipe,
+    /// Places where a batch runs at a time; as many as the device does best with if none.
+    pub(crate) lanes: Option<usize>,
 }
 
 /// Everything, running.
@@ -51,6 +61,7 @@ pub(crate) struct Service {
     pub(crate) page: String,
     pub(crate) credentials: Credentials,
     pipeline: Pipeline,
+    telemetry: Telemetry,
     s3: RunningS3,
     _lock: fs::File,
 }
@@ -65,10 +76,12 @@ impl Service {
     }
 
     async fn start_all(options: ServiceOptions, shutdown: CancellationToken) -> Outcome<Service> {
-        let site = Site::simple("embedded".parse().expect("a constant that matches the pattern"));
+        let mut site = Site::simple("embedded".parse().expect("a constant that matches the pattern"));
+        site.inputs.iter_mut().for_each(|input| input.recipe.clone_from(&options.recipe));
         let mut config = config(site.clone(), &options);
         config.worker.checked()?;
         config.ingest.keep()?;
+        config.telemetry.checked()?;
         config.gateway.may_listen(options.listen)?;
         let at = |what: &str, error: std::io::Error| {
             Refusal::Io(format!("{what} in {}: {error}", options.data.display()))
@@ -77,9 +90,22 @@ impl Service {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&options.data);
         made.map_err(|e| at("make a folder", e))?;
         let lock = lock(&options.data)?;
-        let credentials =
-            credentials(&options.data.join("credentials.json")).map_err(|e| at("keep keys", e))?;
+        let credentials: Credentials = made_once(&options.data.join("credentials.json"), new_credentials)
+            .map_err(|e| at("keep keys", e))?;
+        if !options.webhooks.is_empty() {
+            let secret = made_once(&webhook_secret_file(&options.data), new_webhook_secret);
+            let secret = Secret(secret.map_err(|e| at("keep keys", e))?);
+            let webhook = |url: &String| WebhookConfig {
+                url: Secret(url.clone()),
+                secret: secret.clone(),
+                events: BTreeSet::new(),
+                tenants: BTreeSet::new(),
+            };
+            config.gateway.webhooks = options.webhooks.iter().map(webhook).collect();
+            listeners(&config.gateway.webhooks)?;
+        }
         let metrics = Metrics::install()?;
+        let telemetry = Telemetry::start(&config.telemetry, "embedded")?;
         let broker = embedded::MemoryBroker::new(Times::PRODUCTION, Arc::new(SystemClock));
         let s3 = start_s3(&options, &credentials, &site, broker.queue()).await?;
         config.s3.endpoint = Some(s3.endpoint.clone());
@@ -100,7 +126,7 @@ impl Service {
         pipeline.gateway(&ports, &config, listener, &metrics)?;
         pipeline.ingest(&ports, &config)?;
         let (endpoint, page) = (s3.endpoint.clone(), format!("http://{page}"));
-        Ok(Service { ports, config, endpoint, page, credentials, pipeline, s3, _lock: lock })
+        Ok(Service { ports, config, endpoint, page, credentials, pipeline, telemetry, s3, _lock: lock })
     }
 
     /// Starts what ends with the functions, and ends them if it ends before.
@@ -112,9 +138,10 @@ impl Service {
         self.pipeline.spawn(name, task);
     }
 
-    /// Waits until all functions have ended, then ends the S3 server.
+    /// Waits until all functions have ended, sends their last spans, then ends the S3 server.
     pub(crate) async fn wait(self) -> Outcome<()> {
         let ended = self.pipeline.wait(|| ()).await;
+        self.telemetry.finish().await;
         self.s3.shutdown().await;
         ended
     }
@@ -176,10 +203,13 @@ fn config(site: Site, options: &ServiceOptions) -> Config {
             keep_uploads: Some(false),
             collect_every_s: Some(KEPT_WITHIN_S),
         },
+        telemetry: TelemetryConfig::default(),
         times_divided_by: 1,
     };
     config.worker.apply_environment(environment);
+    config.worker.lanes = options.lanes.or(config.worker.lanes);
     config.gateway.apply_environment(environment);
+    config.telemetry.apply_environment(environment);
     config
 }
 
@@ -197,16 +227,30 @@ pub(crate) fn lock(data: &Path) -> Outcome<fs::File> {
     Ok(file)
 }
 
-/// The keys of this data folder: made once, readable by their owner only.
-fn credentials(path: &Path) -> std::io::Result<Credentials> {
+/// Where the secret is by which webhooks know this service.
+pub(crate) fn webhook_secret_file(data: &Path) -> PathBuf {
+    data.join("webhook-secret.json")
+}
+
+fn new_webhook_secret() -> String {
+    // Random digits as text, in base64: 32 characters are 24 bytes, the fewest that the standard takes.
+    let random = || uuid::Uuid::new_v4().simple().to_string();
+    format!("whsec_{}{}", random(), random())
+}
+
+fn new_credentials() -> Credentials {
+    let random = || uuid::Uuid::new_v4().simple().to_string();
+    Credentials { access_key: format!("MW{}", &random()[..18].to_uppercase()), secret_key: random() }
+}
+
+/// Something of this data folder that is made once and readable by its owner only.
+fn made_once<T: Serialize + DeserializeOwned>(path: &Path, make: impl Fn() -> T) -> std::io::Result<T> {
     match fs::read(path) {
         Ok(text) => return serde_json::from_slice(&text).map_err(std::io::Error::from),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let random = || uuid::Uuid::new_v4().simple().to_string();
-    let made =
-        Credentials { access_key: format!("MW{}", &random()[..18].to_uppercase()), secret_key: random() };
+    let made = make();
     let temporary = path.with_extension("new");
     let mut file =
         fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
@@ -234,8 +278,8 @@ mod tests {
     fn keys_are_made_once_and_only_their_owner_reads_them() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("credentials.json");
-        let first = credentials(&path).expect("a writable folder");
-        let again = credentials(&path).expect("a readable file");
+        let first = made_once(&path, new_credentials).expect("a writable folder");
+        let again = made_once(&path, new_credentials).expect("a readable file");
         assert_eq!(first.secret_key, again.secret_key);
         let mode = fs::metadata(&path).expect("a file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);

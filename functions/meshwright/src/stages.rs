@@ -14,6 +14,8 @@ pub(crate) struct StageOptions {
     pub(crate) synthetic: bool,
     /// The file of the matting network.
     pub(crate) matting_model: Option<PathBuf>,
+    /// Take OpenEXR.
+    pub(crate) exr: bool,
 }
 
 /// A fresh stage function.
@@ -27,14 +29,15 @@ pub(crate) fn stage_function(stage: Stage, options: &StageOptions) -> Box<dyn St
     if options.synthetic { Box::new(Loaded::around(stage, real)) } else { real }
 }
 
-/// Without its model the stage still cuts out by alpha and before plain backgrounds.
+/// Without its model the stage still cuts out by alpha, before plain backgrounds, and by colours.
 fn preprocess(options: &StageOptions) -> Preprocess {
-    let Some(path) = &options.matting_model else { return Preprocess::default() };
-    match std::fs::read(path) {
-        Ok(model) => Preprocess::with_matting(model),
-        Err(error) => {
-            note!("runner: read {}: {error}; pictures need a plain background", path.display());
+    let function = match options.matting_model.as_ref().map(|path| (path, std::fs::read(path))) {
+        None => Preprocess::default(),
+        Some((_, Ok(model))) => Preprocess::with_matting(model),
+        Some((path, Err(error))) => {
+            note!("runner: read {}: {error}; outlines before busy backgrounds are guessed", path.display());
             Preprocess::default()
         }
-    }
+    };
+    if options.exr { function.taking_exr() } else { function }
 }

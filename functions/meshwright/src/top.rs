@@ -48,6 +48,29 @@ fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
+/// Jobs that have not ended, those first in line first, and whether there are more.
+pub(crate) async fn open_jobs(client: &Client) -> Outcome<(Vec<Value>, bool)> {
+    let (mut open, mut more) = (Vec::new(), false);
+    for state in ["running", "queued"] {
+        let mut cursor = String::new();
+        for page in 0.. {
+            let path = format!("/api/jobs?state={state}&limit=200{cursor}");
+            let list = client.json(Method::GET, &path, ANSWER_MAX).await?;
+            open.extend(rows(&list["jobs"]).cloned());
+            let Some(next) = list["next"].as_str() else { break };
+            if page + 1 == PAGES_MAX {
+                more = true;
+                break;
+            }
+            cursor = format!("&cursor={next}");
+        }
+    }
+    open.sort_by_key(|job| job["queue_position"].as_u64());
+    // One that began to run between the two questions is in both answers.
+    open.dedup_by(|a, b| a["id"] == b["id"]);
+    Ok((open, more))
+}
+
 /// What is shown.
 struct Moment {
     devices: Value,
@@ -60,24 +83,7 @@ struct Moment {
 impl Moment {
     async fn read(client: &Client) -> Outcome<Moment> {
         let mut answer = client.json(Method::GET, "/api/devices", ANSWER_MAX).await?;
-        let (mut open, mut more) = (Vec::new(), false);
-        for state in ["running", "queued"] {
-            let mut cursor = String::new();
-            for page in 0.. {
-                let path = format!("/api/jobs?state={state}&limit=200{cursor}");
-                let list = client.json(Method::GET, &path, ANSWER_MAX).await?;
-                open.extend(rows(&list["jobs"]).cloned());
-                let Some(next) = list["next"].as_str() else { break };
-                if page + 1 == PAGES_MAX {
-                    more = true;
-                    break;
-                }
-                cursor = format!("&cursor={next}");
-            }
-        }
-        open.sort_by_key(|job| job["queue_position"].as_u64());
-        // One that began to run between the two questions is in both answers.
-        open.dedup_by(|a, b| a["id"] == b["id"]);
+        let (open, more) = open_jobs(client).await?;
         Ok(Moment { devices: answer["devices"].take(), open, more })
     }
 

@@ -48,7 +48,7 @@ struct Measured {
 pub(crate) async fn tune(args: TuneArgs, json: bool) -> Outcome<()> {
     let mut worker = WorkerConfig::default();
     worker.apply_environment(environment);
-    let options = StageOptions { synthetic: false, matting_model: worker.matting_model() };
+    let options = StageOptions { matting_model: worker.matting_model(), ..StageOptions::default() };
     let kinds = kinds(&args, &options).await?;
     let grid = Grid { sizes: args.sizes.clone(), lanes: args.lanes(), kinds: kinds.len() };
     let mut machine = Machine::new(&args, &options)?;
@@ -126,7 +126,7 @@ impl Observer for Quiet {
 }
 
 /// The input of a stage, by way of the stages before it; none of a picture that one of them rejects.
-fn made(stage: Stage, recipe: &Recipe, picture: &[u8], options: &StageOptions) -> Option<Input> {
+pub(crate) fn made(stage: Stage, recipe: &Recipe, picture: &[u8], options: &StageOptions) -> Option<Input> {
     let upload = File { name: "upload".to_owned(), content_type: String::new(), bytes: picture.to_vec() };
     let mut there: BTreeMap<(Option<Stage>, String), File> = BTreeMap::new();
     there.insert((None, "upload".to_owned()), upload);

@@ -3,9 +3,9 @@
 use crate::cli::UpArgs;
 use crate::folder;
 use crate::refusal::{Outcome, Refusal};
-use crate::service::{Service, ServiceOptions, data_folder};
+use crate::service::{Service, ServiceOptions, data_folder, webhook_secret_file};
 use crate::taken::{Seen, Taken};
-use domain::{EVENTS, Event, EventKind, Site};
+use domain::{EVENTS, Event, EventKind, Recipe, Site};
 use futures::StreamExt;
 use ports::{GetOptions, Got, Listed, Ports, list_all};
 use serde_json::json;
@@ -31,7 +31,15 @@ pub(crate) async fn up(args: UpArgs, json: bool, shutdown: CancellationToken) ->
         std::fs::create_dir_all(out).map_err(|e| Refusal::Io(format!("make {}: {e}", out.display())))?;
     }
     let keep = (args.keep.clone(), args.keep_days);
-    let options = ServiceOptions { data: data.clone(), s3: args.s3, listen: args.listen, keep };
+    let options = ServiceOptions {
+        data: data.clone(),
+        s3: args.s3,
+        listen: args.listen,
+        keep,
+        webhooks: args.webhook.clone(),
+        recipe: Recipe::default(),
+        lanes: None,
+    };
     let mut service = Service::start(options, shutdown.clone()).await?;
     let (ports, site) = (service.ports.clone(), service.config.site.clone());
     if let Some(images) = args.images {
@@ -55,6 +63,9 @@ pub(crate) async fn up(args: UpArgs, json: bool, shutdown: CancellationToken) ->
         });
     }
     print_address(&service, &data, json);
+    if !args.webhook.is_empty() && !json {
+        say!("Webhooks are signed with the secret in {}", webhook_secret_file(&data).display());
+    }
     service.wait().await
 }
 
@@ -187,7 +198,7 @@ struct Copier {
 impl Copier {
     /// At start, and whenever a job has finished.
     async fn run(mut self, shutdown: CancellationToken) {
-        let from = self.ports.wire.last_sequence(&EVENTS).await.unwrap_or(0) + 1;
+        let from = self.ports.wire.range(&EVENTS).await.map_or(0, |range| range.last) + 1;
         let Ok(mut events) = self.ports.wire.follow(&EVENTS, "event.>", from).await else { return };
         let mut due = Some(Instant::now());
         loop {

@@ -20,13 +20,14 @@ fn said(output: &Output) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
-const COMMANDS: [&[&str]; 25] = [
+const COMMANDS: [&[&str]; 26] = [
     &[],
     &["demo"],
     &["up"],
     &["run"],
     &["submit"],
     &["watch"],
+    &["load"],
     &["bottleneck"],
     &["profile"],
     &["replay"],
@@ -88,7 +89,8 @@ fn every_shell_completes_every_command() {
 fn nobody_there_is_said_to_people_and_to_scripts() {
     let away = "http://127.0.0.1:1";
     let job = "0123456789abcdef0123456789abcdef";
-    let commands: [&[&str]; 15] = [
+    let commands: [&[&str]; 16] = [
+        &["load", "--jobs", "1"],
         &["bottleneck"],
         &["profile"],
         &["profile", job],
@@ -139,6 +141,44 @@ fn a_window_that_makes_no_sense_is_refused_without_asking_anybody() {
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
         assert!(said(&output).1.contains("--window"), "{:?}", said(&output));
     }
+}
+
+#[test]
+fn a_load_that_makes_no_sense_is_refused_without_asking_anybody() {
+    let check = |words: &[&str], code: i32, part: &str| {
+        let output = meshwright(&[&["load", "--server", "http://127.0.0.1:1"][..], words].concat());
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {output:?}");
+        assert!(said(&output).1.contains(part), "{words:?}: {output:?}");
+    };
+    check(&["--rate", "0/s"], 2, "write 5/s, 30/m or 600/h");
+    check(&["--ramp", "20..1"], 2, "write 1..20 or 1..20/m, rising");
+    check(&["--rate", "1/s", "--ramp", "1..2"], 2, "--ramp");
+    check(&["--jobs", "5", "--for", "5s"], 2, "--for");
+    check(&["--rate", "1000/s", "--for", "1d"], 65, "a load has 100000 jobs at most");
+    check(&["-o", "quality"], 65, "write NAME=VALUE");
+    check(&["--images", "/none/such"], 65, "/none/such");
+}
+
+#[test]
+fn a_stage_is_sampled_here_and_a_flame_needs_no_window() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let flame = root.path().join("flame.svg").display().to_string();
+    let words = ["profile", "--flame", &flame, "--stage", "shape", "--seconds", "1", "--json"];
+    let (out, err) = said(&meshwright(&words));
+    let answer: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
+    assert!(answer["samples"].as_u64() > Some(0) && answer["busiest"].is_array(), "{answer}");
+    let svg = std::fs::read_to_string(&flame).expect("a picture");
+    assert!(svg.contains("shape::"), "{svg}");
+    for wrong in [
+        &["profile", "--flame", "f.svg", "--window", "1h"][..],
+        &["profile", "--flame", "f.svg", "--seconds", "61"],
+        &["profile", "--stage", "shape"],
+        &["profile", "--flame", "f.svg", "--image", "chair.png"],
+    ] {
+        assert_eq!(meshwright(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+    let away = ["profile", "--flame", &flame, "--server", "http://127.0.0.1:1"];
+    assert_eq!(meshwright(&away).status.code(), Some(69));
 }
 
 #[test]
