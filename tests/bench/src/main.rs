@@ -5,18 +5,28 @@
 //! of this build, or the crates themselves in this process), measures, and gives its figures back.
 #![forbid(unsafe_code)]
 
+mod cancel;
+mod dashboard;
 mod demo;
+mod followers;
 mod hop;
 mod intake;
 mod jobs;
+mod lines;
 mod memory;
 mod memory_store;
 mod null_stage;
+mod overhead;
 mod pipeline;
+mod predict;
+mod progress;
 mod replay;
+mod rerun;
 mod runner;
 mod servers;
+mod span;
 mod start;
+mod timings;
 mod tune;
 mod upload;
 mod watched;
@@ -62,6 +72,26 @@ enum Suite {
     Replay,
     /// A quarter of the measurements against all of them.
     Tune,
+    /// What one span of a stage function costs.
+    Span,
+    /// 1,000,000 timings analysed.
+    Timings,
+    /// The bottleneck that is named against the true one, on simulated lines.
+    Named,
+    /// Estimates of what is left of a job, on simulated lines.
+    Eta,
+    /// 5,000 clients on the stream of events of one gateway.
+    Followers,
+    /// The store's event to the first event of its job.
+    Progress,
+    /// The call that cancels a job to its outcome, and to its runner's end.
+    Cancel,
+    /// Predictions of the analysis against real reruns.
+    Predict,
+    /// What metrics and timings cost.
+    Overhead,
+    /// First paint of the dashboard, and what is loaded until then.
+    Dashboard,
 }
 
 fn main() -> Result<()> {
@@ -93,6 +123,16 @@ async fn measure(suites: &[Suite], quick: bool) -> Result<()> {
             Suite::Runner => runner::measure(&mut report, quick).await,
             Suite::Replay => replay::measure(&mut report, quick).await,
             Suite::Tune => tune::measure(&mut report, quick).await,
+            Suite::Span => span::measure(&mut report, quick).await,
+            Suite::Timings => timings::measure(&mut report, quick),
+            Suite::Named => lines::named(&mut report),
+            Suite::Eta => lines::eta(&mut report),
+            Suite::Followers => followers::measure(&mut report, quick).await,
+            Suite::Progress => progress::measure(&mut report, quick).await,
+            Suite::Cancel => cancel::measure(&mut report, quick).await,
+            Suite::Predict => predict::measure(&mut report, quick).await,
+            Suite::Overhead => overhead::measure(&mut report, quick).await,
+            Suite::Dashboard => dashboard::measure(&mut report).await,
         };
         // One suite that cannot be measured says nothing about the others.
         match measured.and_then(|()| report.write(&folder)) {

@@ -107,7 +107,11 @@ async fn settle(process: &Process) -> Result<()> {
     .await
 }
 
-fn processor_ticks(pid: u32) -> Result<u64> {
+/// Processor time of a process so far, in units of 10 ms.
+///
+/// # Errors
+/// It has ended.
+pub(crate) fn processor_ticks(pid: u32) -> Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("read a process's times")?;
     let fields: Vec<&str> = text.rsplit(") ").next().unwrap_or_default().split(' ').collect();
     let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
@@ -115,7 +119,10 @@ fn processor_ticks(pid: u32) -> Result<u64> {
 }
 
 /// `VmRSS` or `VmHWM` in MiB.
-fn resident(process: &Process, what: &str) -> Result<f64> {
+///
+/// # Errors
+/// It has ended.
+pub(crate) fn resident(process: &Process, what: &str) -> Result<f64> {
     let path = format!("/proc/{}/status", process.pid()?);
     let text = std::fs::read_to_string(path).context("read a process's memory")?;
     let line = text.lines().find(|line| line.starts_with(what)).context("the kernel says no memory")?;

@@ -17,9 +17,7 @@ const RESERVATION: Bytes = Bytes::gib(1);
 
 pub(crate) async fn measure(report: &mut Report, quick: bool) -> Result<()> {
     let rounds = if quick { 20 } else { 100 };
-    let itself = std::env::current_exe().context("find this binary")?;
-    let mut lane = Lane::new(command(itself, SERVE_RUNNER));
-    lane.warm_up().await.context("start a runner")?;
+    let mut lane = null_lane().await?;
     // A cut-out and a textured model of the standard recipe have about these sizes.
     let cases = [
         ("1 item of 0 bytes", 1, 0),
@@ -60,23 +58,48 @@ fn command(program: PathBuf, word: &str) -> RunnerCommand {
     RunnerCommand { program, args: vec![word.into()] }
 }
 
+/// A lane whose runner is this binary with null stages, started.
+///
+/// # Errors
+/// It does not start.
+pub(crate) async fn null_lane() -> Result<Lane> {
+    let itself = std::env::current_exe().context("find this binary")?;
+    let mut lane = Lane::new(command(itself, SERVE_RUNNER));
+    lane.warm_up().await.context("start a runner")?;
+    Ok(lane)
+}
+
 /// A batch whose items come back as they went.
 async fn echo(lane: &mut Lane, items: usize, bytes: usize) -> Result<Duration> {
     let file = || File { name: ECHO.to_owned(), content_type: "image/png".to_owned(), bytes: vec![7; bytes] };
-    let input = || Input { recipe: Recipe::default(), files: vec![file()] };
+    let (span, files) = batch(lane, std::iter::repeat_with(file).take(items)).await?;
+    let back: usize = files.iter().map(|file| file.bytes.len()).sum();
+    ensure!(back == items * bytes, "a batch came back as {back} bytes");
+    Ok(span)
+}
+
+/// A batch with one file for each item: how long it took, and all files that came back.
+///
+/// # Errors
+/// The runner died.
+pub(crate) async fn batch(
+    lane: &mut Lane,
+    files: impl IntoIterator<Item = File>,
+) -> Result<(Duration, Vec<File>)> {
+    let input = |file| Input { recipe: Recipe::default(), files: vec![file] };
     let work = Work {
         stage: Stage::Texture,
         reservation: RESERVATION,
-        inputs: std::iter::repeat_with(input).take(items).collect(),
+        inputs: files.into_iter().map(input).collect(),
         stall: Duration::from_secs(30),
         cancelled: watch::channel(BTreeSet::new()).1,
     };
     let (heard, mut hear) = mpsc::channel(64);
     let collecting = tokio::spawn(async move {
-        let mut back = 0;
+        let mut back = Vec::new();
         while let Some((_, say)) = hear.recv().await {
             if let ItemSay::Ended(ItemEnd::Files { files, .. }) = say {
-                back += files.iter().map(|file| file.bytes.len()).sum::<usize>();
+                back.extend(files);
             }
         }
         back
@@ -86,6 +109,6 @@ async fn echo(lane: &mut Lane, items: usize, bytes: usize) -> Result<Duration> {
     let span = began.elapsed();
     drop(heard);
     let back = collecting.await.context("collect the files")?;
-    ensure!(run.deaths == 0 && back == items * bytes, "a batch came back as {back} bytes: {run:?}");
-    Ok(span)
+    ensure!(run.deaths == 0, "a runner died: {run:?}");
+    Ok((span, back))
 }

@@ -1,7 +1,7 @@
 //! Real servers, clients of them, and processes of the `meshwright` binary on them.
 
 use anyhow::{Context, Result, bail};
-use domain::Site;
+use domain::{Site, Stage};
 use harness::{Minio, NatsConfig, S3Endpoint, Scratch, Stack, StackConfig};
 use ports::{Ports, Store, SystemClock};
 use std::collections::BTreeMap;
@@ -74,9 +74,20 @@ pub(crate) fn meshwright() -> Result<PathBuf> {
     Ok(program)
 }
 
+/// How a worker uses its device; what is not said is the program's own choice.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub(crate) struct WorkerShare {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lanes: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_max: Option<String>,
+}
+
 /// A process of the binary that is ready. It dies with this value.
 pub(crate) struct Process {
     child: Child,
+    /// Where it listens, as `127.0.0.1:20017`.
+    pub(crate) address: String,
     /// From its start to its word `ready`.
     pub(crate) ready_after: Duration,
 }
@@ -112,16 +123,16 @@ impl Servers {
     /// # Errors
     /// Something does not start.
     pub(crate) async fn start(nats: NatsConfig, event_folder: bool) -> Result<Servers> {
-        Servers::of(site(), None, nats, event_folder).await
+        Servers::of(site(), WorkerShare::default(), nats, event_folder).await
     }
 
-    /// The same of a site of one's own, with so many lanes for each worker.
+    /// The same of a site and workers of one's own.
     ///
     /// # Errors
     /// Something does not start.
     pub(crate) async fn of(
         site: Site,
-        lanes: Option<usize>,
+        worker: WorkerShare,
         nats: NatsConfig,
         event_folder: bool,
     ) -> Result<Servers> {
@@ -131,23 +142,23 @@ impl Servers {
         let declare = async |url| Ok(broker(url, "bench").await?.ensure().await?);
         let stack = Stack::start(config, declare).await?;
         let servers = Servers { stack, site, scratch };
-        servers.write_config(lanes)?;
+        servers.write_config(&worker)?;
         Ok(servers)
     }
 
-    fn write_config(&self, lanes: Option<usize>) -> Result<()> {
+    fn write_config(&self, worker: &WorkerShare) -> Result<()> {
         #[derive(serde::Serialize)]
         struct File<'a> {
             nats: BTreeMap<&'a str, String>,
             s3: BTreeMap<&'a str, String>,
             site: &'a Site,
-            worker: BTreeMap<&'a str, usize>,
+            worker: &'a WorkerShare,
         }
         let file = File {
             nats: BTreeMap::from([("url", self.stack.nats.url())]),
             s3: BTreeMap::from([("endpoint", self.stack.minio.endpoint().url)]),
             site: &self.site,
-            worker: lanes.map(|lanes| ("lanes", lanes)).into_iter().collect(),
+            worker,
         };
         let path = self.scratch.path().join("meshwright.toml");
         std::fs::write(path, toml::to_string(&file)?).context("write the configuration")
@@ -186,8 +197,12 @@ impl Servers {
             .spawn()
             .context("start meshwright")?;
         let mut lines = BufReader::new(child.stdout.take().context("no pipe")?).lines();
+        let mut address = String::new();
         let ready = async {
             while let Some(line) = lines.next_line().await? {
+                if let Some((_, listens)) = line.split_once(" on http://") {
+                    listens.clone_into(&mut address);
+                }
                 if line == "ready" {
                     return Ok(began.elapsed());
                 }
@@ -195,6 +210,25 @@ impl Servers {
             bail!("{functions:?} ended before it was ready")
         };
         let ready_after = tokio::time::timeout(READY_WITHIN, ready).await.context("wait for a start")??;
-        Ok(Process { child, ready_after })
+        Ok(Process { child, address, ready_after })
     }
+
+    /// Starts all functions, each in a process of its own.
+    ///
+    /// # Errors
+    /// As [`Servers::process`].
+    pub(crate) async fn all_functions(&self) -> Result<AllFunctions> {
+        let control = [self.process(&["ingest"]).await?, self.process(&["planner"]).await?];
+        let gateway = self.process(&["gateway"]).await?;
+        let worker = self.process(&Stage::ALL.map(Stage::as_str)).await?;
+        Ok(AllFunctions { gateway, worker, _control: control })
+    }
+}
+
+/// A process for each function. They die with this value.
+pub(crate) struct AllFunctions {
+    pub(crate) gateway: Process,
+    /// Of all stages.
+    pub(crate) worker: Process,
+    _control: [Process; 2],
 }

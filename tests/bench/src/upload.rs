@@ -68,12 +68,7 @@ pub(crate) async fn measure(report: &mut Report, quick: bool) -> Result<()> {
 /// Starts everything and uploads one picture after another.
 async fn uploads(event_folder: bool, rounds: usize) -> Result<Measured> {
     let servers = Servers::start(NatsConfig::durable(), event_folder).await?;
-    let mut processes = Vec::new();
-    for functions in [&["ingest"][..], &["planner"], &["gateway"]] {
-        processes.push(servers.process(functions).await?);
-    }
-    let stages = Stage::ALL.map(Stage::as_str);
-    processes.push(servers.process(&stages).await?);
+    let _functions = servers.all_functions().await?;
     let ports = servers.ports().await?;
     let mut events = ports.wire.subscribe("s3ev.*").await?;
     let mut ends = ports.wire.subscribe("event.*.*").await?;

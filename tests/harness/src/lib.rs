@@ -15,6 +15,7 @@
 mod child;
 mod minio;
 mod nats;
+mod open_files;
 mod port;
 mod proxy;
 mod reaper;
@@ -27,6 +28,7 @@ mod wait;
 pub use child::{Child, Spec, children, kill, meshwright};
 pub use minio::{Minio, MinioConfig, NotifyNats};
 pub use nats::{NatsConfig, NatsServer, ROLE_PASSWORD};
+pub use open_files::allow_all_files;
 pub use port::PortLease;
 pub use proxy::{Proxy, Weather};
 pub use rustix::process::{Pid, Signal};

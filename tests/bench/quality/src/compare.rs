@@ -4,14 +4,12 @@ use crate::views::{COMPARED_PX, Found, SIDES, Seen, unlit};
 use image::RgbaImage;
 use mesh::Mesh;
 use mesh::check::check;
-use mesh::geometry::{area, dot, sub};
+use mesh::compare::{distances, f_score, psnr_db, sampled, silhouette_iou};
 use mesh::weld::weld;
 use std::fmt;
 
 /// Columns along x and y in which volumes are compared.
 const COLUMNS: usize = 160;
-/// Points on each surface.
-const POINTS: usize = 4000;
 /// Distances within which a point counts as met.
 const NEAR: [f32; 2] = [0.1, 0.2];
 
@@ -54,12 +52,7 @@ impl Scores {
         let (missed, astray) =
             (distances(&true_points, &points, unit), distances(&points, &true_points, unit));
         let mean = |values: &[f32]| values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len() as f64;
-        let f_at = NEAR.map(|near| {
-            let met =
-                |values: &[f32]| values.iter().filter(|v| **v < near).count() as f64 / values.len() as f64;
-            let (recall, precision) = (met(&missed), met(&astray));
-            2.0 * recall * precision / (recall + precision).max(1e-9)
-        });
+        let f_at = NEAR.map(|near| f_score(&missed, &astray, near));
         let moved = Mesh {
             positions: found.mesh.positions.iter().map(|p| [p[0], p[1], p[2] + shift]).collect(),
             ..found.mesh.clone()
@@ -76,8 +69,8 @@ impl Scores {
             volume_iou,
             chamfer: (mean(&missed) + mean(&astray)) / 2.0,
             f_at,
-            silhouette_iou: [silhouettes(&front[0], &front[1]), silhouettes(&side[0], &side[1])],
-            psnr_db: [psnr(&lit, &own), psnr(&side[0], &side[1]), psnr(&back[0], &back[1])],
+            silhouette_iou: [silhouette_iou(&front[0], &front[1]), silhouette_iou(&side[0], &side[1])],
+            psnr_db: [psnr_db(&lit, &own), psnr_db(&side[0], &side[1]), psnr_db(&back[0], &back[1])],
             watertight,
         }
     }
@@ -146,52 +139,4 @@ fn overlap(one: &[Vec<f32>], other: &[Vec<f32>]) -> f64 {
         }
     }
     both / (sum - both).max(1e-9)
-}
-
-/// Points spread evenly over the surface.
-fn sampled(mesh: &Mesh) -> Vec<[f32; 3]> {
-    let whole: f64 = mesh.triangles.iter().map(|t| f64::from(area(mesh.corners(*t)))).sum();
-    let step = whole / POINTS as f64;
-    let (mut points, mut owed, mut state) = (Vec::with_capacity(POINTS), 0.0, 7_u32);
-    let mut random = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 24) as f32
-    };
-    for &triangle in &mesh.triangles {
-        let corners @ [a, b, c] = mesh.corners(triangle);
-        owed += f64::from(area(corners));
-        while owed > step {
-            owed -= step;
-            let (root, share) = (random().sqrt(), random());
-            let (u, v) = (root * (1.0 - share), root * share);
-            points.push([0, 1, 2].map(|k| a[k] + u * (b[k] - a[k]) + v * (c[k] - a[k])));
-        }
-    }
-    points
-}
-
-/// From each point to the nearest of the others.
-fn distances(from: &[[f32; 3]], to: &[[f32; 3]], unit: f32) -> Vec<f32> {
-    let squared = |a: [f32; 3], b: [f32; 3]| {
-        let gap = sub(a, b);
-        dot(gap, gap)
-    };
-    let nearest = |p: &[f32; 3]| to.iter().map(|q| squared(*p, *q)).fold(f32::INFINITY, f32::min);
-    from.iter().map(|p| nearest(p).sqrt() / unit).collect()
-}
-
-fn silhouettes(one: &RgbaImage, other: &RgbaImage) -> f64 {
-    let both = |f: fn(bool, bool) -> bool| {
-        one.pixels().zip(other.pixels()).filter(|(a, b)| f(a[3] >= 128, b[3] >= 128)).count() as f64
-    };
-    both(|a, b| a && b) / both(|a, b| a || b).max(1.0)
-}
-
-fn psnr(one: &RgbaImage, other: &RgbaImage) -> f64 {
-    let (mut squares, mut count) = (0.0, 0.0);
-    for (a, b) in one.pixels().zip(other.pixels()).filter(|(a, b)| a[3] == 255 && b[3] == 255) {
-        squares += (0..3).map(|k| (f64::from(a[k]) - f64::from(b[k])).powi(2)).sum::<f64>();
-        count += 3.0;
-    }
-    if count == 0.0 { 0.0 } else { (10.0 * (65_025.0 * count / f64::max(squares, 1e-3)).log10()).min(60.0) }
 }

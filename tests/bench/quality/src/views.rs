@@ -84,7 +84,7 @@ pub(crate) fn modelled(cutout: &RgbaImage, recipe: &Recipe) -> Result<Found> {
         let input = Input { recipe: recipe.clone(), files: files.clone() };
         files.extend(stage.run(&input, &Context::new(&Silent, 0))?);
     }
-    let TexturedMesh { mesh, texture_png } = mesh::glb::read(&files[2].bytes)?;
+    let TexturedMesh { mesh, texture_png, .. } = mesh::glb::read(&files[2].bytes)?;
     let texture = image::load_from_memory(&texture_png.context("a model has a texture")?)?.into_rgba8();
     Ok(Found { mesh, texture })
 }
