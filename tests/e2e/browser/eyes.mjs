@@ -100,3 +100,16 @@ export async function drop(page, name, type, content, [x, y] = [400, 400]) {
     { name, type, base64: content.toString('base64'), x, y },
   );
 }
+
+/** Pastes a file, as a person does with a screenshot. */
+export async function paste(page, name, type, content) {
+  await page.evaluate(
+    ({ name, type, base64 }) => {
+      const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+      const clipboardData = new DataTransfer();
+      clipboardData.items.add(new File([bytes], name, { type }));
+      document.body.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }));
+    },
+    { name, type, base64: content.toString('base64') },
+  );
+}

@@ -1,7 +1,7 @@
 // Servers as they may also be: with ten thousand jobs, one that breaks off, one that wants a token. The page
 // is the real one; some answers are made here.
 import assert from 'node:assert/strict';
-import { open } from './eyes.mjs';
+import { accessible, fits, open, photograph } from './eyes.mjs';
 
 const STAGES = ['preprocess', 'shape', 'texture', 'export'];
 const MANY = 10_000;
@@ -107,6 +107,40 @@ export async function resumes(browser, address) {
   await page.locator('.row', { hasText: '9.png' }).waitFor();
   while (places.length < 3) await page.waitForRequest('**/api/events');
   assert.deepEqual(places.slice(0, 3), [undefined, '41', '0']);
+  await context.close();
+}
+
+/** Dead letters are listed with their errors; one is sent on its way again and leaves the list. */
+export async function redrives(browser, address, { axe, folder }) {
+  const { page, context, faults } = await open(browser, address);
+  const letter = (n) => ({
+    task: { job: line(n).id, upload: null, stage: 'shape' },
+    key: `web/${n}.png`,
+    life: 0,
+    attempts: 3,
+    error: 'the runner ended by signal 9, three times',
+    at: 1_700_000_000_000,
+  });
+  let left = [letter(1), letter(2)];
+  const redriven = [];
+  await page.route('**/api/dead-letters?*', (route) =>
+    route.fulfill({ json: { dead_letters: left, next: null } }),
+  );
+  await page.route('**/api/dead-letters/*/redrive', (route) => {
+    const job = new URL(route.request().url()).pathname.split('/').at(-2);
+    redriven.push(job);
+    left = left.filter((one) => one.task.job !== job);
+    return route.fulfill({ status: 202, json: { job, life: 1 } });
+  });
+  await page.goto(`${address}/#/dead`);
+  await page.locator('.letters .error', { hasText: 'signal 9' }).nth(1).waitFor();
+  await accessible(page, axe, 'dead letters');
+  await fits(page, 'dead letters');
+  await photograph(page, folder, 'dead-letters');
+  await page.getByRole('button', { name: 'Redrive 2.png' }).click();
+  await page.locator('.letters li').nth(1).waitFor({ state: 'detached' });
+  assert.deepEqual(redriven, [line(2).id]);
+  assert.deepEqual(faults, []);
   await context.close();
 }
 

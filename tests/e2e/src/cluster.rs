@@ -56,6 +56,8 @@ pub struct Setup {
     pub synthetic: bool,
     /// The protocol's times are divided by this; 5 gives an ack wait of 2 s.
     pub times_divided_by: u32,
+    /// The collector of their spans, if any.
+    pub otlp: Option<String>,
 }
 
 impl Default for Setup {
@@ -64,7 +66,7 @@ impl Default for Setup {
         let recipe = Recipe::default().with_options([("quality", "draft"), ("texture-px", "256")]);
         let recipe = recipe.expect("two good options");
         let (processes, synthetic) = (PROCESSES.into(), false);
-        Setup { events: true, lanes: 2, recipe, processes, synthetic, times_divided_by: 5 }
+        Setup { events: true, lanes: 2, recipe, processes, synthetic, times_divided_by: 5, otlp: None }
     }
 }
 
@@ -164,6 +166,9 @@ impl Cluster {
             .env("AWS_ACCESS_KEY_ID", self.stack.minio.endpoint().access_key)
             .env("AWS_SECRET_ACCESS_KEY", self.stack.minio.endpoint().secret_key)
             .folder(self.scratch.path());
+        if let Some(otlp) = &self.setup.otlp {
+            spec = spec.env("OTEL_EXPORTER_OTLP_ENDPOINT", otlp);
+        }
         let store = |link: &Proxy| format!("http://{}", link.address());
         match name {
             "worker-a" => {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod cluster;
+mod collector;
 mod moments;
 mod oracle;
 mod pictures;
@@ -10,6 +11,7 @@ mod rest;
 mod words;
 
 pub use cluster::{Cluster, EACH_ITS_OWN, PROCESSES, Process, Setup};
+pub use collector::{Collector, Told};
 pub use moments::{computing, in_the_middle, leader, records, worker_of};
 pub use oracle::{Expect, Wanted, check, outcomes};
 pub use pictures::{broken_pictures, picture, unusual_pictures};

@@ -1,5 +1,5 @@
-//! The dashboard in a real Chromium, with the page and the API of a real `meshwright up`. What it does and
-//! looks at is in `browser/`.
+//! A real `meshwright up` used by other people's programs: the dashboard by Chromium (what it does and looks
+//! at is in `browser/`), the API by schemathesis.
 
 use anyhow::Result;
 use e2e::picture;
@@ -10,6 +10,25 @@ use tokio::process::Command;
 const WITHIN: Duration = Duration::from_secs(90);
 /// Starting a browser and going through every view twice, on two cores that compile or test something else.
 const BROWSER_WITHIN: Duration = Duration::from_secs(300);
+
+/// Some thousand calls.
+const CALLS_WITHIN: Duration = Duration::from_secs(240);
+/// Every call that the document allows, and many that it forbids. Streams have no end to judge.
+const CALLS: [&str; 13] = [
+    "--checks",
+    "all",
+    "--phases",
+    "examples,coverage,fuzzing,stateful",
+    "--max-examples",
+    "10",
+    "--seed",
+    "1",
+    "--request-timeout",
+    "20",
+    "--no-color",
+    "--exclude-path-regex",
+    "(events|/ws)$",
+];
 
 /// The address of the page, once it is served.
 async fn page(child: &mut Child) -> Result<String> {
@@ -33,4 +52,24 @@ async fn a_person_drops_a_picture_sees_it_become_a_model_and_turns_it() {
     browser.arg(script).args([&page, &file, &path("")]);
     let said = output(browser, BROWSER_WITHIN).await.expect("what the steps assert");
     println!("{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_made_from_the_apis_document_find_no_fault() {
+    let scratch = Scratch::new("calls").expect("a folder");
+    let data = scratch.path().join("data").display().to_string();
+    let args = ["up", "--s3", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--data", &data];
+    let spec = meshwright("up", args).expect("the binary").folder(scratch.path());
+    let mut child = Child::spawn(spec).expect("a start");
+    let page = page(&mut child).await.expect("a page");
+    let judged = std::env::current_dir().expect("the checkout").join("calls.toml");
+    let mut calls = Command::new(tool("schemathesis").expect("schemathesis"));
+    calls
+        .arg("--config-file")
+        .arg(judged)
+        .arg("run")
+        .arg(format!("{page}/api/openapi.json"))
+        .args(CALLS)
+        .current_dir(scratch.path());
+    output(calls, CALLS_WITHIN).await.expect("no fault in what it prints");
 }

@@ -272,6 +272,7 @@ async fn the_demo_ends_with_five_models_and_one_rejection() {
         let row = said.out.lines().find(|line| line.contains(&format!("own {n}.png"))).expect("a row");
         assert!(row.contains("done") && row.contains("model.glb"), "{row}");
     }
+    assert!(said.out.contains("ms per task") && said.out.contains("queued"), "{}", said.out);
     for part in ["First model after ", "The files are in ", "The page is at http://"] {
         assert!(said.out.lines().any(|line| line.starts_with(part)), "{part}: {}", said.out);
     }
@@ -296,7 +297,10 @@ async fn every_command_reaches_a_running_service() {
     assert_eq!(said.code, Some(65), "{said:?}");
     assert!(said.err.contains("missing.png") && said.err.contains("1 of 2 files"), "{said:?}");
     let told = said.objects().expect("one object per line");
-    assert_eq!(told.last().expect("an event")["kind"], "finished", "it is followed to its end: {said:?}");
+    let kinds: Vec<_> = told.iter().filter_map(|line| line["kind"].as_str()).collect();
+    assert!(kinds.ends_with(&["finished", "phases"]), "it is followed to its end: {said:?}");
+    let stages = told.last().expect("phases")["stages"].as_array().expect("stages").len();
+    assert_eq!(stages, 4, "{said:?}");
     let job = told[0]["id"].as_str().expect("a job").to_owned();
 
     tells_what_happened(&page, &job).await.expect("what happened");
@@ -327,7 +331,7 @@ async fn tells_what_happened(page: &str, job: &str) -> Result<()> {
         (&["gpu", "--image-size", "512"], &["embedded at shape: ", "for each", " now, "], "sizes"),
         (&["gpu", "--optimize-cache"], &["embedded: ", "ended, "], "devices"),
         (&["explain", job], &["shape: in a batch of 1 on ", "reserved", "it is done"], "batches"),
-        (&["watch", job], &["chair.png: done"], "kind"),
+        (&["watch", job], &["chair.png: done", "ms per task", "compute"], "stages"),
     ];
     for (words, parts, field) in looks {
         let said = say(page, words).await?;

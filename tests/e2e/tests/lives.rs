@@ -136,7 +136,7 @@ async fn a_poison_that_always_kills_its_runner_becomes_a_dead_letter_and_lives_a
     assert_eq!(said.out, format!("{cancelled}  cancelled\n"));
     // Among other things: the dead letters are those of the dead jobs.
     check(&cluster, &wanted, WITHIN).await.expect("the oracle");
-    assert!(cluster.ports.wire.last_sequence(&DEAD).await.expect("an answer") > 0, "a dead letter");
+    assert!(cluster.ports.wire.range(&DEAD).await.expect("an answer").last > 0, "a dead letter");
     shows_dead_letters(&cluster, job).await.expect("one dead letter");
     // The cure: the engine no longer ends its runner. The redriven life has five attempts of its own.
     cluster.permit_synthetic(false).expect("a configuration");

@@ -4,7 +4,7 @@
 use domain::Recipe;
 use harness::{Scratch, tool};
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
-use stage::{Context, File, Input, Silent, StageFunction};
+use stage::{Context, File, Input, Silent, StageError, StageFunction};
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::path::Path;
@@ -41,6 +41,10 @@ fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
 
 /// What the four stage functions make of an upload, by name.
 fn model(upload: Vec<u8>, options: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {
+    attempted(upload, options).unwrap_or_else(|error| panic!("{options:?}: {error}"))
+}
+
+fn attempted(upload: Vec<u8>, options: &[(&str, &str)]) -> Result<BTreeMap<String, Vec<u8>>, StageError> {
     let recipe = Recipe::default().with_options(options.iter().copied()).expect("good options");
     let mut stages: [Box<dyn StageFunction>; 4] = [
         Box::new(preprocess::Preprocess::default()),
@@ -56,11 +60,10 @@ fn model(upload: Vec<u8>, options: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>>
             bytes: bytes.clone(),
         };
         let input = Input { recipe: recipe.clone(), files: files.iter().map(file).collect() };
-        let made = stage.run(&input, &Context::new(&Silent, 0));
-        let made = made.unwrap_or_else(|error| panic!("{options:?}: {error}"));
+        let made = stage.run(&input, &Context::new(&Silent, 0))?;
         files.extend(made.into_iter().map(|file| (file.name, file.bytes)));
     }
-    files
+    Ok(files)
 }
 
 fn kept(files: &BTreeMap<String, Vec<u8>>, folder: &Path, case: &str) {
@@ -97,7 +100,10 @@ fn preview_has_content(files: &BTreeMap<String, Vec<u8>>, case: &str) {
 }
 
 const WATERTIGHT: &str = r#"
-import pathlib, sys, trimesh
+import json, pathlib, struct, sys, trimesh
+def extras(glb):
+    data = glb.read_bytes()
+    return json.loads(data[20:20 + struct.unpack_from("<I", data, 12)[0]])["asset"]["extras"]
 for glb in sorted(pathlib.Path(sys.argv[1]).glob("*/model.glb")):
     mesh = trimesh.load(glb, force="mesh")
     mesh.merge_vertices(merge_tex=True, merge_norm=True)
@@ -106,6 +112,10 @@ for glb in sorted(pathlib.Path(sys.argv[1]).glob("*/model.glb")):
     assert abs(max(mesh.extents) - 1) < 1e-4 and abs(mesh.bounds.sum(axis=0)).max() < 1e-4, (glb, mesh.bounds)
     wanted = {"draft": 10_000, "standard": 25_000, "fine": 50_000}[glb.parent.name.split("-")[0]]
     assert 0.8 * wanted < len(mesh.faces) <= wanted, (glb, len(mesh.faces))
+    charts = extras(glb.with_name("textured.glb"))["charts"]
+    assert 2 <= charts <= 48, (glb, charts)
+    error = extras(glb.with_name("mesh.glb"))["decimation_error_m"]
+    assert 0 < error <= 0.002, (glb, error)
 "#;
 
 #[test]
@@ -119,13 +129,19 @@ fn every_preset_texture_and_kind_of_upload_gives_a_valid_watertight_model() {
         ("standard-webp-1024", &encoded(&photograph(480), ImageFormat::WebP), "1024"),
         ("draft-plain-1024", &encoded(&photograph(400), ImageFormat::Png), "1024"),
         ("fine-alpha-2048", &alpha, "2048"),
+        ("standard-layered-512", &alpha, "512"),
     ];
     for (case, upload, texture_px) in cases {
         let quality = case.split('-').next().expect("a word");
-        let files = model(upload.clone(), &[("quality", quality), ("texture-px", texture_px)]);
+        let engine = if case.contains("layered") { "layered" } else { "inflate" };
+        let options = [("engine", engine), ("quality", quality), ("texture-px", texture_px)];
+        let files = model(upload.clone(), &options);
         preview_has_content(&files, case);
         kept(&files, scratch.path(), case);
-        validated(&scratch.path().join(case).join("model.glb"));
+        // What stages hand on is as valid as what is delivered.
+        for name in ["mesh.glb", "textured.glb", "model.glb"] {
+            validated(&scratch.path().join(case).join(name));
+        }
     }
     python(WATERTIGHT, scratch.path());
 }
@@ -155,7 +171,19 @@ def colours(name, mesh, up):
     assert (above[:, 0] > above[:, 2]).mean() > 0.95, name
     assert (below[:, 2] > below[:, 0]).mean() > 0.95, name
 counts = {}
-counts["glb"] = solid("glb", trimesh.load(folder / "model.glb", force="mesh"), 1, 1, False)
+def normals(name, mesh):
+    texels = numpy.asarray(mesh.visual.material.normalTexture.convert("RGB")).astype(int)
+    assert texels.shape == (1024, 1024, 3), (name, texels.shape)
+    directions = texels / 127.5 - 1
+    lengths = numpy.linalg.norm(directions, axis=2)
+    # Mostly straight out, somewhere not, nowhere inwards.
+    assert abs(lengths - 1).max() < 0.03 and texels[:, :, 2].min() >= 128, name
+    mean = directions[:, :, 2].mean()
+    assert mean > 0.95 and texels[:, :, 2].min() < 254, (name, mean)
+    return texels
+glb = trimesh.load(folder / "model.glb", force="mesh")
+baked = normals("glb", glb)
+counts["glb"] = solid("glb", glb, 1, 1, False)
 counts["stl"] = solid("stl", trimesh.load(folder / "model.stl"), 2, 80, True)
 ply = trimesh.load(folder / "model.ply")
 colours("ply", ply, 2)
@@ -176,12 +204,14 @@ with zipfile.ZipFile(folder / "model.obj.zip") as archive:
     archive.extractall(folder / "obj")
 obj = trimesh.load(folder / "obj" / "model.obj", force="mesh")
 assert obj.visual.material.image.size == (1024, 1024)
+assert "norm normal.png" in (folder / "obj" / "model.mtl").read_text().splitlines()
+assert (numpy.asarray(Image.open(folder / "obj" / "normal.png").convert("RGB")) == baked).all()
 counts["obj"] = solid("obj", obj, 1, 1, True)
 usdz = (folder / "model.usdz").read_bytes()
 with zipfile.ZipFile(io.BytesIO(usdz)) as archive:
     assert archive.testzip() is None
     names = [entry.filename for entry in archive.infolist()]
-    assert names == ["model.usda", "base_colour.png"], names
+    assert names == ["model.usda", "base_colour.png", "normal.png"], names
     for entry in archive.infolist():
         name, extra = struct.unpack_from("<HH", usdz, entry.header_offset + 26)
         begins = entry.header_offset + 30 + name + extra
@@ -195,6 +225,7 @@ with zipfile.ZipFile(io.BytesIO(usdz)) as archive:
     counts["usdz"] = solid("usdz", trimesh.Trimesh(points, faces), 1, 1, False)
 packed = trimesh.load(folder / "model.packed.glb", force="mesh")
 assert packed.visual.material.baseColorTexture.size == (1024, 1024)
+assert (normals("packed", packed) == baked).all()
 counts["packed"] = solid("packed", packed, 1, 1, False)
 assert len(set(counts.values())) == 1, counts
 for percent in (50, 25, 10):
@@ -203,9 +234,9 @@ for percent in (50, 25, 10):
     faces = solid(f"lod{percent}", level, 1, 1, False, 1e-2)
     assert 0.9 * percent < 100 * faces / counts["glb"] <= percent, (percent, faces, counts)
 gif = Image.open(folder / "turntable.gif")
-assert gif.n_frames == 36 and gif.size == (256, 256), (gif.n_frames, gif.size)
+assert gif.n_frames == 36 and gif.size == (512, 512), (gif.n_frames, gif.size)
 turn = Image.open(folder / "turntable.webp")
-assert turn.n_frames == 36 and turn.size == (256, 256), (turn.n_frames, turn.size)
+assert turn.n_frames == 36 and turn.size == (512, 512), (turn.n_frames, turn.size)
 seen = []
 for frame in range(36):
     turn.seek(frame)
@@ -220,10 +251,10 @@ assert edge == 0, "the turn is cut off"
 fn every_format_is_the_same_model_for_other_peoples_tools() {
     let scratch = Scratch::new("formats").expect("a folder");
     let all = "glb stl ply obj 3mf usdz turntable gif packed lod";
-    let options = [("formats", all), ("size-mm", "80"), ("quality", "draft")];
+    let options = [("formats", all), ("size-mm", "80"), ("quality", "draft"), ("normal-map", "on")];
     let files = model(encoded(&thing(512).into(), ImageFormat::Png), &options);
     kept(&files, scratch.path(), "all");
-    for name in ["model", "model.packed", "model.lod50", "model.lod25", "model.lod10"] {
+    for name in ["mesh", "textured", "model", "model.packed", "model.lod50", "model.lod25", "model.lod10"] {
         validated(&scratch.path().join(format!("all/{name}.glb")));
     }
     python(FORMATS, scratch.path());
@@ -255,4 +286,88 @@ fn reliefs_and_lithophanes_have_the_millimetres_that_were_asked_for() {
         validated(&scratch.path().join(case).join("model.glb"));
     }
     python(PLATE, scratch.path());
+}
+
+/// How an upload must end.
+enum Ending {
+    /// As a model.
+    Model,
+    /// As a rejection with these words in it.
+    Rejected(&'static str),
+    /// As one of both: whatever it is, it is no broken file and no silence.
+    Either,
+}
+
+type Wishes = &'static [(&'static str, &'static str)];
+
+/// Silhouettes of every bad sort, what is asked for besides, and how it ends.
+fn silhouettes() -> Vec<(&'static str, RgbaImage, Wishes, Ending)> {
+    let drawn = |inside: &dyn Fn(u32, u32) -> bool| {
+        RgbaImage::from_fn(512, 512, |x, y| {
+            let colour = [40 + (x / 3) as u8, 90, 40 + (y / 3) as u8, 255];
+            if inside(x, y) { Rgba(colour) } else { Rgba([0; 4]) }
+        })
+    };
+    let radius = |x: u32, y: u32| (x as f32 - 255.5).hypot(y as f32 - 255.5);
+    // 32 x 32 specks.
+    let specks = |x: u32, y: u32| x % 16 < 2 && y % 16 < 2;
+    let comb = |x: u32, y: u32| (40..100).contains(&y) || ((40..480).contains(&y) && x % 24 < 11);
+    let squares = |x: u32, y: u32, side: u32| (x / side + y / side).is_multiple_of(2);
+    let slim = RgbaImage::from_fn(1, 8192, |_, y| Rgba([200, 40, 40, if y < 6000 { 255 } else { 0 }]));
+    let plain = RgbaImage::from_pixel(512, 512, Rgba([60, 120, 200, 255]));
+    let larger = "use one in which the subject fills more of the frame";
+    vec![
+        ("one-pixel", drawn(&|x, y| (x, y) == (256, 256)), &[], Ending::Rejected(larger)),
+        ("whole-frame", drawn(&|_, _| true), &[("mask", "whole")], Ending::Model),
+        ("one-colour", plain, &[], Ending::Rejected(larger)),
+        ("specks", drawn(&specks), &[], Ending::Rejected("use a picture with one clear subject")),
+        ("ring", drawn(&|x, y| (90.0..200.0).contains(&radius(x, y))), &[], Ending::Model),
+        ("thin-ring", drawn(&|x, y| (198.0..200.0).contains(&radius(x, y))), &[], Ending::Either),
+        ("comb", drawn(&comb), &[], Ending::Model),
+        ("checkerboard", drawn(&|x, y| squares(x, y, 64)), &[], Ending::Model),
+        ("fine-checkerboard", drawn(&|x, y| squares(x, y, 2)), &[], Ending::Either),
+        ("zero-alpha", drawn(&|_, _| false), &[], Ending::Rejected("use one with a visible subject")),
+        ("slim", slim, &[], Ending::Either),
+    ]
+}
+
+const SOUND: &str = r#"
+import pathlib, sys, trimesh
+for glb in sorted(pathlib.Path(sys.argv[1]).glob("*/model.glb")):
+    mesh = trimesh.load(glb, force="mesh")
+    mesh.merge_vertices(merge_tex=True, merge_norm=True)
+    good = mesh.is_watertight and mesh.is_winding_consistent and mesh.volume > 0
+    assert good, (glb, mesh.is_watertight, mesh.is_winding_consistent, mesh.volume)
+    assert abs(max(mesh.extents) - 1) < 1e-4, (glb, mesh.extents)
+    assert 100 < len(mesh.faces) <= 10_000, (glb, len(mesh.faces))
+    stl = trimesh.load(glb.with_name("model.stl"))
+    assert stl.is_watertight and stl.volume > 0 and abs(max(stl.extents) - 100) < 0.01, (glb, stl.extents)
+"#;
+
+#[test]
+fn bad_silhouettes_end_as_good_models_or_as_rejections_that_say_what_to_do() {
+    let scratch = Scratch::new("silhouettes").expect("a folder");
+    for engine in ["inflate", "relief", "layered"] {
+        for (name, picture, wishes, ending) in silhouettes() {
+            let case = format!("{engine}-{name}");
+            let common = [("engine", engine), ("quality", "draft"), ("texture-px", "512")];
+            let options: Vec<(&str, &str)> = common.into_iter().chain(wishes.iter().copied()).collect();
+            match (attempted(encoded(&picture.into(), ImageFormat::Png), &options), ending) {
+                (Ok(files), Ending::Model | Ending::Either) => {
+                    kept(&files, scratch.path(), &case);
+                    validated(&scratch.path().join(&case).join("model.glb"));
+                    println!("{case}: a model");
+                }
+                (Err(StageError::Rejected(reason)), Ending::Either) => {
+                    assert!(reason.contains("use "), "{case}: {reason}");
+                    println!("{case}: {reason}");
+                }
+                (Err(StageError::Rejected(reason)), Ending::Rejected(words)) => {
+                    assert!(reason.contains(words), "{case}: {reason}");
+                }
+                (found, _) => panic!("{case}: {:?}", found.map(|files| files.len())),
+            }
+        }
+    }
+    python(SOUND, scratch.path());
 }

@@ -22,6 +22,7 @@ const OURS: &[(&str, &[&str])] = &[
     ("nats", &["domain", "ports"]),
     ("s3", &["domain", "ports"]),
     ("gpu", &["domain", "ports"]),
+    ("otlp", &["domain", "ports"]),
     ("worker", &["domain", "ports", "stage"]),
     ("ingest", &["domain", "ports"]),
     ("planner", &["domain", "ports", "planning"]),
@@ -43,6 +44,9 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("nvml-wrapper", &["gpu"]),
     ("cudarc", &["gpu", "nn"]),
     ("tract-*", &["nn"]),
+    ("opentelemetry*", &["otlp"]),
+    ("pprof", &["meshwright"]),
+    ("prost*", &["otlp"]),
 ];
 
 /// What pure crates must not be built with.
