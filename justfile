@@ -8,8 +8,8 @@ training := env("MESHWRIGHT_CACHE", home_directory() / ".cache/meshwright") / "t
 # Where cargo builds.
 target := absolute_path(env("CARGO_TARGET_DIR", justfile_directory() / "target"))
 
-# The network that cuts out before any background. Without it pictures need transparency or a plain background.
-matting := '"${MESHWRIGHT_MATTING_MODEL-$(python3 infra/tools.py path u2netp || echo "no matting network: pictures need transparency or a plain background" >&2)}"'
+# The network that cuts out before any background. Without it outlines before busy backgrounds are guessed from colours.
+matting := '"${MESHWRIGHT_MATTING_MODEL-$(python3 infra/tools.py path u2netp || echo "no matting network: outlines before busy backgrounds are guessed" >&2)}"'
 
 # The dashboard, built once for each state of its sources. Without Node the program shows the plain page.
 dashboard := 'MESHWRIGHT_UI="${MESHWRIGHT_UI-$(python3 infra/tools.py path ui || echo "no dashboard: the program shows the plain page" >&2)}"'
@@ -100,6 +100,10 @@ generator:
 scenes: generator
     "{{ target }}/release/generator" --side 96 --sheet "{{ target }}/scenes.png"
     @echo "{{ target }}/scenes.png"
+
+# Gives so many broken pictures to the stage that decodes them; `MESHWRIGHT_SEED` chooses others.
+mutants COUNT="200000":
+    MESHWRIGHT_MUTANTS="{{ COUNT }}" cargo test --release --locked -p preprocess --test mutants -- --nocapture
 
 # Prints all figures that were measured here as one table.
 figures:
