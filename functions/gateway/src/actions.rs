@@ -10,7 +10,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use domain::{Ending, JobId, JobRecord, Life, Outcome, SWEEP_SUBJECT, Stage, Timestamp, UploadId, life_span};
+use domain::{JobId, Life, SWEEP_SUBJECT, Stage, Timestamp, UploadId, life_span};
 use ports::lives::{self, Wish};
 use ports::{Answer, PortError, tell_spans};
 use schemars::JsonSchema;
@@ -49,23 +49,12 @@ fn answer(id: JobId, wish: Wish) -> Done {
 pub(crate) async fn cancel(State(gateway): State<Arc<Gateway>>, Path(id): Path<String>) -> Done {
     let job = job_id(&id)?;
     let record = record(&gateway, job).await?;
-    let is_first = !gateway.hub.known(job).is_some_and(|known| known.has_ended());
-    let wish = lives::cancel(&gateway.ports, &gateway.ledger, job).await?;
-    if is_first && let Wish::Granted(life) = wish {
+    let (wish, decided) = lives::cancel(&gateway.ports, &gateway.ledger, job).await?;
+    if let Some(outcome) = decided {
         crate::telemetry::count_cancelled();
-        tell_cancelled(&gateway, &record, life);
+        tell_spans(|| vec![life_span("gateway", record.accepted_at, &outcome)]);
     }
     answer(job, wish)
-}
-
-/// The life as a span of the job's trace: it ended just now.
-fn tell_cancelled(gateway: &Gateway, record: &JobRecord, life: Life) {
-    tell_spans(|| {
-        let (job, now) = (record.job_id(), gateway.ports.clock.now());
-        let ending = Ending::Cancelled { reason: "requested".to_owned() };
-        let outcome = Outcome { job, life, ending, decided_at: now, intermediates_expire_at: now };
-        vec![life_span("gateway", record.accepted_at, &outcome)]
-    });
 }
 
 /// `POST /api/jobs/{id}/redrive`, `…/retry` and `POST /api/dead-letters/{id}/redrive`

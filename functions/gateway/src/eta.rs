@@ -43,11 +43,6 @@ impl Line {
         Line { jobs, before }
     }
 
-    /// All of them at each stage.
-    fn all(&self) -> Counts {
-        self.before.last().copied().unwrap_or_default()
-    }
-
     /// How many were accepted before this place.
     fn ahead(&self, place: Place) -> usize {
         self.jobs.partition_point(|(of, ..)| *of < place)
@@ -56,7 +51,11 @@ impl Line {
 
 /// Jobs that have not ended, at each stage: waiting and running.
 pub(crate) fn queue(index: &Index) -> [(Stage, [u64; 2]); Stage::ALL.len()] {
-    let all = Line::of(index).all();
+    let mut all = Counts::default();
+    for known in index.jobs.values().filter(|known| !known.has_ended()) {
+        let stage = known.stage().unwrap_or(Stage::Export);
+        all[stage as usize][usize::from(known.running.is_some())] += 1;
+    }
     Stage::ALL.map(|stage| (stage, all[stage as usize]))
 }
 

@@ -228,7 +228,6 @@ async fn look_once(gateway: &Gateway) -> PortResult<()> {
         }
     }
     let states = states.close();
-    gateway.hub.endings.send_replace(Arc::new(endings));
     loop {
         let page = store.list(bucket, JOBS_PREFIX, next).await?;
         let records = page.objects.iter().filter_map(|object| match parse_state_key(&object.key) {
@@ -239,6 +238,8 @@ async fn look_once(gateway: &Gateway) -> PortResult<()> {
         gateway.hub.write().look(&records, &states);
         next = page.next;
         if next.is_none() {
+            // Not before: whoever is told of an ending asks for its record.
+            gateway.hub.endings.send_replace(Arc::new(endings));
             return Ok(());
         }
     }

@@ -29,6 +29,7 @@ mod limits;
 mod listing;
 mod once;
 mod openapi;
+mod operation;
 mod pace;
 mod page;
 mod performance;

@@ -1,6 +1,10 @@
 //! The API in OpenAPI 3.1. Shapes of answers and messages come from the types themselves.
 
+use crate::operation::{
+    Operation, answer, binary, content, cursor_parameters, matching, millis, parameter, schema, text,
+};
 use crate::timings::WINDOW_MAX;
+use crate::webhooks::WebhookMessage;
 use crate::{Gateway, actions, capabilities, create, devices, gpu, jobs, performance, system};
 use axum::Json;
 use axum::extract::State;
@@ -9,124 +13,6 @@ use profile::{PipelineProfile, Report};
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-
-/// Problems that every call may meet, whatever it asks.
-const ANY_CALL: [(&str, &str); 3] = [
-    ("403", "a page of another site asks for a change"),
-    ("421", "the server is not known under this name"),
-    ("503", "store or broker do not answer, or too many ask at once; `Retry-After` says when to try again"),
-];
-
-fn schema(name: &str) -> Value {
-    json!({"$ref": format!("#/components/schemas/{name}")})
-}
-
-fn problem(what: &str) -> Value {
-    json!({"description": what, "content": {"application/problem+json": {"schema": schema("Problem")}}})
-}
-
-fn content(what: &str, kind: &str, schema: Value) -> Value {
-    json!({"description": what, "content": {kind: {"schema": schema}}})
-}
-
-fn answer(what: &str, name: &str) -> Value {
-    content(what, "application/json", schema(name))
-}
-
-fn text() -> Value {
-    json!({"type": "string"})
-}
-
-/// Milliseconds since 1970.
-fn millis() -> Value {
-    json!({"type": "integer", "minimum": 0, "maximum": u64::MAX})
-}
-
-fn matching(pattern: &str) -> Value {
-    json!({"type": "string", "pattern": pattern})
-}
-
-fn binary() -> Value {
-    json!({"type": "string", "format": "binary"})
-}
-
-fn parameter(name: &str, place: &str, schema: Value, what: &str) -> Value {
-    json!({"name": name, "in": place, "required": place == "path", "schema": schema, "description": what})
-}
-
-fn job_parameter() -> Value {
-    parameter("id", "path", matching("^[0-9a-f]{32}$"), "the job")
-}
-
-fn cursor_parameters() -> Vec<Value> {
-    let limit = json!({"type": "integer", "minimum": 1, "maximum": 200});
-    vec![
-        parameter("cursor", "query", matching("^[0-9]{1,19}-[0-9a-f]{32}$"), "`next` of the page before"),
-        parameter("limit", "query", limit, "rows of a page; 50 unless said"),
-    ]
-}
-
-/// One operation. `closed`: it wants the token, if the server has one.
-struct Operation {
-    summary: &'static str,
-    closed: bool,
-    parameters: Vec<Value>,
-    body: Option<Value>,
-    responses: Vec<(&'static str, Value)>,
-}
-
-impl Operation {
-    fn closed(summary: &'static str, status: &'static str, answer: Value) -> Operation {
-        let responses = vec![(status, answer)];
-        Operation { summary, closed: true, parameters: Vec::new(), body: None, responses }
-    }
-
-    fn open(summary: &'static str, answer: Value) -> Operation {
-        Operation { closed: false, ..Operation::closed(summary, "200", answer) }
-    }
-
-    fn of_job(summary: &'static str, status: &'static str, answer: Value) -> Operation {
-        Operation::closed(summary, status, answer)
-            .with(vec![job_parameter()])
-            .or("404", "no such job, or it has no such thing")
-    }
-
-    fn with(mut self, mut parameters: Vec<Value>) -> Operation {
-        self.parameters.append(&mut parameters);
-        self
-    }
-
-    fn answers(mut self, status: &'static str, answer: Value) -> Operation {
-        self.responses.push((status, answer));
-        self
-    }
-
-    fn or(self, status: &'static str, what: &str) -> Operation {
-        self.answers(status, problem(what))
-    }
-
-    fn json(self) -> Value {
-        let mut responses = serde_json::Map::new();
-        for (status, what) in ANY_CALL {
-            responses.insert(status.to_owned(), problem(what));
-        }
-        if self.closed {
-            responses.insert("401".to_owned(), problem("the token is missing or wrong"));
-        }
-        responses.extend(self.responses.into_iter().map(|(status, answer)| (status.to_owned(), answer)));
-        let mut operation = json!({"summary": self.summary, "responses": responses});
-        if !self.closed {
-            operation["security"] = json!([]);
-        }
-        if !self.parameters.is_empty() {
-            operation["parameters"] = Value::Array(self.parameters);
-        }
-        if let Some(body) = self.body {
-            operation["requestBody"] = body;
-        }
-        operation
-    }
-}
 
 /// Operations that whoever made a job may go on with.
 const OF_A_JOB: [&str; 5] = [
@@ -182,12 +68,13 @@ fn create_job() -> Value {
     parameters.push(parameter("name", "query", text(), "the last part of the upload's key"));
     parameters.push(parameter("bucket", "query", text(), "an input bucket; the first unless said"));
     parameters.push(once);
+    let key = json!({"type": "string", "minLength": 1, "maxLength": 1024});
     let body = json!({"required": true, "content": {
         "application/octet-stream": {"schema": picture()}, "image/png": {"schema": picture()},
         "multipart/form-data": {"schema": {"type": "object", "required": ["image"],
             "additionalProperties": false, "properties": fields}},
         "application/json": {"schema": {"type": "object", "required": ["bucket", "key"],
-            "additionalProperties": false, "properties": {"bucket": text(), "key": text()}}}}});
+            "additionalProperties": false, "properties": {"bucket": text(), "key": key}}}}});
     let mut accepted = answer("it is on its way", "Made");
     accepted["headers"] = json!({"Location": {"schema": text(), "description": "where the job is shown"}});
     accepted["links"] = OF_A_JOB.map(|id| (id.to_owned(), link(id))).into_iter().collect();
@@ -201,7 +88,7 @@ fn create_job() -> Value {
             .or("429", "the tenant's jobs of this minute are made; `Retry-After` says when to try again")
             .or("507", "the disk is full")
             .or("422", "a recipe that makes no sense, or an Idempotency-Key that was used otherwise");
-    Operation { body: Some(body), ..create }.json()
+    create.takes(body).json()
 }
 
 fn file(summary: &'static str) -> Operation {
@@ -394,6 +281,36 @@ pub(crate) fn paths() -> Value {
     paths
 }
 
+/// What listeners get.
+fn webhooks() -> Value {
+    let header = |name, schema, what| {
+        let mut header = parameter(name, "header", schema, what);
+        header["required"] = json!(true);
+        header
+    };
+    let id = matching("^[0-9a-f]{32}[.][0-9]+$");
+    let heard = |what: &str| json!({"description": what});
+    let responses = json!({
+        "2XX": heard("it was heard"),
+        "410": heard("the listener wants to hear nothing any more"),
+        "default": heard("it is told again: after `Retry-After`, or later each time, for a day"),
+    });
+    json!({"job-ended": {"post": {
+        "summary": "A job ended",
+        "description": "At least once; signed as Standard Webhooks 1.0 says",
+        "operationId": "job_ended",
+        "security": [],
+        "parameters": [
+            header("webhook-id", id, "the job and its life: the same in every try"),
+            header("webhook-timestamp", matching("^[0-9]+$"), "when it is said, in seconds since 1970"),
+            header("webhook-signature", text(), "`v1,` and the HMAC-SHA256 of id, timestamp and body"),
+        ],
+        "requestBody": {"required": true, "content": {
+            "application/json": {"schema": schema("WebhookMessage")}}},
+        "responses": responses,
+    }}})
+}
+
 fn schemas() -> Value {
     let mut generator = SchemaSettings::draft2020_12()
         .with(|settings| settings.definitions_path = "/components/schemas".into())
@@ -418,6 +335,7 @@ fn schemas() -> Value {
     generator.subschema_for::<gpu::Explained>();
     generator.subschema_for::<system::Version>();
     generator.subschema_for::<capabilities::Capabilities>();
+    generator.subschema_for::<WebhookMessage>();
     let mut schemas = json!(generator.take_definitions(true));
     schemas["Problem"] = json!({"description": "What is wrong, as RFC 9457 has it", "type": "object",
         "required": ["type", "title", "status", "detail"], "properties": {
@@ -438,6 +356,7 @@ pub(crate) async fn document(State(gateway): State<Arc<Gateway>>) -> Json<Value>
                  "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
         "security": [{"token": []}, {}],
         "paths": paths(),
+        "webhooks": webhooks(),
         "components": {
             "schemas": schemas(),
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
@@ -465,6 +384,7 @@ mod tests {
         let schemas = schemas();
         let mut found = Vec::new();
         references(&paths(), &mut found);
+        references(&webhooks(), &mut found);
         references(&schemas, &mut found);
         assert!(found.len() > 50, "{}", found.len());
         for reference in found {

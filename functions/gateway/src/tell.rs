@@ -153,10 +153,18 @@ impl Teller {
                     self.look(&endings);
                 }
                 () = wake => self.call(),
-                Some(Ok((end, tried))) = self.calls.join_next() => if self.take(end, tried) {
-                    return;
+                Some(joined) = self.calls.join_next() => match joined {
+                    Ok((end, tried)) => if self.take(end, tried) {
+                        break;
+                    },
+                    Err(error) => tracing::error!(%error, "tell a webhook"),
                 },
             }
+        }
+        // Who would return here would begin anew with the lease, and ask again.
+        tokio::select! {
+            () = lost.cancelled() => {}
+            () = gateway.shutdown.cancelled() => {}
         }
     }
 
@@ -170,7 +178,7 @@ impl Teller {
     fn look(&mut self, endings: &Endings) {
         // Of what no look shows any more nobody asks again.
         self.known.retain(|end, known| !known.is_settled || endings.young.contains(end));
-        for end in endings.of(self.listener.id) {
+        for end in endings.of(self.listener.id()) {
             self.add(end);
         }
     }
@@ -226,7 +234,7 @@ async fn attempt(
     (job, life): End,
 ) -> PortResult<Tried> {
     let ledger = &gateway.ledger;
-    if ledger.was_told(job, life, listener.id).await? {
+    if ledger.was_told(job, life, listener.id()).await? {
         return Ok(Tried::Settled);
     }
     // What is gone by now was removed with its job.
@@ -249,7 +257,7 @@ async fn attempt(
     match client.post(listener.url.clone()).headers(headers).body(body).send().await {
         Ok(answer) if answer.status().is_success() => {
             let (to, at) = (listener.place(), gateway.ports.clock.now());
-            ledger.put_told(&Told { job, life, listener: listener.id, to, at }).await?;
+            ledger.put_told(&Told { job, life, listener: listener.id(), to, at }).await?;
             count_told("told");
             Ok(Tried::Settled)
         }

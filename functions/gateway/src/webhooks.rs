@@ -42,8 +42,7 @@ pub enum Ended {
 #[derive(Clone)]
 pub struct Listener {
     pub(crate) url: Url,
-    /// Its name in keys of the bucket.
-    pub(crate) id: u32,
+    id: u32,
     signer: Arc<Webhook>,
     events: BTreeSet<Ended>,
     tenants: BTreeSet<TenantId>,
@@ -85,6 +84,11 @@ impl Listener {
         let [a, b, c, d, ..] = *digest.as_bytes();
         let id = u32::from_be_bytes([a, b, c, d]);
         Ok(Listener { url, id, signer: Arc::new(signer), events, tenants })
+    }
+
+    /// Its name in keys of the bucket: what two must not share.
+    pub fn id(&self) -> u32 {
+        self.id
     }
 
     /// Where it is, without a path or a query, which may hold a token.

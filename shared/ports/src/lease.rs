@@ -63,7 +63,7 @@ pub async fn acquire(
 ) -> PortResult<Option<HeldLease>> {
     let (mut look, mut last_seen, mut outage) = (interval(claim.renew_every / 3), Epoch(0), false);
     loop {
-        tokio::select! { _ = look.tick() => {}, () = shutdown.cancelled() => return Ok(None) }
+        tokio::select! { biased; () = shutdown.cancelled() => return Ok(None), _ = look.tick() => {} }
         match try_acquire(ports, claim, &mut last_seen).await {
             Ok(Some(held)) => return Ok(Some(held)),
             Ok(None) => {

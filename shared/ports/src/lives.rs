@@ -32,7 +32,7 @@ pub enum Wish {
 ///
 /// # Errors
 /// As the ports. After an error the life may have ended; the same call tells the workers.
-pub async fn cancel(ports: &Ports, ledger: &Ledger, job: JobId) -> PortResult<Wish> {
+pub async fn cancel(ports: &Ports, ledger: &Ledger, job: JobId) -> PortResult<(Wish, Option<Outcome>)> {
     let state = ledger.state(job).await?;
     let now = ports.clock.now();
     let wanted = Outcome {
@@ -42,11 +42,13 @@ pub async fn cancel(ports: &Ports, ledger: &Ledger, job: JobId) -> PortResult<Wi
         decided_at: now,
         intermediates_expire_at: now + INTERMEDIATES_KEPT,
     };
-    let decided = match ledger.decide(&wanted).await? {
-        Decided::Mine => wanted,
-        Decided::Already(first) => first,
+    let (decided, mine) = match ledger.decide(&wanted).await? {
+        Decided::Mine => (wanted.clone(), Some(wanted)),
+        Decided::Already(first) => (first, None),
     };
-    let Ending::Cancelled { reason } = decided.ending.clone() else { return Ok(Wish::Ended(decided)) };
+    let Ending::Cancelled { reason } = decided.ending.clone() else {
+        return Ok((Wish::Ended(decided), None));
+    };
     let control = serde_json::to_vec(&Control::Cancel).map_err(|e| PortError::Invalid(e.to_string()))?;
     ports.wire.publish(&control_subject(job), control.into()).await?;
     let kind = EventKind::Cancelled { reason };
@@ -54,7 +56,7 @@ pub async fn cancel(ports: &Ports, ledger: &Ledger, job: JobId) -> PortResult<Wi
     let event = Event { job, life: state.life, at: decided.decided_at, kind };
     let event = serde_json::to_vec(&event).map_err(|e| PortError::Invalid(e.to_string()))?;
     ports.wire.publish(&subject, event.into()).await?;
-    Ok(Wish::Granted(state.life))
+    Ok((Wish::Granted(state.life), mine))
 }
 
 /// Starts the next life of a dead or cancelled job and publishes its first uncommitted stage **until it is

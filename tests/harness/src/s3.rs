@@ -69,7 +69,7 @@ impl S3Endpoint {
 /// Runs a command to its end and returns its standard output.
 ///
 /// # Errors
-/// It cannot be started, fails, or takes longer than `limit`; the message has its standard error.
+/// It cannot be started, fails, or takes longer than `limit`; the message has what it printed.
 pub async fn output(mut command: Command, limit: Duration) -> Result<String> {
     let shown = format!("{:?}", command.as_std().get_program());
     command.stdin(std::process::Stdio::null()).kill_on_drop(true);
@@ -77,7 +77,8 @@ pub async fn output(mut command: Command, limit: Duration) -> Result<String> {
         .await
         .with_context(|| format!("{shown} took longer than {} s", limit.as_secs()))?
         .with_context(|| format!("start {shown}"))?;
+    let printed = String::from_utf8_lossy(&done.stdout).into_owned();
     let said = String::from_utf8_lossy(&done.stderr);
-    ensure!(done.status.success(), "{shown} ended with {}: {}", done.status, said.trim());
-    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+    ensure!(done.status.success(), "{shown} ended with {}: {}\n{printed}", done.status, said.trim());
+    Ok(printed)
 }

@@ -148,3 +148,20 @@ async fn a_listener_hears_what_it_asked_for_and_one_that_is_gone_nothing_more() 
     assert_eq!((&said["type"], &said["data"]["reason"]), (&"job.dead".into(), &"shape: it broke".into()));
     assert!(gone.calls.try_recv().is_err());
 }
+
+#[tokio::test]
+async fn a_listener_that_is_gone_is_not_asked_again_though_it_is_the_only_one() {
+    let mut gone = Receiver::answering(&[StatusCode::GONE]).await;
+    let world = World::telling(vec![gone.listener(&[])]).await;
+    rejected(&world, "one", true).await;
+    gone.call().await;
+    let lease = async || {
+        let entry = world.ports.boards.read(&domain::LEASE, "gateway.webhooks").await.expect("a board");
+        serde_json::from_slice::<domain::Lease>(&entry.expect("a lease").value).expect("a lease").epoch
+    };
+    let held = lease().await;
+    let next = rejected(&world, "two", true).await;
+    world.until_listed(next, "rejected").await;
+    assert_eq!(lease().await, held, "the same term goes on, and with it what is known of the listener");
+    assert!(gone.calls.try_recv().is_err());
+}
