@@ -94,8 +94,11 @@ fn plain(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Orientation
     let (width, height) = decoder.dimensions();
     check_size(width, height)?;
     // Some decoders ignore the limit on allocations: what the whole picture needs is known here.
-    let copies = if format == ImageFormat::OpenExr { EXR_COPIES } else { 1 };
-    if decoder.total_bytes().saturating_mul(copies) > DECODER_BYTES_MAX {
+    let bytes_needed = match format {
+        ImageFormat::OpenExr => exr_bytes(bytes)?.saturating_mul(EXR_COPIES),
+        _ => decoder.total_bytes(),
+    };
+    if bytes_needed > DECODER_BYTES_MAX {
         return Err(too_large());
     }
     let orientation = match format {
@@ -108,6 +111,20 @@ fn plain(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Orientation
         if format == ImageFormat::OpenExr { tone::mapped(image.into_rgba32f()).into() } else { image },
         orientation,
     ))
+}
+
+/// What an EXR's layers need: what is stored may be far larger than the window that is shown, and the decoder
+/// allocates for it what no limit knows of.
+fn exr_bytes(bytes: &[u8]) -> Result<u64, StageError> {
+    let meta = exr::meta::MetaData::read_from_buffered(Cursor::new(bytes), false).map_err(unreadable)?;
+    let mut largest = 0;
+    for header in &meta.headers {
+        let side = |side: usize| u32::try_from(side).unwrap_or(u32::MAX);
+        check_size(side(header.layer_size.width()), side(header.layer_size.height()))?;
+        let area = header.layer_size.area() as u64;
+        largest = largest.max(area.saturating_mul(header.channels.bytes_per_pixel as u64));
+    }
+    Ok(largest)
 }
 
 /// What an EXIF chunk says. Some programs write JPEG's prefix into every format.

@@ -10,9 +10,11 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-/// Pixels of all scans together: forty of the largest picture. Each scan is a walk over all pixels, however
-/// short its data; cameras and programs make at most a dozen.
+/// Pixels of all scans of a progressive picture together: forty of the largest. Each scan is a walk over all
+/// pixels, however short its data; cameras and programs make at most a dozen.
 const SCANNED_PIXELS_MAX: u64 = 1_600_000_000;
+/// Scans of any picture.
+const SCANS_MAX: u64 = 100;
 
 /// Grey stays grey, everything else becomes RGB. Not turned yet.
 pub(crate) fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), StageError> {
@@ -24,17 +26,14 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), StageE
     let (width, height) = decoder.dimensions().unwrap_or_default();
     let (width, height) = (width as u32, height as u32);
     check_size(width, height)?;
-    let data = after_headers(bytes);
-    if markers(data, 0xd9).next().is_none() {
+    if !has_end(bytes) {
         return Err(unreadable("its end is missing"));
     }
-    let scans = markers(data, 0xda).count() as u64;
-    if scans.saturating_mul(u64::from(width) * u64::from(height)) > SCANNED_PIXELS_MAX {
-        return Err(unreadable(format!("it is stored in {scans} passes")));
-    }
+    let scans = (SCANNED_PIXELS_MAX / (u64::from(width) * u64::from(height)).max(1)).clamp(1, SCANS_MAX);
     let grey = decoder.input_colorspace() == Some(ColorSpace::Luma);
     let wanted = if grey { ColorSpace::Luma } else { ColorSpace::RGB };
     let strict = lenient.set_strict_mode(true).jpeg_set_out_colorspace(wanted);
+    let strict = strict.jpeg_set_max_scans(scans as usize);
     decoder.set_options(strict);
     let pixels = decoder.decode().map_err(unreadable)?;
     let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
@@ -47,9 +46,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), StageE
     Ok((image, orientation.unwrap_or(Orientation::NoTransforms)))
 }
 
-/// From the first scan on. Segments before it are stepped over by their length: a thumbnail inside one has
-/// scans and an end of its own.
-fn after_headers(bytes: &[u8]) -> &[u8] {
+/// Whether an end-of-image marker follows the first scan. Segments before it are stepped over by their
+/// length: a thumbnail inside one has an end of its own.
+fn has_end(bytes: &[u8]) -> bool {
     let mut at = 2;
     while let Some(&[0xff, marker]) = bytes.get(at..at + 2) {
         match marker {
@@ -58,15 +57,10 @@ fn after_headers(bytes: &[u8]) -> &[u8] {
             // Start of scan. In its data, 0xff is followed by zero or a restart marker.
             0xda => break,
             _ => {
-                let Some(&[high, low]) = bytes.get(at + 2..at + 4) else { return &[] };
+                let Some(&[high, low]) = bytes.get(at + 2..at + 4) else { return false };
                 at += 2 + usize::from(u16::from_be_bytes([high, low]));
             }
         }
     }
-    bytes.get(at..).unwrap_or_default()
-}
-
-/// The places of a marker.
-fn markers(data: &[u8], marker: u8) -> impl Iterator<Item = &[u8]> {
-    data.windows(2).filter(move |pair| **pair == [0xff, marker])
+    bytes.get(at..).is_some_and(|rest| rest.windows(2).any(|pair| pair == [0xff, 0xd9]))
 }

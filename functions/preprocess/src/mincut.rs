@@ -12,6 +12,8 @@ pub(crate) const STEPS: [(isize, isize); 8] =
 /// Work per node after which the cut is taken as it is: a few hundred are usual, so this bounds the time
 /// of pictures made to be slow.
 const WORK_PER_NODE_MAX: u64 = 20_000;
+/// Work of any cut: seconds.
+const WORK_MAX: u64 = 400_000_000;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tree {
@@ -104,10 +106,9 @@ impl MinCut {
             self.steps[node as usize] = 1;
             self.active.push_back(node);
         }
-        let work_max = WORK_PER_NODE_MAX * self.near.len() as u64;
         while let Some(node) = self.active.front().copied() {
             match self.grow(node) {
-                Some((from, direction)) if self.work < work_max => {
+                Some((from, direction)) if self.work < self.work_max() => {
                     self.augment(from, direction);
                     self.adopt();
                 }
@@ -116,6 +117,10 @@ impl MinCut {
             }
         }
         self.tree.iter().map(|tree| *tree == Tree::Subject).collect()
+    }
+
+    fn work_max(&self) -> u64 {
+        (WORK_PER_NODE_MAX * self.near.len() as u64).min(WORK_MAX)
     }
 
     /// What still fits between a node and its neighbour, the way that water flows in the node's tree:
@@ -210,7 +215,10 @@ impl MinCut {
     /// Finds orphans another parent in their tree, or sets them free with all that hangs on them.
     fn adopt(&mut self) {
         self.round += 1;
-        while let Some(node) = self.orphans.pop_front() {
+        // What is left over belongs to the tree that it hung on: only that is asked afterwards.
+        while self.work < self.work_max()
+            && let Some(node) = self.orphans.pop_front()
+        {
             let mut best: Option<(u32, usize)> = None;
             for direction in 0..8 {
                 if self.could_carry(node, direction)

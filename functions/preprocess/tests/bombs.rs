@@ -8,6 +8,9 @@ use preprocess::Preprocess;
 use stage::{Context, File, Input, Silent, StageError, StageFunction};
 use std::io::Write;
 
+/// A picture of 96 x 64 in ten scans.
+const PROGRESSIVE: &[u8] = include_bytes!("pictures/progressive.jpg");
+
 /// More than the largest picture and its decoder need, and half of what a runner may take.
 const GROWTH_KIB_MAX: u64 = 512 << 10;
 
@@ -70,6 +73,19 @@ fn scan() -> Vec<u8> {
 }
 
 /// A little-endian TIFF with these values by tag, beside those of 8-bit grey.
+/// A progressive picture whose first scan comes so many times.
+fn scanned_again(times: usize) -> Vec<u8> {
+    let at = |from: usize, marker: u8| {
+        let found = PROGRESSIVE[from..].windows(2).position(|pair| pair == [0xff, marker]);
+        from + found.expect("a marker")
+    };
+    let begin = at(0, 0xda);
+    let follows = |pair: &[u8]| pair[0] == 0xff && pair[1] != 0;
+    let end = begin + 2 + PROGRESSIVE[begin + 2..].windows(2).position(follows).expect("another segment");
+    let (head, scan, rest) = (&PROGRESSIVE[..begin], &PROGRESSIVE[begin..end], &PROGRESSIVE[end..]);
+    [head, &scan.repeat(times), rest].concat()
+}
+
 fn tiff(entries: &[(u16, u32)]) -> Vec<u8> {
     let mut all = vec![(258, 8), (259, 1), (262, 1), (277, 1)];
     all.extend_from_slice(entries);
@@ -103,6 +119,27 @@ fn extended(flags: u8, side: u32) -> Vec<u8> {
     [[flags, 0, 0, 0].as_slice(), &side[..3], &side[..3]].concat()
 }
 
+/// A whole EXR header: 64² are shown, and so many columns and rows are stored.
+fn exr_of([width, height]: [u32; 2]) -> Vec<u8> {
+    let mut file = b"\x76\x2f\x31\x01\x02\0\0\0".to_vec();
+    let mut attribute = |name: &[u8], kind: &[u8], value: &[u8]| {
+        let length = (value.len() as u32).to_le_bytes();
+        file.extend([name, b"\0", kind, b"\0", &length, value].concat());
+    };
+    let channel = |name: &[u8]| [name, b"\0\x02\0\0\0\0\0\0\0\x01\0\0\0\x01\0\0\0"].concat();
+    let window = |width: u32, height: u32| [0, 0, width - 1, height - 1].map(u32::to_le_bytes).concat();
+    let channels = [channel(b"B"), channel(b"G"), channel(b"R"), vec![0]].concat();
+    attribute(b"channels", b"chlist", &channels);
+    attribute(b"compression", b"compression", &[3]);
+    attribute(b"dataWindow", b"box2i", &window(width, height));
+    attribute(b"displayWindow", b"box2i", &window(64, 64));
+    attribute(b"lineOrder", b"lineOrder", &[0]);
+    attribute(b"pixelAspectRatio", b"float", &1.0_f32.to_le_bytes());
+    attribute(b"screenWindowCenter", b"v2f", &[0; 8]);
+    attribute(b"screenWindowWidth", b"float", &1.0_f32.to_le_bytes());
+    [file, vec![0; 64]].concat()
+}
+
 /// Each with a part of what is said; of some it depends on the decoder.
 fn refused() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let data = |bytes: usize| [chunk(b"IDAT", &zeros(bytes))];
@@ -117,7 +154,7 @@ fn refused() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("png, fewer zeros than promised", png([8_000, 5_000], [8, 6, 0], &data(999)), "cannot be read"),
         ("gif named png", b"GIF89a\xff\xff\xff\xff\0\0\0;".to_vec(), "Gif pictures are not taken"),
         ("jpeg, 65500²", jpeg(0xc0, [65_500; 2], &scan()), "at most 8192 a side"),
-        ("jpeg of 5000 scans", jpeg(0xc2, [6_000; 2], &scan().repeat(5_000)), "5000 passes"),
+        ("jpeg of 5000 scans", scanned_again(5_000), "scans"),
         ("jpeg, 19 MB of EXIF", [vec![0xff, 0xd8], camera.collect()].concat(), "cannot be read"),
         (
             "tiff, 60000²",
@@ -137,6 +174,8 @@ fn refused() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("webp, 16384²", riff(&[(b"VP8L", lossless(16_384))]), ""),
         ("webp, canvas of 16384²", riff(&[(b"VP8X", extended(0, 16_384)), (b"VP8L", lossless(64))]), ""),
         ("exr, a list of 2 GB", exr, ""),
+        ("exr, far more stored than shown", exr_of([1 << 29, 16]), "at most 8192 a side"),
+        ("exr, 400 MB stored", exr_of([8_000, 5_000]), "more than 256 MB"),
         ("25 MB and one byte", vec![0; 25_000_001], "at most 25 MB"),
     ]
 }

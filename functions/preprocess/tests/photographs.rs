@@ -94,12 +94,15 @@ fn the_network_cuts_photographs_out_as_a_hand_does() {
         let iou = overlap(&by_network, &truth);
         println!("{name}: IoU {iou:.3}");
         assert!(iou >= OVERLAP_MIN, "{name}: IoU {iou:.3}");
-        // Without the network colours decide, and find something else or nothing.
-        if let Ok((cutout, report)) = run(&mut Preprocess::default(), &photograph) {
-            assert_eq!(report["method"], "grab_cut", "{report}");
-            let by_colours = found(&cutout, &report, [width, height]);
-            assert!(by_colours != by_network, "{name}: both masks are the same");
-            println!("{name}: IoU by colours {:.3}", overlap(&by_colours, &truth));
+        // Without the network colours decide, and do not find as much.
+        match run(&mut Preprocess::default(), &photograph) {
+            Ok((cutout, report)) => {
+                assert_eq!(report["method"], "grab_cut", "{report}");
+                let by_colours = overlap(&found(&cutout, &report, [width, height]), &truth);
+                println!("{name}: IoU by colours {by_colours:.3}");
+                assert!(by_colours < iou, "{name}: {by_colours:.3} by colours, {iou:.3} by the network");
+            }
+            Err(refused) => assert!(!refused.to_string().is_empty(), "{name}"),
         }
     }
 }

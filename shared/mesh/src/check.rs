@@ -128,12 +128,13 @@ fn edges(triangles: &[[u32; 3]]) -> Result<(), MeshFault> {
 
 /// Enclosed volume by the divergence theorem, in f64, relative to the first vertex against cancellation.
 pub fn volume(mesh: &Mesh) -> f64 {
-    let Some(&origin) = mesh.positions.first() else { return 0.0 };
-    let six_fold = mesh.triangles.iter().map(|&triangle| {
-        let [a, b, c] = triangle.map(|index| sub(mesh.positions[index as usize], origin));
-        f64::from(dot(a, cross(b, c)))
-    });
-    six_fold.sum::<f64>() / 6.0
+    mesh.triangles.iter().map(|&triangle| volume_below(mesh, triangle)).sum()
+}
+
+/// What one face adds to the volume: that of the body between it and the mesh's first vertex.
+pub(crate) fn volume_below(mesh: &Mesh, triangle: [u32; 3]) -> f64 {
+    let [a, b, c] = triangle.map(|index| sub(mesh.positions[index as usize], mesh.positions[0]));
+    f64::from(dot(a, cross(b, c))) / 6.0
 }
 
 #[cfg(test)]

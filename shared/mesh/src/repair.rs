@@ -6,7 +6,7 @@
 //! texture coordinates.
 
 use crate::Mesh;
-use crate::check::{DOUBLE_AREA_MIN, volume};
+use crate::check::{DOUBLE_AREA_MIN, volume, volume_below};
 use crate::components::{compact, label};
 use crate::geometry::{area, dot, sub};
 use crate::holes;
@@ -85,16 +85,18 @@ impl Work {
         };
         let slivers: Vec<[u32; 3]> =
             self.mesh.triangles.iter().copied().filter(|&t| flat(self, t)).take(SLIVERS_MAX).collect();
+        let mut gone = 0;
         for &sliver in &slivers {
             // It may be another one by now, or gone.
             let Some(at) = self.mesh.triangles.iter().position(|&t| t == sliver) else { continue };
             self.mesh.triangles.swap_remove(at);
+            gone += 1;
             let [a, b, c] = self.places(sliver);
             if a != b && b != c && c != a {
                 self.mend_sliver(sliver);
             }
         }
-        slivers.len()
+        gone
     }
 
     /// Closes the gap that a face without area, whose corners are three places, leaves.
@@ -253,14 +255,17 @@ impl Work {
         let solid = Mesh { positions, triangles, ..Mesh::default() };
         let all = volume(&solid) <= 0.0;
         let (labels, count) = label(&solid);
+        let (mut volumes, mut asked) = (vec![0.0; count], vec![all; count]);
+        for (face, &part) in labels.iter().enumerate() {
+            volumes[part as usize] += volume_below(&solid, solid.triangles[face]);
+            asked[part as usize] |= mixed.get(face) == Some(&true);
+        }
+        let is_inside_out = |part: u32| asked[part as usize] && volumes[part as usize] < 0.0;
         let mut flipped = 0;
-        for part in 0..count as u32 {
-            let own: Vec<usize> = (0..labels.len()).filter(|&face| labels[face] == part).collect();
-            let asked = all || own.iter().any(|&face| mixed.get(face) == Some(&true));
-            let triangles = own.iter().map(|&face| solid.triangles[face]).collect();
-            if asked && volume(&Mesh { triangles, ..solid.clone() }) < 0.0 {
-                own.iter().for_each(|&face| self.mesh.triangles[face].reverse());
-                flipped += own.len();
+        for (triangle, part) in self.mesh.triangles.iter_mut().zip(&labels) {
+            if is_inside_out(*part) {
+                triangle.reverse();
+                flipped += 1;
             }
         }
         flipped
