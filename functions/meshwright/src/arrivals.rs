@@ -8,6 +8,8 @@ use std::time::Duration;
 pub(crate) const JOBS_MAX: u64 = 100_000;
 /// Most jobs per second: what one process sends without being late itself.
 const PER_SECOND_MAX: f64 = 1_000.0;
+/// One a day.
+const PER_SECOND_MIN: f64 = 1.0 / 86_400.0;
 
 /// Jobs per second.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,7 +36,7 @@ fn per_second(text: &str) -> Option<f64> {
     // Not what `f64` also reads: no sign, no exponent, no name.
     let is_plain = number.chars().all(|c| c.is_ascii_digit() || c == '.');
     let rate = number.parse::<f64>().ok().filter(|_| is_plain)? / seconds;
-    (rate <= PER_SECOND_MAX).then_some(rate)
+    (rate == 0.0 || (PER_SECOND_MIN..=PER_SECOND_MAX).contains(&rate)).then_some(rate)
 }
 
 /// From one rate to a higher one, evenly over the time of the load.
@@ -137,7 +139,8 @@ mod tests {
             [rate("5/s"), rate("30/m"), rate("0.5"), rate("900/h")].map(Option::unwrap_or_default),
             [5.0, 0.5, 0.5, 0.25]
         );
-        for wrong in ["", "0", "-1/s", "5/d", "1001/s", "nan", "inf", "1e3", "5/s/s", "+5", "."] {
+        for wrong in ["", "0", "-1/s", "5/d", "1001/s", "0.000001/s", "nan", "inf", "1e3", "5/s/s", "+5", "."]
+        {
             assert_eq!(rate(wrong), None, "{wrong}");
         }
         let ramp = |text: &str| text.parse::<Ramp>().ok().map(|ramp| (ramp.from, ramp.to));

@@ -69,7 +69,8 @@ pub(crate) async fn measure(
     let bench = Bench { ports, site, pictures };
     let measured = tokio::select! {
         measured = bench.measure(setting) => measured,
-        () = shutdown.cancelled() => Err(Refusal::Stopped),
+        // By a person, or since one of its functions failed: that is told below.
+        () = stop.cancelled() => Err(Refusal::Stopped),
     };
     stop.cancel();
     running.await.map_err(|error| Refusal::Io(error.to_string())).flatten()?;

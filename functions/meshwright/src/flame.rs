@@ -162,7 +162,8 @@ fn colour(name: &str) -> String {
     format!("rgb({},{},{})", 205 + mixed % 50, 90 + mixed / 50 % 130, 40 + mixed / 6500 % 50)
 }
 
-fn escaped(text: &str) -> String {
+/// A text between tags or in an attribute.
+pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::new();
     for c in text.chars() {
         match c {

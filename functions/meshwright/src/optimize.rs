@@ -4,7 +4,7 @@
 
 use crate::calibrate::{Measured, Setting, measure};
 use crate::cli::OptimizeArgs;
-use crate::client::print_answer;
+use crate::client::{print_answer, recipe_query};
 use crate::demo::SAMPLES;
 use crate::folder;
 use crate::gate::Gate;
@@ -51,14 +51,8 @@ pub(crate) struct Found {
 /// `optimize`
 pub(crate) async fn optimize(args: OptimizeArgs, json: bool, shutdown: CancellationToken) -> Outcome<()> {
     let pictures = pictures(args.images.as_deref()).await?;
-    let options: Vec<(&str, &str)> = args
-        .options
-        .iter()
-        .map(|option| {
-            let wrong = || Refusal::Input(format!("option {option:?}: write NAME=VALUE, as quality=fine"));
-            option.split_once('=').ok_or_else(wrong)
-        })
-        .collect::<Outcome<_>>()?;
+    let options = recipe_query(&args.options)?;
+    let options = options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let recipe = Recipe::default().with_options(options).map_err(|bad| Refusal::Input(bad.to_string()))?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let out = args.out.as_path();

@@ -2,6 +2,7 @@
 //! side.
 
 use crate::calibrate::Measured;
+use crate::flame::escaped;
 use crate::gate::picture;
 use crate::optimize::{Found, NOT_THERE, Tried};
 use crate::plot;
@@ -106,8 +107,4 @@ fn shown(model: &TexturedMesh) -> Option<Vec<u8>> {
         .write_image(&picture, SIDE_PX, SIDE_PX, ExtendedColorType::Rgba8)
         .ok()
         .map(|()| png)
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -113,49 +113,34 @@ fn curves<'c, 'a: 'c, X: Axis>(
 
 /// A picture of named values as bars.
 pub(crate) fn bars(title: &str, values: &[(String, f64)]) -> String {
-    let mut svg = String::new();
-    let drawn = draw_bars(&mut svg, title, values);
-    drawn.map_or_else(|_| String::new(), |()| svg)
-}
-
-fn draw_bars(svg: &mut String, title: &str, values: &[(String, f64)]) -> Result<(), Box<dyn Error>> {
     let most = values.iter().map(|(_, value)| *value).fold(1.0, f64::max);
-    let height = 80 + 28 * values.len() as u32;
-    let root = SVGBackend::with_string(svg, (SIZE.0, height)).into_drawing_area();
-    root.fill(&WHITE).map_err(|e| e.to_string())?;
-    let mut chart = ChartBuilder::on(&root)
-        .caption(title, ("sans-serif", 18))
-        .margin(12)
-        .x_label_area_size(28)
-        .y_label_area_size(150)
-        .build_cartesian_2d(0.0..most * 1.05, (0..values.len()).into_segmented())
-        .map_err(|e| e.to_string())?;
-    // From above.
-    let name = |place: &SegmentValue<usize>| match place {
-        SegmentValue::CenterOf(n) => {
-            values.iter().rev().nth(*n).map(|(name, _)| name.clone()).unwrap_or_default()
-        }
-        SegmentValue::Exact(_) | SegmentValue::Last => String::new(),
-    };
-    chart
-        .configure_mesh()
-        .disable_y_mesh()
-        .y_labels(values.len())
-        .y_label_formatter(&name)
-        .draw()
-        .map_err(|e| e.to_string())?;
-    let bars = values.iter().rev().enumerate().map(|(n, (_, value))| (n, *value));
-    let bar = |(n, value): (usize, f64)| {
-        let corners = [(0.0, SegmentValue::Exact(n)), (value, SegmentValue::Exact(n + 1))];
-        let mut bar = Rectangle::new(corners, Palette99::pick(0).filled());
-        bar.set_margin(4, 4, 0, 0);
-        bar
-    };
-    chart.draw_series(bars.map(bar)).map_err(|e| e.to_string())?;
-    root.present().map_err(|e| e.to_string())?;
-    drop(chart);
-    drop(root);
-    Ok(())
+    picture((SIZE.0, 80 + 28 * values.len() as u32), |root| {
+        let mut chart = ChartBuilder::on(root)
+            .caption(title, ("sans-serif", 18))
+            .margin(12)
+            .x_label_area_size(28)
+            .y_label_area_size(150)
+            .build_cartesian_2d(0.0..most * 1.05, (0..values.len()).into_segmented())
+            .map_err(|e| e.to_string())?;
+        // From above.
+        let name = |place: &SegmentValue<usize>| match place {
+            SegmentValue::CenterOf(n) => {
+                values.iter().rev().nth(*n).map(|(name, _)| name.clone()).unwrap_or_default()
+            }
+            SegmentValue::Exact(_) | SegmentValue::Last => String::new(),
+        };
+        let mut mesh = chart.configure_mesh();
+        mesh.disable_y_mesh().y_labels(values.len()).y_label_formatter(&name);
+        mesh.draw().map_err(|e| e.to_string())?;
+        let bar = |(n, (_, value)): (usize, &(String, f64))| {
+            let corners = [(0.0, SegmentValue::Exact(n)), (*value, SegmentValue::Exact(n + 1))];
+            let mut bar = Rectangle::new(corners, Palette99::pick(0).filled());
+            bar.set_margin(4, 4, 0, 0);
+            bar
+        };
+        chart.draw_series(values.iter().rev().enumerate().map(bar)).map_err(|e| e.to_string())?;
+        Ok(())
+    })
 }
 
 #[cfg(test)]

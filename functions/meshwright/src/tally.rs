@@ -53,7 +53,7 @@ pub(crate) struct Counts {
 pub(crate) struct Tally {
     sent: Vec<Sent>,
     jobs: BTreeMap<JobId, usize>,
-    early: BTreeMap<JobId, Vec<(Duration, Event)>>,
+    early: BTreeMap<JobId, (Duration, Event)>,
     calling: usize,
     ended: usize,
     reasons: BTreeMap<String, u64>,
@@ -74,7 +74,7 @@ impl Tally {
         (self.sent[number].answered, self.sent[number].job) = (Some(at), Some(job));
         self.jobs.insert(job, number);
         self.progress.add(job);
-        for (at, event) in self.early.remove(&job).unwrap_or_default() {
+        if let Some((at, event)) = self.early.remove(&job) {
             self.hear(&event, at);
         }
         self.forget();
@@ -104,9 +104,8 @@ impl Tally {
     /// Something happened to a job, of ours or not.
     pub(crate) fn hear(&mut self, event: &Event, at: Duration) {
         if !self.progress.hear(event) {
-            let has_room = self.early.len() < EARLY_MAX || self.early.contains_key(&event.job);
-            if self.calling > 0 && has_room {
-                self.early.entry(event.job).or_default().push((at, event.clone()));
+            if self.calling > 0 && event.kind.is_end() && self.early.len() < EARLY_MAX {
+                self.early.insert(event.job, (at, event.clone()));
             }
             return;
         }

@@ -28,10 +28,11 @@ pub(crate) fn listeners(webhooks: &[WebhookConfig]) -> Outcome<Vec<Listener>> {
     let mut seen = BTreeSet::new();
     let one = |(n, webhook): (usize, &WebhookConfig)| {
         let WebhookConfig { url, secret, events, tenants } = webhook.clone();
-        let listener = match seen.insert(url.0.clone()) {
-            true => Listener::new(&url.0, &secret.0, events, tenants),
+        let listener = Listener::new(&url.0, &secret.0, events, tenants);
+        let listener = listener.and_then(|listener| match seen.insert(listener.id()) {
+            true => Ok(listener),
             false => Err("a webhook's address is there twice".to_owned()),
-        };
+        });
         listener.map_err(|why| Refusal::Config(format!("webhook {}: {why}", n + 1)))
     };
     webhooks.iter().enumerate().map(one).collect()
@@ -54,6 +55,7 @@ mod tests {
             assert!(said.contains("webhook 2: ") && said.contains(part), "{said}");
         };
         check(good.clone(), "twice");
+        check(parse(&format!("url = 'https://A.example'\n{secret}")), "twice");
         check(parse(&format!("url = 'a.example'\n{secret}")), "address is none");
         check(parse("url = 'https://b.example/'\nsecret = 'short'"), "openssl rand -base64 32");
         assert!(!format!("{good:?}").contains("a.example"), "its address may hold a token");
