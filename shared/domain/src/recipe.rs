@@ -209,7 +209,8 @@ pub struct BadRecipe(pub String);
 impl Recipe {
     /// What of it makes the times of a stage alike: engine, quality, texture, as `inflate standard 1024`.
     pub fn kind(&self) -> String {
-        format!("{} {} {}", self.engine.as_str(), self.quality.as_str(), self.texture_px)
+        let normals = if self.details.normal_map == Some(true) { " normals" } else { "" };
+        format!("{} {} {}{normals}", self.engine.as_str(), self.quality.as_str(), self.texture_px)
     }
 
     /// This recipe with `options` (names without prefix, as `quality` = `fine`) applied over it.

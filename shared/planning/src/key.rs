@@ -59,6 +59,8 @@ pub(crate) struct Shape {
     size: u32,
     quality: Quality,
     engine: Engine,
+    /// A normal map is made: a second texture, and the dense mesh on its way to it.
+    with_normals: bool,
     load: Option<Synthetic>,
 }
 
@@ -77,7 +79,8 @@ pub(crate) fn shape_of(stage: Stage, recipe: &Recipe, upload: Bytes) -> Shape {
         Stage::Shape => (0, *quality),
         Stage::Texture | Stage::Export => (*texture_px, *quality),
     };
-    Shape { stage, size, quality, engine: *engine, load }
+    let with_normals = stage != Stage::Preprocess && recipe.details.normal_map == Some(true);
+    Shape { stage, size, quality, engine: *engine, with_normals, load }
 }
 
 fn size_class(size: Bytes) -> u32 {
@@ -98,6 +101,7 @@ impl Shape {
             Stage::Shape => format!("{engine}-{quality}"),
             Stage::Texture | Stage::Export => format!("{quality}-{size}"),
         };
+        let real = if self.with_normals { real + "-normals" } else { real };
         match &self.load {
             Some(Synthetic { fixed, per_item, start_ms, item_ms, steps, .. }) => {
                 format!("{real}-synthetic-{}-{}-{start_ms}-{item_ms}x{steps}", fixed.0, per_item.0)
@@ -213,6 +217,10 @@ mod tests {
         assert_ne!(shape(&plain), shape(&loaded));
         assert_ne!(FootprintKey::of(&plain, "", &class), FootprintKey::of(&loaded, "", &class));
         assert_eq!(shape(&plain.at_stage(Stage::Texture)), shape(&loaded.at_stage(Stage::Texture)));
+        let mut mapped = crate::samples::task(2);
+        mapped.recipe.details.normal_map = Some(true);
+        assert_eq!(shape(&mapped.at_stage(Stage::Texture)).name(), "standard-1024-normals");
+        assert_eq!(shape(&mapped.at_stage(Stage::Preprocess)), shape(&plain.at_stage(Stage::Preprocess)));
         let newer = FootprintKey::of(&plain, "inflate 2 f32", &class);
         assert_ne!(FootprintKey::of(&plain, "inflate 1 f32", &class), newer);
         assert_eq!(newer.board_key(), "shape.inflate-standard.inflate-2-f32.host");

@@ -151,8 +151,10 @@ impl Worker {
             Ok(Err((reading, reason))) => {
                 tracing::debug!(batch = %batch.id, stage = %batch.stage, ?reason, "refused");
                 self.reply(&message, &BatchReply::Refused { reading, reason }).await;
-                // The last offer may have been heard before this answer, and would count as older than it.
-                self.changed.notify_one();
+                // The lane's offer may have been heard before this answer, and would count as older than it.
+                if reason == RefusedReason::NoLane {
+                    self.changed.notify_one();
+                }
                 return;
             }
             Err(error) => {
