@@ -84,6 +84,8 @@ struct Running {
     since: Timestamp,
     /// When it ends if it takes as long as measured ones did; none while none of about its size was.
     until: Option<Timestamp>,
+    /// It waits for the lane that is free next, and its inputs are fetched.
+    waits: bool,
 }
 
 /// A device.
@@ -134,7 +136,8 @@ pub(crate) async fn list(State(gateway): State<Arc<Gateway>>) -> Result<Json<Lis
 
 fn line(entry: &DeviceEntry, analysis: &Analysis) -> Line {
     let reading = &entry.reading;
-    let promised: Bytes = entry.running.iter().map(|batch| batch.bytes).sum();
+    let on_lanes = entry.running.iter().filter(|batch| !batch.waits);
+    let promised: Bytes = on_lanes.map(|batch| batch.bytes).sum();
     let batch = |batch: &RunningBatch| {
         let items = u32::try_from(batch.jobs.len()).unwrap_or(u32::MAX);
         let time = analysis.capacity.batch_time(batch.stage, &entry.device_class, items);
@@ -144,7 +147,8 @@ fn line(entry: &DeviceEntry, analysis: &Analysis) -> Line {
             jobs: batch.jobs.clone(),
             bytes: batch.bytes,
             since: batch.since,
-            until: time.map(|time| batch.since + time),
+            until: time.filter(|_| !batch.waits).map(|time| batch.since + time),
+            waits: batch.waits,
         }
     };
     Line {

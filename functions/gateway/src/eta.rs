@@ -144,7 +144,7 @@ impl Outlook<'_> {
     }
 
     fn batches(&self) -> impl Iterator<Item = &RunningBatch> {
-        self.devices.iter().flat_map(|entry| &entry.running)
+        self.devices.iter().flat_map(|entry| &entry.running).filter(|batch| !batch.waits)
     }
 }
 

@@ -131,6 +131,8 @@ pub(crate) struct WorkerConfig {
     pub(crate) name: Option<String>,
     /// Places where a batch runs at a time; as many as cores when not given.
     pub(crate) lanes: Option<usize>,
+    /// Whether the next batch's inputs are fetched while one runs.
+    pub(crate) fetch_ahead: bool,
     /// Use no more of the device's memory than this.
     pub(crate) memory_max: Option<String>,
     /// The network that cuts out before any background; `u2netp.onnx` in the user's model folder when not
@@ -149,6 +151,7 @@ impl Default for WorkerConfig {
         WorkerConfig {
             name: None,
             lanes: None,
+            fetch_ahead: true,
             memory_max: None,
             matting_model: None,
             nvml_library: None,

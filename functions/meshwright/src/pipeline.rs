@@ -149,6 +149,7 @@ impl Pipeline {
             device: chosen.device,
             stages: stages.iter().copied().collect(),
             lanes: config.worker.lanes(chosen.lanes),
+            fetches_ahead: config.worker.fetch_ahead,
             runner: worker::RunnerCommand { program, args },
             site: config.site.clone(),
             times: config.times(),

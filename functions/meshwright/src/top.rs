@@ -139,19 +139,23 @@ fn device_row(device: &Value, now_ms: u64) -> [String; 7] {
     let bytes = |value: &Value| Bytes(value.as_u64().unwrap_or_default()).to_string();
     let reading = &device["reading"];
     let running: Vec<String> = rows(&device["running"]).map(|batch| batch_text(batch, now_ms)).collect();
+    let on_lanes = rows(&device["running"]).filter(|batch| batch["waits"] != true);
     [
         text(&device["worker"]),
         text(&device["device"]),
         format!("{} of {}", bytes(&reading["used_bytes"]), bytes(&reading["total_bytes"])),
         bytes(&device["reserved_bytes"]),
         bytes(&reading["free_bytes"]),
-        format!("{}/{}", running.len(), device["lanes"]),
+        format!("{}/{}", on_lanes.count(), device["lanes"]),
         running.join("\n"),
     ]
 }
 
-/// As `shape x4 1.2 of 3.0 s`.
+/// As `shape x4 1.2 of 3.0 s`, or `shape x4 next` where it waits for a lane.
 fn batch_text(batch: &Value, now_ms: u64) -> String {
+    if batch["waits"] == true {
+        return format!("{} x{} next", text(&batch["stage"]), rows(&batch["jobs"]).count());
+    }
     let since = batch["since"].as_u64().unwrap_or(now_ms);
     let seconds = |to: u64| to.saturating_sub(since) as f64 / 1e3;
     let whole = batch["until"].as_u64().map(|until| format!(" of {:.1}", seconds(until)));
@@ -196,15 +200,23 @@ mod tests {
         let open: Vec<Value> =
             [job(1, 1, "running")].into_iter().chain((2..15).map(|n| job(n, 0, "waiting"))).collect();
         let reading = json!({"total_bytes": 2048, "used_bytes": 1024, "free_bytes": 1024});
-        let running = json!([{"stage": "shape", "jobs": ["a", "b"], "since": 1_000, "until": 4_000}]);
+        let running = json!([{"stage": "shape", "jobs": ["a", "b"], "since": 1_000, "until": 4_000},
+                             {"stage": "shape", "jobs": ["c"], "since": 2_000, "waits": true}]);
         let devices = json!([{"worker": "w", "device": "host", "lanes": 2, "reading": reading,
                               "reserved_bytes": 512, "running": running}]);
         let moment = Moment { devices, open, more: false };
         assert_eq!((moment.at(Stage::Preprocess), moment.at(Stage::Shape)), ([13, 0], [0, 1]));
         let told = moment.text(2_200);
-        for part in
-            ["1.0 KiB of 2.0 KiB", "512 B", "1/2", "shape x2 1.2 of 3.0 s", "job1 ", "1.5 s", "and 4 more"]
-        {
+        for part in [
+            "1.0 KiB of 2.0 KiB",
+            "512 B",
+            "1/2",
+            "shape x2 1.2 of 3.0 s",
+            "shape x1 next",
+            "job1 ",
+            "1.5 s",
+            "and 4 more",
+        ] {
             assert!(told.contains(part), "{part}: {told}");
         }
         assert!(!told.contains("job11"), "{told}");

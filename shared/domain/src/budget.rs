@@ -49,6 +49,15 @@ impl Reading {
         let held = own.saturating_sub(self.reclaimable_bytes).max(reserved);
         self.budget(class, drift).saturating_sub(self.reclaimable_bytes).saturating_sub(held)
     }
+
+    /// The same once a batch is over that was promised so much.
+    pub fn to_give_after(&self, class: &DeviceClass, drift: Bytes, reserved: Bytes, over: Bytes) -> Bytes {
+        let own = self.own_bytes.min(self.used_bytes);
+        let freed = own.saturating_sub(self.reclaimable_bytes).min(over);
+        let own_bytes = own.saturating_sub(freed);
+        let after = Reading { own_bytes, used_bytes: self.used_bytes.saturating_sub(freed), ..*self };
+        after.to_give(class, drift, reserved.saturating_sub(over))
+    }
 }
 
 #[cfg(test)]
@@ -76,6 +85,19 @@ mod tests {
         check("host", [10_000, 5_000, 5_000, 1_000, 4_500], 8_500 - 500 - 1_000 - 4_500);
         check("gpu-h100", [100_000, 0, 0, 0, 0], 85_000 - 2_000);
         check("host", [10_000, 100, 100, 100, 0], 8_500 - 500 - 100);
+    }
+
+    #[test]
+    fn what_a_batch_gives_back_counts_where_it_is_promised_and_where_it_is_held() {
+        let gives = |own: u64, reserved: u64, over: u64| {
+            let [total_bytes, used_bytes, own_bytes] = [10_000, own, own].map(Bytes::mib);
+            let reading = Reading { total_bytes, used_bytes, own_bytes, ..Reading::default() };
+            let class = DeviceClass("host".to_owned());
+            reading.to_give_after(&class, Bytes::ZERO, Bytes::mib(reserved), Bytes::mib(over))
+        };
+        assert_eq!(gives(100, 7_900, 6_000), Bytes::mib(8_000 - 1_900));
+        assert_eq!(gives(5_000, 2_000, 2_000), Bytes::mib(8_000 - 3_000));
+        assert_eq!(gives(100, 200, 6_000), Bytes::mib(8_000));
     }
 
     #[test]

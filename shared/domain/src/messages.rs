@@ -90,6 +90,10 @@ pub struct Offer {
     /// The batches that `reserved_bytes` and `lanes_free` know of: whatever else was promised comes on top.
     #[serde(default)]
     pub running: Vec<BatchId>,
+    /// One more batch may come for the lane that is free next, and its inputs are fetched meanwhile. What it
+    /// may take is reckoned as if a batch of so many bytes were over: the smallest that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_bytes: Option<Bytes>,
 }
 
 /// A task in a batch, with the delivery that carries it.
@@ -126,6 +130,9 @@ pub struct Batch {
     /// much of the ack wait is used up. Not known: they are extended at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_ms: Option<u64>,
+    /// How long it will have its lane, as far as was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_ms: Option<u64>,
 }
 
 /// A worker's answer to a batch.
@@ -209,8 +216,8 @@ pub struct BatchEnded {
     pub peak_bytes: Bytes,
     /// What had been reserved.
     pub reserved_bytes: Bytes,
-    /// How long the batch had its lane, from the acceptance on, without starting runners: what the next
-    /// batch waited for, in microseconds.
+    /// How long the batch had its lane, without starting runners: what the next batch waited for, in
+    /// microseconds. From the acceptance on, unless it waited for the lane: then from when it got it.
     pub lane_us: u64,
     /// Jobs whose items ran out of the whole reservation alone.
     #[serde(default)]
@@ -260,6 +267,9 @@ pub struct RunningBatch {
     pub bytes: Bytes,
     /// When it began.
     pub since: Timestamp,
+    /// It waits for a lane, and its inputs are fetched.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
 }
 
 /// Who holds a lease, on board `lease`: under `planner.<shard>` who leads, under `gateway.webhooks` who tells

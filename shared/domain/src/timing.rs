@@ -18,7 +18,8 @@ pub enum Phase {
     Fetch,
     /// Starting a runner, handing the batch over, building the stage function.
     Load,
-    /// Waiting for the neighbours in its batch: until all are fetched, then until it is its turn.
+    /// Waiting for the neighbours in its batch until all are fetched, for the lane if its batch came before
+    /// that was free, then until it is its turn.
     Wait,
     /// In the runner.
     Compute,

@@ -235,7 +235,7 @@ impl Planner {
     /// Cuts batches while there is somewhere to put them.
     fn cut(&mut self, now: Timestamp) {
         self.later.clear();
-        if !self.fleet.any_free() {
+        if !self.fleet.any_open() {
             return;
         }
         let claims = self.claims(now);
@@ -303,23 +303,29 @@ impl Planner {
         let stage = head.stage;
         let id = batch_id(self.epoch, self.batches + 1);
         let promised = self.fleet.change(&worker, |standing| {
-            assert!(bytes <= standing.to_give(), "property A: a batch is never promised more than there is");
+            let gives = standing.next_gives();
+            assert!(bytes <= gives, "property A: a batch is never promised more than there is");
+            let is_next = standing.takes_next();
             standing.promise(id, bytes);
-            (standing.offer.device_class.clone(), !standing.offer.warm.contains(&stage))
+            (standing.offer.device_class.clone(), !standing.offer.warm.contains(&stage), is_next)
         });
-        let Some((class, cold)) = promised else { return };
+        let Some((class, cold, is_next)) = promised else { return };
         self.batches += 1;
         let line = self.lines.of(stage);
         let key = self.engines.key(stage, line.pool.shape(head.shape), (&worker, &class));
-        let seconds = self.footprints.get(&key).map_or(1.0, |known| known.item_seconds(items));
+        let known = self.footprints.get(&key).filter(|known| known.is_measured());
+        let seconds = known.map_or(1.0, |known| known.item_seconds(items));
         let slots = take(line, seconds);
         assert!(!slots.is_empty() && slots.len() <= items as usize, "a cut takes what it decided");
         let of = |(class, tenant)| Consumer::Tasks(stage, class, line.pool.tenant(tenant).clone());
         self.short.extend(line.lines_of(&slots).into_iter().map(of));
+        let expected = known.map(|known| known.time(slots.len() as u32).as_millis() as u64);
         let temperature = if cold { "cold" } else { "warm" };
-        let why = format!("{} {why}; {temperature} on {worker}", slots.len());
+        let lane = if is_next { ", for the lane that is free next" } else { "" };
+        let why = format!("{} {why}; {temperature} on {worker}{lane}", slots.len());
         let tasks: Vec<BatchTask> = slots.iter().map(|slot| line.pool.open(*slot)).collect();
-        let batch = Batch { id, epoch: self.epoch, stage, tasks, bytes, why: why.clone(), held_ms: None };
+        let (epoch, text) = (self.epoch, why.clone());
+        let batch = Batch { id, epoch, stage, tasks, bytes, why: text, held_ms: None, expected_ms: expected };
         let shape = head.shape;
         self.cuts.insert((stage, shape), self.now);
         let to = worker.clone();

@@ -119,10 +119,12 @@ struct Fit {
     bytes: Bytes,
 }
 
-/// A device with a free lane.
+/// A device with a free lane, or with one that is free soon.
 #[derive(Clone, Copy)]
 struct Open<'a> {
     cold: bool,
+    /// The lane is not free yet.
+    next: bool,
     give: Bytes,
     worker: &'a WorkerId,
     place: &'a Standing,
@@ -188,23 +190,30 @@ impl<'a> Ask<'a> {
         if let Some(reason) = self.never(fleet) {
             return Choice::Never(reason);
         }
-        let free = fleet.free().filter(|(worker, place)| place.hosts(self.stage()) && !withheld(worker));
-        let mut open: Vec<Open> = free
-            .map(|(worker, place)| {
-                let cold = !place.offer.warm.contains(&self.stage());
-                Open { cold, give: place.to_give(), worker, place }
-            })
-            .collect();
+        let open = fleet.open().filter(|(worker, place)| place.hosts(self.stage()) && !withheld(worker));
+        let open = open.map(|(worker, place)| {
+            let (cold, next) = (!place.offer.warm.contains(&self.stage()), place.lanes_free() == 0);
+            Open { cold, next, give: place.next_gives(), worker, place }
+        });
+        // Nobody waits for a lane that has another runner.
+        let mut open: Vec<Open> = open.filter(|open| !(open.next && open.cold)).collect();
+        // Warm ones first, of these free ones, then the tightest.
+        open.sort_by_key(|open| (open.cold, open.next, open.give, open.worker));
+        let lanes_free = open.iter().map(|open| open.place.lanes_free()).sum::<usize>().max(1);
+        // A lane that is not free yet costs nothing: what is not ready for one may still grow.
+        for with_next in [true, false] {
+            open.retain(|open| with_next || !open.next);
+            if self.ran_out.is_none()
+                && let Some((place, fit)) = self.best(&open, lanes_free)
+            {
+                let choice = self.when(place, fit, lanes_free);
+                if !place.next || matches!(choice, Choice::Place(Merit::Ready(_), _)) {
+                    return choice;
+                }
+            }
+        }
         if open.is_empty() {
             return Choice::Busy;
-        }
-        // Warm ones first, then the tightest.
-        open.sort_by_key(|open| (open.cold, open.give, open.worker));
-        let lanes_free = open.iter().map(|open| open.place.lanes_free()).sum::<usize>().max(1);
-        if self.ran_out.is_none()
-            && let Some((open, fit)) = self.best(&open, lanes_free)
-        {
-            return self.when(open, fit, lanes_free);
         }
         // What fits nowhere may have the largest idle device to itself.
         open.sort_by_key(|open| (Reverse(open.give), open.worker));
@@ -219,11 +228,12 @@ impl<'a> Ask<'a> {
     }
 
     /// The first place in this order that has memory for the batch that is worth it; if none has, the one
-    /// that has memory for most of it. A warm place goes before all cold ones.
+    /// that has memory for most of it. A warm place goes before all cold ones, a free one before those that
+    /// are free soon.
     fn best<'b>(&self, open: &[Open<'b>], lanes_free: usize) -> Option<(Open<'b>, Fit)> {
         let mut best: Option<(Open, Fit)> = None;
         for open in open {
-            if best.is_some_and(|(best, _)| best.cold != open.cold) {
+            if best.is_some_and(|(best, _)| (best.cold, best.next) != (open.cold, open.next)) {
                 break;
             }
             let Some(fit) = self.fit(open.place, open.give, lanes_free) else { continue };

@@ -139,6 +139,26 @@ impl Standing {
         reading.to_give(device_class, self.drift, self.promised())
     }
 
+    /// Whether one more batch may come for the lane that is free next. As long as a batch is under way of
+    /// which its word knows nothing, it may not.
+    pub(crate) fn takes_next(&self) -> bool {
+        self.offer.next_bytes.is_some()
+            && self.offer.lanes_free == 0
+            && self.promises.is_empty()
+            && self.refusals < REFUSALS_MAX
+    }
+
+    /// What the next batch may take: on a free lane, or on the one that is free next.
+    pub(crate) fn next_gives(&self) -> Bytes {
+        let Offer { reading, device_class, next_bytes, .. } = &self.offer;
+        match next_bytes {
+            Some(over) if self.takes_next() => {
+                reading.to_give_after(device_class, self.drift, self.promised(), *over)
+            }
+            _ => self.to_give(),
+        }
+    }
+
     /// What a batch could take if it were alone there now.
     pub(crate) fn whole(&self) -> Bytes {
         let Offer { reading, device_class, .. } = &self.offer;
@@ -253,6 +273,32 @@ mod tests {
         let word = Offer { reading: reading(31), running, ..offer("worker", 100, 2) };
         standing.hear(NOW, word);
         assert_eq!((standing.whole(), standing.to_give()), (Bytes::gib(79), Bytes::gib(49)));
+    }
+
+    #[test]
+    fn a_batch_may_come_for_the_lane_that_is_free_next_with_what_is_given_back_there() {
+        let mut standing = standing(100);
+        let whole = standing.to_give();
+        let busy = |next: Option<Bytes>| Offer {
+            lanes_free: 0,
+            reserved_bytes: Bytes::gib(70),
+            running: vec![BatchId([1; 16]), BatchId([2; 16])],
+            next_bytes: next,
+            ..offer("worker", 100, 2)
+        };
+        standing.hear(NOW, busy(None));
+        assert!(!standing.takes_next() && standing.lanes_free() == 0);
+        standing.hear(NOW, busy(Some(Bytes::gib(30))));
+        assert!(standing.takes_next() && standing.lanes_free() == 0);
+        assert_eq!(standing.next_gives(), whole.saturating_sub(Bytes::gib(40)));
+        standing.promise(BatchId([3; 16]), Bytes::gib(5));
+        assert!(!standing.takes_next(), "one at a time");
+        standing.forget(BatchId([3; 16]));
+        assert!(standing.takes_next());
+        standing.refused(NOW, standing.offer.reading, false);
+        assert!(!standing.takes_next());
+        standing.hear(NOW, Offer { lanes_free: 1, ..busy(Some(Bytes::gib(30))) });
+        assert!(!standing.takes_next() && standing.lanes_free() == 1, "a free lane comes first");
     }
 
     #[test]

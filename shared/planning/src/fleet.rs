@@ -1,4 +1,4 @@
-//! The workers whose words stand, and what is asked of all of them at once: who has a free lane, how many
+//! The workers whose words stand, and what is asked of all of them at once: where a batch may go, how many
 //! lanes a stage has, who is warm for it, which word expires next. Kept in step with every change, so that no
 //! event walks through the devices.
 
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Copy, Default)]
 struct Share {
     until: Timestamp,
-    lanes_free: usize,
+    is_open: bool,
     /// By stage.
     lanes: [usize; Stage::ALL.len()],
     warm: [bool; Stage::ALL.len()],
@@ -20,8 +20,8 @@ struct Share {
 #[derive(Default)]
 pub(crate) struct Fleet {
     workers: BTreeMap<WorkerId, (Standing, Share)>,
-    /// Workers with a free lane.
-    free: BTreeSet<WorkerId>,
+    /// Workers with a free lane, or one for which a batch may come already.
+    open: BTreeSet<WorkerId>,
     expiries: BTreeSet<(Timestamp, WorkerId)>,
     lanes: [usize; Stage::ALL.len()],
     warm: [usize; Stage::ALL.len()],
@@ -49,13 +49,13 @@ impl Fleet {
         self.all().filter(move |(_, standing)| standing.hosts(stage))
     }
 
-    /// Those with a free lane.
-    pub(crate) fn free(&self) -> impl Iterator<Item = (&WorkerId, &Standing)> {
-        self.free.iter().filter_map(|worker| Some((worker, self.of(worker)?)))
+    /// Those with a free lane, or with one for which a batch may come already.
+    pub(crate) fn open(&self) -> impl Iterator<Item = (&WorkerId, &Standing)> {
+        self.open.iter().filter_map(|worker| Some((worker, self.of(worker)?)))
     }
 
-    pub(crate) fn any_free(&self) -> bool {
-        !self.free.is_empty()
+    pub(crate) fn any_open(&self) -> bool {
+        !self.open.is_empty()
     }
 
     /// Lanes on which a batch of the stage could ever run, as things are.
@@ -120,9 +120,9 @@ impl Fleet {
                 self.expiries.insert((now.until, worker.clone()));
             }
         }
-        match (old.lanes_free > 0, now.lanes_free > 0) {
-            (false, true) => drop(self.free.insert(worker.clone())),
-            (true, false) => drop(self.free.remove(worker)),
+        match (old.is_open, now.is_open) {
+            (false, true) => drop(self.open.insert(worker.clone())),
+            (true, false) => drop(self.open.remove(worker)),
             _ => {}
         }
         for n in 0..Stage::ALL.len() {
@@ -136,7 +136,7 @@ impl Share {
     fn of(standing: &Standing) -> Share {
         Share {
             until: standing.until,
-            lanes_free: standing.lanes_free(),
+            is_open: standing.lanes_free() > 0 || standing.takes_next(),
             lanes: Stage::ALL.map(|stage| standing.lanes_for(stage)),
             warm: Stage::ALL.map(|stage| standing.hosts(stage) && standing.offer.warm.contains(&stage)),
         }
@@ -158,8 +158,9 @@ mod tests {
                 fleet.hosts(stage).filter(|(_, standing)| standing.offer.warm.contains(&stage)).count();
             assert_eq!((fleet.lanes(stage), fleet.warm(stage)), (lanes, warm), "{stage}");
         }
-        let free = fleet.all().filter(|(_, standing)| standing.lanes_free() > 0).map(|(worker, _)| worker);
-        assert!(free.eq(fleet.free().map(|(worker, _)| worker)));
+        let is_open = |standing: &Standing| standing.lanes_free() > 0 || standing.takes_next();
+        let open = fleet.all().filter(|(_, standing)| is_open(standing)).map(|(worker, _)| worker);
+        assert!(open.eq(fleet.open().map(|(worker, _)| worker)));
         assert_eq!(fleet.next_expiry(), fleet.all().map(|(_, standing)| standing.until).min());
         assert_eq!(fleet.expiries.len(), fleet.len());
     }
@@ -182,11 +183,13 @@ mod tests {
             fleet.change(&a, |standing| standing.promise(BatchId([n; 16]), Bytes::gib(1)));
             check(&fleet);
         }
-        assert_eq!(fleet.free().map(|(worker, _)| worker).collect::<Vec<_>>(), [&b]);
+        assert_eq!(fleet.open().map(|(worker, _)| worker).collect::<Vec<_>>(), [&b]);
+        put(&mut fleet, 2_000, Offer { lanes_free: 0, next_bytes: Some(Bytes::ZERO), ..offer("b", 8, 4) });
+        assert!(fleet.any_open());
         assert_eq!(fleet.expire(Timestamp(2_000) + Duration::from_secs(15)), std::slice::from_ref(&b));
         check(&fleet);
         assert!(fleet.remove(&a) && !fleet.remove(&b) && !fleet.contains(&a));
         check(&fleet);
-        assert_eq!((fleet.any_free(), fleet.next_expiry()), (false, None));
+        assert_eq!((fleet.any_open(), fleet.next_expiry()), (false, None));
     }
 }

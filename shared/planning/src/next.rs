@@ -27,7 +27,7 @@ impl Planner {
     pub(crate) fn next(&mut self, now: Timestamp, claims: &Claims) -> Option<Next> {
         let mut all = Vec::new();
         for stage in Lines::stages() {
-            if self.fleet.free().any(|(_, standing)| standing.hosts(stage)) {
+            if self.fleet.open().any(|(_, standing)| standing.hosts(stage)) {
                 all.extend(self.lines.of(stage).shapes(now).into_iter().map(|waiting| (waiting, stage)));
             }
         }

@@ -143,3 +143,21 @@ fn a_full_batch_of_another_shape_goes_before_one_that_may_still_fill() {
     let (_, old) = hear(&mut planner, later, warm()).remove(0);
     assert_eq!(old.tasks.len(), 1, "it has waited for long enough: {}", old.why);
 }
+
+#[test]
+fn a_full_batch_comes_for_the_lane_that_is_free_next_if_that_has_its_runner() {
+    let footprint = || known(Stage::Shape, "large", &[(1, 1, 3_000), (2, 1, 3_100), (4, 1, 3_300)]);
+    let cut_with = |warm: Stage| {
+        let mut planner = planner([footprint()]);
+        let next_bytes = Some(Bytes::gib(60));
+        let soon = Offer { next_bytes, reserved_bytes: Bytes::gib(60), ..busy(worker("large", 80)) };
+        hear(&mut planner, NOW, Offer { warm: vec![warm], ..soon });
+        let cut: Vec<_> = (0..8).flat_map(|n| see(&mut planner, NOW, task(n, Stage::Shape))).collect();
+        cut
+    };
+    let (_, batch) = cut_with(Stage::Shape).remove(0);
+    assert_eq!(batch.tasks.len(), 8, "fewer may still grow: {}", batch.why);
+    assert!(batch.why.ends_with("for the lane that is free next"), "{}", batch.why);
+    assert!(batch.expected_ms.is_some_and(|ms| ms > 3_000), "{:?}", batch.expected_ms);
+    assert!(cut_with(Stage::Texture).is_empty(), "its runner would have to be started first");
+}

@@ -73,5 +73,6 @@ pub(crate) fn offer(worker: &str, gib: u64, lanes: u32) -> Offer {
         warm: Vec::new(),
         valid_for_ms: 15_000,
         running: Vec::new(),
+        next_bytes: None,
     }
 }

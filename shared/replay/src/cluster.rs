@@ -70,6 +70,7 @@ impl Worker {
             warm: warm.into_iter().collect(),
             valid_for_ms: 3 * OFFER_EVERY.as_millis() as u64,
             running: self.running.keys().copied().collect(),
+            next_bytes: None,
         }
     }
 }

@@ -1,7 +1,8 @@
-//! The life of an accepted batch: every task looked at and fetched, the rest computed on the lane, each
-//! result finished as it comes, while the others still run. A task never fails its neighbours.
+//! The life of an accepted batch: every task looked at and fetched, the rest computed on the lane as soon as
+//! that is free, each result finished as it comes, while the others still run. A task never fails its
+//! neighbours.
 
-use crate::device_desk::Seat;
+use crate::device_desk::{Seat, SeatLane};
 use crate::finish::{self, Item, Over, capped};
 use crate::lane::{ItemEnd, ItemSay, Lane, LaneReport, Work};
 use crate::stall::Stalls;
@@ -18,6 +19,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 /// What all tasks of a batch share.
@@ -66,10 +69,15 @@ enum Found {
 /// The items that wait for the lane or are on it, each with its place in the batch; none once it has ended.
 type Waiting = Vec<(usize, Option<Item>)>;
 
-/// Runs the computing part; `release` is called with the lane when it is free again, while results are still
-/// being committed.
-pub(crate) async fn run(run: Arc<BatchRun>, seat: Seat, release: impl AsyncFnOnce(Lane, LaneReport)) {
-    let Seat { mut lane, cancelled, stopped } = seat;
+/// Runs the computing part. `fetched` is called once the inputs are there, and `release` when the lane is
+/// free again, with the lane if the batch had one, while results are still being committed.
+pub(crate) async fn run(
+    run: Arc<BatchRun>,
+    seat: Seat,
+    fetched: impl FnOnce(Duration),
+    release: impl AsyncFnOnce(Option<Lane>, LaneReport),
+) {
+    let Seat { lane, cancelled, stopped } = seat;
     let mut finishing = JoinSet::new();
     // Tokens of a batch that was stopped before it began are the planner's to give back.
     let tasks = if stopped.is_cancelled() { &[] } else { run.batch.tasks.as_slice() };
@@ -95,29 +103,65 @@ pub(crate) async fn run(run: Arc<BatchRun>, seat: Seat, release: impl AsyncFnOnc
             None => waiting.push((place, Some(item))),
         }
     }
-    let report = if stopped.is_cancelled() {
-        None
-    } else {
-        let (cancelled, following) = follow_places(cancelled, &waiting);
-        let stall = run.stalls.lock().expect("plain spans").of(run.batch.stage);
-        let work = Work { stage: run.batch.stage, reservation: run.batch.bytes, inputs, stall, cancelled };
-        let report = compute(&run, (&mut lane, work), &mut waiting, &mut finishing, &stopped).await;
-        following.abort();
-        report
+    fetched(run.accepted.instant.elapsed());
+    let (mut lane, since) = take_lane(&run, lane, inputs.is_empty(), &stopped).await;
+    let report = match &mut lane {
+        Some(lane) if !stopped.is_cancelled() => {
+            let (cancelled, following) = follow_places(cancelled, &waiting);
+            let stall = run.stalls.lock().expect("plain spans").of(run.batch.stage);
+            let (stage, reservation) = (run.batch.stage, run.batch.bytes);
+            let work = Work { stage, reservation, inputs, stall, cancelled };
+            let report = compute(&run, (&mut *lane, work), &mut waiting, &mut finishing, &stopped).await;
+            following.abort();
+            if report.is_none() {
+                lane.rest().await;
+            }
+            report
+        }
+        _ => None,
     };
-    if report.is_none() {
-        lane.rest().await;
-    }
-    let left: Vec<Item> = waiting.into_iter().filter_map(|(_, item)| item).collect();
+    let mut left: Vec<Item> = waiting.into_iter().filter_map(|(_, item)| item).collect();
+    left.iter_mut().for_each(Item::stop_waiting);
     let was_stopped = report.is_none();
     let report = report.unwrap_or_default();
     run.peak.send_replace(Some(report.peak));
-    let lane_us = run.accepted.instant.elapsed().saturating_sub(report.load).as_micros() as u64;
+    let lane_us = since.elapsed().saturating_sub(report.load).as_micros() as u64;
     // The lane first: who hears of the end may ask for it at once.
     release(lane, report.clone()).await;
     tell_end(&run, &report, was_stopped, lane_us).await;
-    finish::leave(&run, left).await;
+    if stopped.is_cancelled() {
+        finish::leave(&run, left).await;
+    } else {
+        // Its lane will never come: nobody else has their tokens.
+        for item in left {
+            finishing.spawn(finish::finish(run.clone(), item, ItemEnd::NotRun));
+        }
+    }
     while finishing.join_next().await.is_some() {}
+}
+
+/// The batch's lane, and since when it has it; none if it is stopped before that, if there will be none, or
+/// if there is nothing to do on it.
+async fn take_lane(
+    run: &BatchRun,
+    lane: SeatLane,
+    is_done: bool,
+    stopped: &CancellationToken,
+) -> (Option<Lane>, Instant) {
+    let mut next = match lane {
+        SeatLane::Free(lane) => return (Some(lane), run.accepted.instant),
+        SeatLane::Next(next) => next,
+    };
+    let lane = tokio::select! {
+        biased;
+        // One that was sent at this moment is not lost.
+        () = async { if !is_done { stopped.cancelled().await } } => {
+            next.close();
+            next.try_recv().ok()
+        }
+        lane = &mut next => lane.ok(),
+    };
+    (lane, Instant::now())
 }
 
 /// Computes what was fetched. None if the planner took the batch back.
@@ -126,7 +170,7 @@ async fn compute(
     (lane, work): (&mut Lane, Work),
     waiting: &mut Waiting,
     finishing: &mut JoinSet<()>,
-    stopped: &tokio_util::sync::CancellationToken,
+    stopped: &CancellationToken,
 ) -> Option<LaneReport> {
     waiting.iter_mut().filter_map(|(_, item)| item.as_mut()).for_each(Item::enter_lane);
     let (heard, mut hear) = mpsc::channel(64);

@@ -10,10 +10,11 @@ use domain::{
     RunningBatch, Stage, Timestamp, WorkerId,
 };
 use ports::{Device, PortResult};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +40,7 @@ pub(crate) struct DeviceFacts {
     pub(crate) lanes: usize,
 }
 
-/// A batch that holds a lane.
+/// A batch that holds a lane, or waits for one.
 pub(crate) struct Running {
     pub(crate) entry: RunningBatch,
     /// What its runner holds besides the reservation, as last measured for the stage.
@@ -48,6 +49,14 @@ pub(crate) struct Running {
     pub(crate) cancelled: watch::Sender<BTreeSet<usize>>,
     /// The planner took it back.
     pub(crate) stopped: CancellationToken,
+}
+
+/// The batch that has come for the lane that is free next.
+struct Waiting {
+    batch: BatchId,
+    /// How long it will have the lane.
+    expected_ms: Option<u64>,
+    lane: oneshot::Sender<Lane>,
 }
 
 /// A lane that is free.
@@ -63,6 +72,9 @@ pub(crate) struct Desk {
     free: Vec<FreeLane>,
     pids: BTreeMap<BatchId, Arc<std::sync::Mutex<Option<u32>>>>,
     running: BTreeMap<BatchId, Running>,
+    waiting: Option<Waiting>,
+    /// Batches that end soon, as far as is known: one more may come for the lane of the first.
+    ending: BTreeSet<BatchId>,
     stopped: VecDeque<BatchId>,
     epoch: Epoch,
     /// The memory as it was last read.
@@ -75,14 +87,22 @@ pub(crate) struct Desk {
     unproven: usize,
     /// Batches in a row that ended so.
     troubles: u32,
-    pub(crate) draining: bool,
+    draining: bool,
 }
 
 /// What an accepted batch works with.
 pub(crate) struct Seat {
-    pub(crate) lane: Lane,
+    pub(crate) lane: SeatLane,
     pub(crate) cancelled: watch::Receiver<BTreeSet<usize>>,
     pub(crate) stopped: CancellationToken,
+}
+
+/// Where a batch is computed.
+pub(crate) enum SeatLane {
+    /// Here, at once.
+    Free(Lane),
+    /// On the lane that is free next; on none if the device is not used any more.
+    Next(oneshot::Receiver<Lane>),
 }
 
 impl Desk {
@@ -93,6 +113,8 @@ impl Desk {
             facts,
             pids: BTreeMap::new(),
             running: BTreeMap::new(),
+            waiting: None,
+            ending: BTreeSet::new(),
             stopped: VecDeque::new(),
             epoch: Epoch::default(),
             read: Reading::default(),
@@ -134,10 +156,31 @@ impl Desk {
 
     /// What of the device is spoken for, besides idle runners (property A): this process, and what each
     /// running batch was promised above its runner's warm size; or what all of them hold, if that is more.
+    /// With one that waits there are more batches than lanes, and the largest ones count.
     fn reserved(&self) -> Bytes {
         let own = self.own.map_or(Bytes::ZERO, |(_, bytes)| bytes);
-        let promised: Bytes = self.running.values().map(|running| running.entry.bytes + running.warm).sum();
+        let mut promised: Vec<Bytes> =
+            self.running.values().map(|running| running.entry.bytes + running.warm).collect();
+        promised.sort_by_key(|bytes| Reverse(*bytes));
+        let promised: Bytes = promised.into_iter().take(self.facts.lanes).sum();
         (own + promised).max(self.read.own_bytes.saturating_sub(self.read.reclaimable_bytes))
+    }
+
+    /// The smallest reservation on a lane, if one more batch may come for the lane that is free next.
+    fn next_bytes(&self) -> Option<Bytes> {
+        if self.ending.is_empty() || !self.free.is_empty() || self.waiting.is_some() || self.unproven > 0 {
+            return None;
+        }
+        self.running.values().map(|running| running.entry.bytes).min()
+    }
+
+    /// The batch ends soon. True if one more may come for its lane.
+    pub(crate) fn ends_soon(&mut self, batch: BatchId) -> bool {
+        let on_lane = self.running.get(&batch).is_some_and(|running| !running.entry.waits);
+        if on_lane {
+            self.ending.insert(batch);
+        }
+        on_lane && self.next_bytes().is_some()
     }
 
     /// Takes a batch in, or says why not.
@@ -148,7 +191,11 @@ impl Desk {
     ) -> PortResult<Result<Seat, (Reading, RefusedReason)>> {
         let reading = self.reading().await?;
         let class = self.facts.device.class();
-        let fits = batch.bytes <= reading.to_give(&class, Bytes::ZERO, self.reserved());
+        let next = self.next_bytes();
+        let gives = match next {
+            Some(over) => reading.to_give_after(&class, Bytes::ZERO, self.reserved(), over),
+            None => reading.to_give(&class, Bytes::ZERO, self.reserved()),
+        };
         let older = batch.epoch < self.epoch;
         // Seen is seen, whatever becomes of the batch.
         self.epoch = self.epoch.max(batch.epoch);
@@ -157,25 +204,33 @@ impl Desk {
             () if older => Some(RefusedReason::Epoch),
             () if !self.facts.stages.contains(&batch.stage) => Some(RefusedReason::Stage),
             () if self.unproven > 0 => Some(RefusedReason::NoLane),
-            () if self.free.is_empty() || self.running.contains_key(&batch.id) => Some(RefusedReason::NoLane),
-            () if !fits => Some(RefusedReason::Memory),
+            () if self.running.contains_key(&batch.id) => Some(RefusedReason::NoLane),
+            () if self.free.is_empty() && next.is_none() => Some(RefusedReason::NoLane),
+            () if batch.bytes > gives => Some(RefusedReason::Memory),
             () => None,
         };
         if let Some(reason) = refused {
             return Ok(Err((reading, reason)));
         }
-        let Some(free) = self.take_lane(batch.stage) else {
-            return Ok(Err((reading, RefusedReason::NoLane)));
-        };
         let (cancelled, receiver) = watch::channel(BTreeSet::new());
         let stopped = CancellationToken::new();
         let jobs = batch.tasks.iter().map(|given| given.task.job).collect();
         let (id, stage, bytes) = (batch.id, batch.stage, batch.bytes);
-        let entry = RunningBatch { id, stage, jobs, bytes, since: now };
-        self.pids.insert(id, free.lane.pid_cell());
+        let (lane, waits) = match self.take_lane(batch.stage) {
+            Some(free) => {
+                self.pids.insert(id, free.lane.pid_cell());
+                (SeatLane::Free(free.lane), false)
+            }
+            None => {
+                let (lane, next) = oneshot::channel();
+                self.waiting = Some(Waiting { batch: id, expected_ms: batch.expected_ms, lane });
+                (SeatLane::Next(next), true)
+            }
+        };
+        let entry = RunningBatch { id, stage, jobs, bytes, since: now, waits };
         let warm = self.warm.get(&stage).copied().unwrap_or_default();
         self.running.insert(id, Running { entry, warm, cancelled, stopped: stopped.clone() });
-        Ok(Ok(Seat { lane: free.lane, cancelled: receiver, stopped }))
+        Ok(Ok(Seat { lane, cancelled: receiver, stopped }))
     }
 
     /// A lane that is warm for the stage, else the one used last.
@@ -191,7 +246,11 @@ impl Desk {
     /// shortest pause.
     pub(crate) fn over(&mut self, batch: BatchId, stage: Stage, report: &LaneReport) -> Option<u32> {
         self.running.remove(&batch);
+        self.ending.remove(&batch);
         self.pids.remove(&batch);
+        if report.is_unusable() || self.waiting.as_ref().is_some_and(|waiting| waiting.batch == batch) {
+            self.waiting = None;
+        }
         if report.warm > Bytes::ZERO {
             self.warm.insert(stage, report.warm);
         }
@@ -209,10 +268,36 @@ impl Desk {
         self.unproven = self.unproven.saturating_sub(1);
     }
 
-    /// The lane is free. `stage` is what its runner ran last.
-    pub(crate) fn release(&mut self, lane: Lane, stage: Stage) {
+    /// The lane is free, or the batch's that has come for it: then that is returned, and how long it will
+    /// have the lane. `stage` is what its runner ran last.
+    pub(crate) fn release(
+        &mut self,
+        mut lane: Lane,
+        stage: Stage,
+        now: Timestamp,
+    ) -> Option<(BatchId, Option<u64>)> {
+        if let Some(Waiting { batch, expected_ms, lane: next }) = self.waiting.take() {
+            let pid = lane.pid_cell();
+            match next.send(lane) {
+                Ok(()) => {
+                    self.pids.insert(batch, pid);
+                    if let Some(running) = self.running.get_mut(&batch) {
+                        (running.entry.waits, running.entry.since) = (false, now);
+                    }
+                    return Some((batch, expected_ms));
+                }
+                Err(back) => lane = back,
+            }
+        }
         let warm = lane.pid().map(|_| stage);
         self.free.push(FreeLane { lane, since: Instant::now(), warm });
+        None
+    }
+
+    /// Nothing new: what waits for a lane goes elsewhere.
+    pub(crate) fn drain(&mut self) {
+        self.draining = true;
+        self.waiting = None;
     }
 
     /// The planner takes a batch back: it is stopped if it runs, and refused if it comes late.
@@ -258,7 +343,10 @@ impl Desk {
 
     /// The standing word to the planner.
     pub(crate) fn offer(&self, reading: Reading, valid_for: Duration) -> Offer {
-        let warm: BTreeSet<Stage> = self.free.iter().filter_map(|free| free.warm).collect();
+        let next_bytes = self.next_bytes().filter(|_| !self.draining);
+        // The lane that is free next has the runner of one of those.
+        let soon = self.running.values().filter(|_| next_bytes.is_some()).map(|running| running.entry.stage);
+        let warm: BTreeSet<Stage> = self.free.iter().filter_map(|free| free.warm).chain(soon).collect();
         let (unproven, running) = (self.unproven > 0, self.running.keys().copied().collect());
         // Batches on other lanes go on, and the word that names them stands.
         let withdrawn = self.draining || (unproven && self.is_idle());
@@ -274,6 +362,7 @@ impl Desk {
             warm: warm.into_iter().collect(),
             valid_for_ms: if withdrawn { 0 } else { valid_for.as_millis() as u64 },
             running,
+            next_bytes,
         }
     }
 
@@ -303,184 +392,4 @@ impl Desk {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use domain::{AckToken, BatchTask, Class, Recipe, Task, UploadId};
-
-    /// A host of 16 GiB with nothing on it but what is ours: each process holds so much.
-    struct Host {
-        own: Bytes,
-    }
-
-    #[async_trait::async_trait]
-    impl Device for Host {
-        fn name(&self) -> String {
-            "16 GiB".to_owned()
-        }
-
-        fn class(&self) -> DeviceClass {
-            DeviceClass("host".to_owned())
-        }
-
-        async fn reading(&self, own_pids: &[u32]) -> PortResult<Reading> {
-            let own_bytes = own_pids.iter().map(|_| self.own).sum();
-            let (total_bytes, used_bytes) = (Bytes::gib(16), own_bytes);
-            Ok(Reading { total_bytes, used_bytes, own_bytes, ..Reading::default() })
-        }
-    }
-
-    fn desk(lanes: usize) -> Desk {
-        let facts = DeviceFacts {
-            worker: "worker".parse().expect("a name"),
-            device_id: "device".parse().expect("a name"),
-            device: Arc::new(Host { own: Bytes::ZERO }),
-            stages: vec![Stage::Shape],
-            lanes,
-        };
-        Desk::new(facts, &RunnerCommand { program: "runner".into(), args: Vec::new() })
-    }
-
-    fn batch(id: u8, epoch: u64, gib: u64) -> Batch {
-        let task = Task {
-            job: JobId([id; 16]),
-            upload: UploadId([id; 16]),
-            stage: Stage::Shape,
-            class: Class::Normal,
-            tenant: "tenant".parse().expect("a name"),
-            recipe: Recipe::default(),
-            size_bytes: Bytes::ZERO,
-            accepted_at: Timestamp(0),
-            deadline: None,
-        };
-        let (ack_token, at) = (AckToken(format!("token-{id}")), Timestamp(0));
-        let tasks = vec![BatchTask { task, ack_token, delivery: 1, published_at: at, drawn_at: at }];
-        let (id, epoch, why) = (BatchId([id; 16]), Epoch(epoch), String::new());
-        Batch { id, epoch, stage: Stage::Shape, tasks, bytes: Bytes::gib(gib), why, held_ms: None }
-    }
-
-    async fn accept(desk: &mut Desk, batch: &Batch) -> Result<Seat, RefusedReason> {
-        let answer = desk.accept(batch, Timestamp(0)).await.expect("a reading");
-        answer.map_err(|(_, reason)| reason)
-    }
-
-    async fn seat(desk: &mut Desk, batch: &Batch) -> Seat {
-        let Ok(seat) = accept(desk, batch).await else { panic!("there is room for {}", batch.id) };
-        seat
-    }
-
-    async fn refusal(desk: &mut Desk, batch: &Batch) -> Option<RefusedReason> {
-        accept(desk, batch).await.err()
-    }
-
-    #[tokio::test]
-    async fn property_h_a_batch_of_an_older_epoch_than_any_seen_is_refused_even_if_that_was_refused_too() {
-        let mut desk = desk(4);
-        assert_eq!(refusal(&mut desk, &batch(1, 5, 1)).await, None);
-        assert_eq!(refusal(&mut desk, &batch(2, 4, 1)).await, Some(RefusedReason::Epoch));
-        assert_eq!(refusal(&mut desk, &batch(3, 7, 1_000)).await, Some(RefusedReason::Memory));
-        assert_eq!(refusal(&mut desk, &batch(4, 6, 1)).await, Some(RefusedReason::Epoch));
-        assert_eq!(refusal(&mut desk, &batch(5, 7, 1)).await, None);
-    }
-
-    #[tokio::test]
-    async fn property_a_reservations_never_exceed_the_budget_and_are_free_again_when_the_lane_is() {
-        let mut desk = desk(4);
-        // 16 GiB x 0.85 less 5 % are 12.8.
-        let seat = seat(&mut desk, &batch(1, 1, 8)).await;
-        assert_eq!(refusal(&mut desk, &batch(2, 1, 5)).await, Some(RefusedReason::Memory));
-        assert_eq!(refusal(&mut desk, &batch(3, 1, 4)).await, None);
-        desk.over(BatchId([1; 16]), Stage::Shape, &LaneReport::default());
-        desk.release(seat.lane, Stage::Shape);
-        assert_eq!(refusal(&mut desk, &batch(4, 1, 8)).await, None);
-    }
-
-    #[tokio::test]
-    async fn property_a_what_a_runner_holds_when_it_is_warm_comes_on_top_of_its_reservation() {
-        let mut desk = desk(4);
-        let first = seat(&mut desk, &batch(1, 1, 1)).await;
-        let report = LaneReport { warm: Bytes::gib(2), ..LaneReport::default() };
-        desk.over(BatchId([1; 16]), Stage::Shape, &report);
-        desk.release(first.lane, Stage::Shape);
-        // 12.8 less 8 + 2 are 2.8; less what the next one is warm with as well, 0.8.
-        assert_eq!(refusal(&mut desk, &batch(2, 1, 8)).await, None);
-        assert_eq!(refusal(&mut desk, &batch(3, 1, 3)).await, Some(RefusedReason::Memory));
-        assert_eq!(refusal(&mut desk, &batch(4, 1, 2)).await, None);
-    }
-
-    #[tokio::test]
-    async fn property_a_what_we_hold_counts_if_it_is_more_than_what_was_promised() {
-        let facts = DeviceFacts { device: Arc::new(Host { own: Bytes::gib(3) }), ..desk(2).facts };
-        let mut desk = Desk::new(facts, &RunnerCommand { program: "runner".into(), args: Vec::new() });
-        assert_eq!(refusal(&mut desk, &batch(1, 1, 10)).await, Some(RefusedReason::Memory));
-        assert_eq!(refusal(&mut desk, &batch(2, 1, 9)).await, None);
-        let reading = desk.reading().await.expect("a reading");
-        assert_eq!(desk.offer(reading, Duration::from_secs(15)).reserved_bytes, Bytes::gib(12));
-    }
-
-    #[tokio::test]
-    async fn a_device_that_failed_offers_nothing_until_it_has_proved_itself_and_waits_longer_each_time() {
-        let mut desk = desk(2);
-        let reading = desk.reading().await.expect("a reading");
-        let broken = LaneReport { device_broken: true, ..LaneReport::default() };
-        let neighbour = seat(&mut desk, &batch(9, 1, 1)).await;
-        for doublings in 0..3 {
-            let seat = seat(&mut desk, &batch(1, 1, 1)).await;
-            assert_eq!(desk.over(BatchId([1; 16]), Stage::Shape, &broken), Some(doublings));
-            let offer = desk.offer(reading, Duration::from_secs(15));
-            assert_eq!((offer.lanes_free, offer.lanes, offer.valid_for_ms), (0, 0, 15_000));
-            assert_eq!(refusal(&mut desk, &batch(2, 1, 1)).await, Some(RefusedReason::NoLane));
-            desk.proven();
-            desk.release(seat.lane, Stage::Shape);
-        }
-        desk.over(BatchId([9; 16]), Stage::Shape, &broken);
-        assert_eq!(desk.offer(reading, Duration::from_secs(15)).valid_for_ms, 0, "nothing runs: withdrawn");
-        desk.proven();
-        desk.release(neighbour.lane, Stage::Shape);
-        let _seat = seat(&mut desk, &batch(3, 1, 1)).await;
-        desk.over(BatchId([3; 16]), Stage::Shape, &LaneReport::default());
-        assert_eq!(desk.over(BatchId([4; 16]), Stage::Shape, &broken), Some(0), "a good batch in between");
-    }
-
-    #[tokio::test]
-    async fn a_batch_is_refused_without_a_lane_for_another_stage_and_twice() {
-        let mut desk = desk(1);
-        let other = Batch { stage: Stage::Export, ..batch(1, 1, 1) };
-        assert_eq!(refusal(&mut desk, &other).await, Some(RefusedReason::Stage));
-        assert_eq!(refusal(&mut desk, &batch(2, 1, 1)).await, None);
-        assert_eq!(refusal(&mut desk, &batch(2, 1, 1)).await, Some(RefusedReason::NoLane));
-    }
-
-    #[tokio::test]
-    async fn a_stopped_batch_is_refused_if_it_comes_late_and_stopped_if_it_runs() {
-        let mut desk = desk(2);
-        desk.stop(BatchId([1; 16]));
-        assert_eq!(refusal(&mut desk, &batch(1, 1, 1)).await, Some(RefusedReason::Draining));
-        let seat = seat(&mut desk, &batch(2, 1, 1)).await;
-        desk.stop(BatchId([2; 16]));
-        assert!(seat.stopped.is_cancelled());
-    }
-
-    #[tokio::test]
-    async fn an_offer_names_what_runs_and_a_drain_withdraws_it() {
-        let mut desk = desk(2);
-        let _seat = seat(&mut desk, &batch(1, 1, 3)).await;
-        let reading = desk.reading().await.expect("a reading");
-        let offer = desk.offer(reading, Duration::from_secs(15));
-        assert_eq!((offer.running, offer.reserved_bytes), (vec![BatchId([1; 16])], Bytes::gib(3)));
-        assert_eq!((offer.lanes_free, offer.lanes, offer.valid_for_ms), (1, 2, 15_000));
-        desk.draining = true;
-        let offer = desk.offer(reading, Duration::from_secs(15));
-        assert_eq!((offer.lanes_free, offer.valid_for_ms), (0, 0));
-        assert_eq!(refusal(&mut desk, &batch(2, 1, 1)).await, Some(RefusedReason::Draining));
-    }
-
-    #[tokio::test]
-    async fn a_cancel_reaches_the_place_of_its_job_only() {
-        let mut desk = desk(2);
-        let one = seat(&mut desk, &batch(1, 1, 1)).await;
-        let two = seat(&mut desk, &batch(2, 1, 1)).await;
-        desk.cancel(JobId([2; 16]));
-        assert!(one.cancelled.borrow().is_empty());
-        assert_eq!(*two.cancelled.borrow(), BTreeSet::from([0]));
-    }
-}
+mod tests;

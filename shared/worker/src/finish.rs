@@ -95,6 +95,11 @@ impl Item {
     /// The batch is on its lane, which measures from here.
     pub(crate) fn enter_lane(&mut self) {
         self.on_lane = true;
+        self.stop_waiting();
+    }
+
+    /// Its wait is over.
+    pub(crate) fn stop_waiting(&mut self) {
         if let Some(scope) = self.waiting.take() {
             self.clock.close(scope);
         }

@@ -1,7 +1,7 @@
 //! The worker: owns one device, answers the planner, runs batches, drains on shutdown.
 
 use crate::batch::{self, BatchRun};
-use crate::device_desk::{Desk, DeviceFacts, Seat};
+use crate::device_desk::{Desk, DeviceFacts, Seat, SeatLane};
 use crate::lane::{Lane, LaneReport};
 use crate::process::RunnerCommand;
 use crate::stall::Stalls;
@@ -37,6 +37,8 @@ pub struct Settings {
     pub stages: Vec<Stage>,
     /// Places where a batch runs at a time.
     pub lanes: usize,
+    /// Whether the next batch's inputs are fetched while one runs.
+    pub fetches_ahead: bool,
     /// How to start a runner.
     pub runner: RunnerCommand,
     /// The buckets.
@@ -51,6 +53,8 @@ pub struct Settings {
     pub ready: Arc<Notify>,
 }
 
+/// From the word that a batch may come to its first input: asked for, cut, entered on the board.
+const NEXT_COMES_AFTER: Duration = Duration::from_millis(50);
 /// Longest wait between two looks at idle runners.
 const IDLE_LOOK: Duration = Duration::from_secs(5);
 
@@ -63,6 +67,8 @@ struct Worker {
     /// an older entry never comes after a newer one.
     written: Mutex<BTreeSet<BatchId>>,
     stalls: Arc<std::sync::Mutex<Stalls>>,
+    /// How long inputs take to come: the decayed maximum.
+    fetch: std::sync::Mutex<Duration>,
     changed: Notify,
 }
 
@@ -118,8 +124,8 @@ impl Worker {
         };
         let desk = Mutex::new(Desk::new(facts, &settings.runner));
         let stalls = Arc::new(std::sync::Mutex::new(Stalls::new(settings.times.stall_min)));
-        let (written, changed) = (Mutex::default(), Notify::new());
-        Worker { settings, ports, steps, desk, written, stalls, changed }
+        let (written, fetch, changed) = (Mutex::default(), std::sync::Mutex::default(), Notify::new());
+        Worker { settings, ports, steps, desk, written, stalls, fetch, changed }
     }
 
     /// Keeps the planner and the board informed, beside the answers: on change, on call, and in between.
@@ -172,11 +178,18 @@ impl Worker {
     async fn begin(self: Arc<Worker>, batch: Batch, seat: Seat, message: Message) {
         let (id, stage) = (batch.id, batch.stage);
         if !self.enter(id).await {
-            let mut desk = self.desk.lock().await;
-            let reading = desk.last_reading();
-            desk.over(id, stage, &LaneReport::default());
-            desk.release(seat.lane, stage);
-            drop(desk);
+            let reading = self.desk.lock().await.last_reading();
+            self.desk.lock().await.over(id, stage, &LaneReport::default());
+            let lane = match seat.lane {
+                SeatLane::Free(lane) => Some(lane),
+                SeatLane::Next(mut next) => {
+                    next.close();
+                    next.try_recv().ok()
+                }
+            };
+            if let Some(lane) = lane {
+                self.clone().free_lane(lane, stage).await;
+            }
             self.reply(&message, &BatchReply::Refused { reading, reason: RefusedReason::NoLane }).await;
             return;
         }
@@ -191,9 +204,30 @@ impl Worker {
             measured: std::sync::Mutex::default(),
             batch,
         });
+        if matches!(seat.lane, SeatLane::Free(_)) {
+            self.clone().await_end(id, run.batch.expected_ms);
+        }
+        let worker = self.clone();
+        let fetched = move |took: Duration| {
+            let mut fetch = worker.fetch.lock().expect("a plain span");
+            *fetch = took.max(*fetch * 7 / 8);
+        };
         let release = async move |lane, report| self.take_lane_back((id, stage), lane, &report).await;
         let log = tracing::error_span!("batch", batch = %id, %stage);
-        batch::run(run, seat, release).instrument(log).await;
+        batch::run(run, seat, fetched, release).instrument(log).await;
+    }
+
+    /// Says that a batch may come for this one's lane when it will have its inputs just in time.
+    fn await_end(self: Arc<Worker>, batch: BatchId, expected_ms: Option<u64>) {
+        let Some(expected) = expected_ms.filter(|_| self.settings.fetches_ahead) else { return };
+        let lead = NEXT_COMES_AFTER + *self.fetch.lock().expect("a plain span");
+        let pause = Duration::from_millis(expected).min(self.settings.times.wait_max).saturating_sub(lead);
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            if self.desk.lock().await.ends_soon(batch) {
+                self.changed.notify_one();
+            }
+        });
     }
 
     /// A batch's computing is over, and its lane is free when this returns. After a broken device, or where
@@ -201,10 +235,11 @@ impl Worker {
     async fn take_lane_back(
         self: Arc<Worker>,
         (id, stage): (BatchId, Stage),
-        lane: Lane,
+        lane: Option<Lane>,
         report: &LaneReport,
     ) {
         let troubles = self.desk.lock().await.over(id, stage, report);
+        let Some(lane) = lane else { return self.changed.notify_one() };
         match troubles {
             None => self.free_lane(lane, stage).await,
             Some(doublings) => {
@@ -218,8 +253,11 @@ impl Worker {
         }
     }
 
-    async fn free_lane(&self, lane: Lane, stage: Stage) {
-        self.desk.lock().await.release(lane, stage);
+    async fn free_lane(self: Arc<Worker>, lane: Lane, stage: Stage) {
+        let now = self.ports.clock.now();
+        if let Some((next, expected_ms)) = self.desk.lock().await.release(lane, stage, now) {
+            self.clone().await_end(next, expected_ms);
+        }
         self.changed.notify_one();
     }
 
@@ -338,7 +376,7 @@ impl Worker {
         mut stops: impl futures::Stream<Item = Message> + Unpin,
         mut controls: impl futures::Stream<Item = Message> + Unpin,
     ) {
-        self.desk.lock().await.draining = true;
+        self.desk.lock().await.drain();
         self.make_offer().await;
         let mut late = std::pin::pin!(tokio::time::sleep(self.settings.drain_max));
         // What runs is ours until it has ended.

@@ -153,6 +153,7 @@ fn worker_settings(site: &Site) -> Result<worker::Settings> {
         device: chosen.device,
         stages: Stage::ALL.into(),
         lanes: std::thread::available_parallelism().map_or(1, usize::from),
+        fetches_ahead: true,
         runner: worker::RunnerCommand { program, args: vec![SERVE_RUNNER.into()] },
         site: site.clone(),
         times: Times::PRODUCTION,

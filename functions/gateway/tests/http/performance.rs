@@ -190,6 +190,7 @@ async fn devices_tell_their_memory_and_what_runs_on_them_until_when() {
         jobs,
         bytes: Bytes(200),
         since,
+        waits: false,
     };
     let job = JobId([9; 16]);
     device(&world, Stage::Shape, vec![batch(1, vec![job]), batch(2, vec![job; 40])]).await;

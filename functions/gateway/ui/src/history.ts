@@ -63,7 +63,7 @@ export function remember(seen: Map<string, Seen>, devices: Device[], now: number
     const samples = (before?.samples ?? []).filter((one) => now - one.at < KEPT_MS);
     samples.push({ at: now, used, reserved: device.reserved_bytes, total });
     const blocks = (before?.blocks ?? []).filter((one) => now - one.to < KEPT_MS);
-    for (const batch of device.running) {
+    for (const batch of device.running.filter((one) => !one.waits)) {
       const at = blocks.findIndex((one) => one.id === batch.id);
       const known = blocks[at];
       if (known) blocks[at] = { ...known, to: now, runs: true };

@@ -190,11 +190,13 @@ describe('devices', () => {
     bytes: 1,
     since,
     until: null,
+    waits: false,
   });
   it('batches that run together lie on lanes of their own, and a freed lane is used again', () => {
     let seen = new Map<string, Seen>();
     seen = remember(seen, [device([batch('a', 0), batch('b', 500)])], 1_000);
-    seen = remember(seen, [device([batch('b', 500)])], 3_000);
+    const next = { ...batch('c', 2_500), waits: true };
+    seen = remember(seen, [device([batch('b', 500), next])], 3_000);
     seen = remember(seen, [device([batch('b', 500), batch('c', 3_500)])], 5_000);
     const blocks = seen.get('w/cpu')!.blocks.map(({ id, lane, to, runs }) => [id, lane, to, runs]);
     expect(blocks).toEqual([

@@ -122,6 +122,8 @@ export interface DeviceBatch {
   bytes: number;
   since: number;
   until: number | null;
+  /** It waits for a lane. */
+  waits: boolean;
 }
 export interface Device {
   worker: string;

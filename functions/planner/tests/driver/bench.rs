@@ -189,6 +189,7 @@ impl Worker {
             warm: Vec::new(),
             valid_for_ms: 15_000,
             running: Vec::new(),
+            next_bytes: None,
         };
         self.say(OFFER_SUBJECT, &offer).await;
     }

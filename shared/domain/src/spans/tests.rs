@@ -130,6 +130,7 @@ fn the_planner_tells_a_phase_of_the_task_that_the_worker_will_tell() {
         bytes: Bytes(256),
         why: "all that waits".to_owned(),
         held_ms: None,
+        expected_ms: None,
     };
     let planned = planned_span(&batch, &given, Timestamp(1_015));
     let task = &task_spans(&timing(TaskEnd::Committed, Vec::new()))[0];

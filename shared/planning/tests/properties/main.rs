@@ -166,6 +166,7 @@ fn offer(worker: &str, gib: u64, used: Bytes) -> domain::Offer {
         warm: Vec::new(),
         valid_for_ms: 15_000,
         running: Vec::new(),
+        next_bytes: None,
     }
 }
 

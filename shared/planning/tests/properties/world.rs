@@ -40,6 +40,8 @@ pub struct Worker {
     alive: bool,
     mute_until: Timestamp,
     running: BTreeMap<BatchId, Running>,
+    /// It has come for the lane that is free next.
+    waiting: Option<Batch>,
 }
 
 impl Worker {
@@ -47,8 +49,26 @@ impl Worker {
         DeviceClass(format!("host-{}g", self.facts.gib))
     }
 
+    /// At most so many batches run at once as there are lanes, whichever ends first.
     fn reserved(&self) -> Bytes {
-        self.running.values().map(|running| running.batch.bytes).sum()
+        let running = self.running.values().map(|running| &running.batch);
+        let mut all: Vec<Bytes> = running.chain(&self.waiting).map(|batch| batch.bytes).collect();
+        all.sort_by_key(|bytes| std::cmp::Reverse(*bytes));
+        all.into_iter().take(self.facts.lanes as usize).sum()
+    }
+
+    /// The smallest batch of those that run, if one may come to wait for its lane.
+    fn next_bytes(&self) -> Option<Bytes> {
+        let is_full = self.running.len() == self.facts.lanes as usize && self.waiting.is_none();
+        self.running.values().map(|running| running.batch.bytes).min().filter(|_| is_full)
+    }
+
+    fn gives(&self, now: Timestamp) -> Bytes {
+        let (reading, class, reserved) = (self.reading(now), self.class(), self.reserved());
+        match self.next_bytes() {
+            Some(over) => reading.to_give_after(&class, Bytes::ZERO, reserved, over),
+            None => reading.to_give(&class, Bytes::ZERO, reserved),
+        }
     }
 
     fn reading(&self, now: Timestamp) -> Reading {
@@ -71,9 +91,16 @@ impl Worker {
             reading: self.reading(now),
             reserved_bytes: self.reserved(),
             stages: self.facts.stages.clone(),
-            warm: Vec::new(),
+            // Who has a free lane has no runner yet.
+            warm: self.next_bytes().map_or(Vec::new(), |_| self.facts.stages.clone()),
             valid_for_ms: VALID.as_millis() as u64,
-            running: self.running.keys().copied().collect(),
+            running: self
+                .running
+                .keys()
+                .copied()
+                .chain(self.waiting.as_ref().map(|batch| batch.id))
+                .collect(),
+            next_bytes: self.next_bytes(),
         }
     }
 }
@@ -130,6 +157,7 @@ impl World {
             alive: true,
             mute_until: Timestamp(0),
             running: BTreeMap::new(),
+            waiting: None,
         };
         let mut world = World {
             now: Timestamp(1_000_000),
@@ -297,16 +325,24 @@ impl World {
             self.asked.insert(id, (n, batch));
             return self.after(Duration::from_secs(1), Next::Answer(id, Event::BatchLost(id)));
         }
-        let give = worker.reading(now).to_give(&worker.class(), Bytes::ZERO, worker.reserved());
-        let reason = if worker.running.len() as u32 >= worker.facts.lanes {
-            Some(RefusedReason::NoLane)
-        } else {
-            (batch.bytes > give).then_some(RefusedReason::Memory)
+        let is_full = worker.running.len() as u32 >= worker.facts.lanes;
+        let reason = match () {
+            () if is_full && worker.next_bytes().is_none() => Some(RefusedReason::NoLane),
+            () => (batch.bytes > worker.gives(now)).then_some(RefusedReason::Memory),
         };
         let answer = match reason {
             Some(reason) => Event::BatchRefused(id, Some((worker.reading(now), reason))),
             None => {
-                self.start(n, batch.clone());
+                if is_full {
+                    worker.waiting = Some(batch.clone());
+                    self.after(Duration::from_millis(1), Next::Offer(n));
+                } else {
+                    self.start(n, batch.clone());
+                }
+                let worker = &self.workers[n];
+                let (reserved, budget) =
+                    (worker.reserved(), worker.reading(now).budget(&worker.class(), Bytes::ZERO));
+                assert!(reserved <= budget, "property A: reserved {reserved} of {budget}");
                 Event::BatchAccepted(id)
             }
         };
@@ -320,8 +356,6 @@ impl World {
         let too_large = batch.tasks.iter().filter(needs).map(|given| given.task.job).collect();
         let (id, worker) = (batch.id, &mut self.workers[n]);
         worker.running.insert(id, Running { batch, too_large });
-        let budget = worker.reading(self.now).budget(&worker.class(), Bytes::ZERO);
-        assert!(worker.reserved() <= budget, "property A: reserved {} of {budget}", worker.reserved());
         self.after(self.batch_time, Next::BatchOver(n, id));
         self.after(Duration::from_millis(1), Next::Offer(n));
     }
@@ -371,6 +405,9 @@ impl World {
             precision: String::new(),
             load_ms: 0,
         };
+        if let Some(next) = self.workers[n].waiting.take() {
+            self.start(n, next);
+        }
         self.tell(Event::BatchEnded(ended));
         self.offer(n);
     }
@@ -413,8 +450,9 @@ impl World {
             Fault::Kill(n) => {
                 let worker = &mut self.workers[n % count];
                 worker.alive = false;
-                for running in std::mem::take(&mut worker.running).into_values() {
-                    for given in running.batch.tasks {
+                let running = std::mem::take(&mut worker.running).into_values().map(|running| running.batch);
+                for batch in running.chain(worker.waiting.take()).collect::<Vec<_>>() {
+                    for given in batch.tasks {
                         self.after(ACK_WAIT, Next::Put(given));
                     }
                 }

@@ -77,6 +77,7 @@ fn run() -> Arc<BatchRun> {
         bytes: Bytes::mib(256),
         why: String::new(),
         held_ms: None,
+        expected_ms: None,
     };
     Arc::new(BatchRun {
         steps: Steps { ports, ledger, site, times, worker: "box-1".to_owned() },

@@ -1,6 +1,7 @@
 //! The worker's side of the protocol, on the twins and a loopback store, with real runners: this binary,
 //! started again with the argument `runner`. The test is the planner.
 
+mod ahead;
 mod counting;
 mod faults;
 mod life;
@@ -32,6 +33,6 @@ fn main() -> ExitCode {
         let served = worker::runner::serve(|stage| Box::new(scripted::Scripted(stage)));
         return if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    let groups = [life::tests(), counting::tests(), taken_back::tests(), timings::tests()];
+    let groups = [life::tests(), counting::tests(), taken_back::tests(), ahead::tests(), timings::tests()];
     libtest_mimic::run(&Arguments::from_args(), groups.into_iter().flatten().collect()).exit_code()
 }

@@ -133,6 +133,7 @@ impl World {
             device: Arc::new(Host),
             stages: Stage::ALL.to_vec(),
             lanes: 1,
+            fetches_ahead: true,
             runner: RunnerCommand {
                 program: std::env::current_exe().expect("this test binary"),
                 args: vec!["runner".into()],
@@ -241,7 +242,16 @@ impl World {
 
     pub fn batch(&self, tasks: Vec<BatchTask>) -> Batch {
         let (id, stage) = (BatchId([self.number() as u8; 16]), tasks[0].task.stage);
-        Batch { id, epoch: Epoch(1), stage, tasks, bytes: Bytes::mib(256), why: String::new(), held_ms: None }
+        Batch {
+            id,
+            epoch: Epoch(1),
+            stage,
+            tasks,
+            bytes: Bytes::mib(256),
+            why: String::new(),
+            held_ms: None,
+            expected_ms: None,
+        }
     }
 
     /// Proposes a batch; how the worker answers.

@@ -106,6 +106,7 @@ impl Device {
             warm: self.warm.clone(),
             valid_for_ms: WORD_MS,
             running: self.running.keys().copied().collect(),
+            next_bytes: None,
         }
     }
 

@@ -39,6 +39,7 @@ fn offer(n: usize, now: Timestamp, running: &[&Batch]) -> Offer {
         warm: Stage::ALL.to_vec(),
         valid_for_ms: 15_000,
         running: running.iter().map(|batch| batch.id).collect(),
+        next_bytes: None,
     }
 }
 
