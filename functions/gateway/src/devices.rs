@@ -7,8 +7,8 @@ use crate::timings::{self, Analysis};
 use axum::Json;
 use axum::extract::State;
 use domain::{
-    BatchId, Bytes, DEVICES, DeviceClass, DeviceEntry, DeviceId, JobId, RunningBatch, Stage, Timestamp,
-    WorkerId,
+    Activity, BatchId, Bytes, DEVICES, DeviceClass, DeviceEntry, DeviceHealth, DeviceId, JobId, RunningBatch,
+    Stage, Timestamp, WorkerId,
 };
 use ports::PortResult;
 use schemars::JsonSchema;
@@ -105,6 +105,10 @@ struct Line {
     /// Held by idle runners and models.
     resident_bytes: Bytes,
     running: Vec<Running>,
+    /// Whether it is used, and why not.
+    health: DeviceHealth,
+    /// What it is busy with and what slows it down; none where it does not tell.
+    activity: Option<Activity>,
 }
 
 /// All devices whose workers live.
@@ -168,5 +172,7 @@ fn line(entry: &DeviceEntry, analysis: &Analysis) -> Line {
             read_at: reading.read_at,
         },
         running: entry.running.iter().map(batch).collect(),
+        health: entry.health.clone(),
+        activity: entry.activity.clone(),
     }
 }

@@ -83,6 +83,9 @@ pub(crate) enum Command {
         /// Take OpenEXR.
         #[arg(long)]
         exr: bool,
+        /// Try the GPU of this UUID in a self-test.
+        #[arg(long, value_name = "UUID")]
+        gpu: Option<String>,
     },
 }
 

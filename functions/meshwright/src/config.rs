@@ -2,16 +2,15 @@
 //! anything is bound.
 
 use crate::refusal::{Outcome, Refusal};
-use crate::service::data_folder;
 use crate::telemetry::TelemetryConfig;
 use crate::webhooks::{WebhookConfig, listeners};
+use crate::worker_config::WorkerConfig;
 use domain::{Bytes, Site, Times};
 use serde::Deserialize;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Shortest token of a gateway: 256 bits in hex are 64 characters, in base64 43; shorter ones are guessed.
 const TOKEN_CHARACTERS_MIN: usize = 32;
@@ -120,95 +119,6 @@ impl Default for S3Config {
             session_token: None,
             path_style: true,
         }
-    }
-}
-
-/// How a worker uses its device.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct WorkerConfig {
-    /// A part of its name; the host's name when not given.
-    pub(crate) name: Option<String>,
-    /// Places where a batch runs at a time; as many as cores when not given.
-    pub(crate) lanes: Option<usize>,
-    /// Whether the next batch's inputs are fetched while one runs.
-    pub(crate) fetch_ahead: bool,
-    /// Use no more of the device's memory than this.
-    pub(crate) memory_max: Option<String>,
-    /// The network that cuts out before any background; `u2netp.onnx` in the user's model folder when not
-    /// given.
-    pub(crate) matting_model: Option<PathBuf>,
-    /// NVIDIA's management library; the system's `libnvidia-ml.so.1` when not given.
-    pub(crate) nvml_library: Option<PathBuf>,
-    /// An idle runner ends after this long.
-    pub(crate) runner_idle_s: u64,
-    /// Longest wait for running batches at shutdown.
-    pub(crate) drain_s: u64,
-}
-
-impl Default for WorkerConfig {
-    fn default() -> WorkerConfig {
-        WorkerConfig {
-            name: None,
-            lanes: None,
-            fetch_ahead: true,
-            memory_max: None,
-            matting_model: None,
-            nvml_library: None,
-            runner_idle_s: 60,
-            drain_s: 60,
-        }
-    }
-}
-
-impl WorkerConfig {
-    /// What the environment says of workers.
-    pub(crate) fn apply_environment(&mut self, get: impl Fn(&str) -> Option<String>) {
-        if let Some(model) = get("MESHWRIGHT_MATTING_MODEL") {
-            self.matting_model = Some(model.into());
-        }
-    }
-
-    /// What can be told before anything starts.
-    pub(crate) fn checked(&self) -> Outcome<()> {
-        self.memory_max()?;
-        match self.matting_model.as_ref().filter(|model| !model.is_file()) {
-            None => Ok(()),
-            Some(model) => Err(Refusal::Config(format!(
-                "worker.matting_model is {}, and there is no such file",
-                model.display()
-            ))),
-        }
-    }
-
-    /// The cap on the device's memory.
-    pub(crate) fn memory_max(&self) -> Outcome<Option<Bytes>> {
-        let Some(text) = &self.memory_max else { return Ok(None) };
-        let bytes = Bytes::parse(text).filter(|bytes| *bytes >= Bytes::mib(512));
-        let bad = || Refusal::Config(format!("worker.memory_max is {text:?}; use at least 512MiB, as 4GiB"));
-        bytes.map(Some).ok_or_else(bad)
-    }
-
-    /// Where the matting network's file should be.
-    pub(crate) fn matting_place(&self) -> PathBuf {
-        self.matting_model.clone().unwrap_or_else(|| data_folder("models").join("u2netp.onnx"))
-    }
-
-    /// The matting network's file. One that is named must be there when a runner starts; one that is not
-    /// named is used if it is installed.
-    pub(crate) fn matting_model(&self) -> Option<PathBuf> {
-        Some(self.matting_place()).filter(|place| self.matting_model.is_some() || place.is_file())
-    }
-
-    /// How many lanes; `device` is what the device does best with, as many as cores when it does not care.
-    pub(crate) fn lanes(&self, device: Option<usize>) -> usize {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        self.lanes.or(device).unwrap_or_else(cores).max(1)
-    }
-
-    /// See the fields.
-    pub(crate) fn spans(&self) -> (Duration, Duration) {
-        (Duration::from_secs(self.runner_idle_s), Duration::from_secs(self.drain_s))
     }
 }
 
@@ -410,6 +320,12 @@ mod tests {
         check(&site("m", "shop"), Err("named twice"));
         check(&site("uploads", "Shop!"), Err("TenantId must match [a-z0-9-]{1,32}"));
         check(&format!("{KEYS}[worker]\nmemory_max = '1 apple'\n"), Err("at least 512MiB"));
+        check(&format!("{KEYS}[worker]\nmemory_max = '0'\n"), Err("at least 512MiB"));
+        check(&format!("{KEYS}[worker]\nlanes = 0\n"), Err("worker.lanes is 0"));
+        check(&format!("{KEYS}[worker]\nrunner_idle_s = 0\n"), Err("worker.runner_idle_s is 0"));
+        check(&format!("{KEYS}[worker.xid]\n63 = 'drain'\nunknown = 'note'\n"), Ok(()));
+        check(&format!("{KEYS}[worker.xid]\nsixty = 'drain'\n"), Err("worker.xid has \"sixty\""));
+        check(&format!("{KEYS}[worker.xid]\n63 = 'reboot'\n"), Err("unknown variant `reboot`"));
         check(&format!("{KEYS}[worker]\nmatting_model = '/nowhere'\n"), Err("no such file"));
         check(&format!("{KEYS}[gateway]\ncors_origins = ['https://shop.example']\n"), Ok(()));
         check(&format!("{KEYS}[gateway]\ncors_origins = ['*']\n"), Err("gateway.cors_origins: \"*\" is no"));

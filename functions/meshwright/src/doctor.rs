@@ -4,9 +4,10 @@
 
 use crate::check_embedded;
 use crate::cli::ConfigArgs;
-use crate::config::{Config, WorkerConfig, environment};
+use crate::config::{Config, environment};
 use crate::distributed;
 use crate::refusal::{Outcome, Refusal};
+use crate::worker_config::WorkerConfig;
 use ports::Device;
 use serde_json::json;
 use std::path::Path;

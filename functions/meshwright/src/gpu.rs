@@ -5,6 +5,7 @@ use crate::client::{job_id, print_answer};
 use crate::http::{ANSWER_MAX, Client};
 use crate::performance::{rows, table, text};
 use crate::refusal::Outcome;
+use crate::top::health_text;
 use domain::Bytes;
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
@@ -77,7 +78,16 @@ async fn all_reports(client: &Client, args: &GpuArgs) -> Outcome<Value> {
             break;
         }
     }
-    Ok(json!({ "devices": devices }))
+    let known = client.json(Method::GET, "/api/devices", ANSWER_MAX).await?;
+    Ok(json!({ "devices": devices, "unwell": unwell(&known, args.device.as_deref()) }))
+}
+
+/// Devices that are not used, or slowed down, as sentences.
+fn unwell(known: &Value, only: Option<&str>) -> Vec<String> {
+    let asked = rows(&known["devices"]).filter(|of| only.is_none_or(|only| of["device"] == only));
+    let told = asked.map(|of| (text(&of["device"]), health_text(of)));
+    let unwell = told.filter(|(_, health)| !health.is_empty() && health != "healthy");
+    unwell.map(|(device, health)| format!("{device} is {health}")).collect()
 }
 
 fn bytes(value: &Value) -> String {
@@ -87,7 +97,7 @@ fn bytes(value: &Value) -> String {
 fn reports_text(answer: &Value) -> String {
     let mut devices =
         table(&["device", "stage", "used of MiB", "trend", "batches", "per item", "confidence"]);
-    let mut told = Vec::new();
+    let mut told: Vec<String> = rows(&answer["unwell"]).map(text).collect();
     for report in rows(&answer["devices"]) {
         let memory = &report["memory"];
         let per = |of: &Value| {
@@ -121,9 +131,10 @@ fn reports_text(answer: &Value) -> String {
         told.extend(rows(&report["recommendations"]).map(|advice| advice_text(&of, advice)));
     }
     if devices.is_empty() {
-        return "no device is offered: start workers with `meshwright run shape`".to_owned();
+        told.push("no device is offered: start workers with `meshwright run shape`".to_owned());
+    } else {
+        told.insert(0, devices.to_string());
     }
-    told.insert(0, devices.to_string());
     told.join("\n")
 }
 
@@ -234,6 +245,20 @@ mod tests {
         assert!(told.contains("the next batch should be smaller"), "{told}");
         assert!(told.ends_with("host-a at shape: do this, since that is so. Then it is better. How: `such`"));
         assert!(reports_text(&json!({"devices": []})).starts_with("no device is offered"));
+    }
+
+    #[test]
+    fn a_device_that_is_not_used_says_why_even_if_it_is_not_offered() {
+        let known = json!({"devices": [
+            {"device": "a", "health": {"state": "dead", "reason": "Xid 79"}},
+            {"device": "b", "health": {"state": "healthy"}, "activity": {"throttled": ["power_cap"]}},
+            {"device": "c", "health": {"state": "healthy"}, "activity": null},
+            {"device": "d"}]});
+        let all = ["a is dead: Xid 79", "b is healthy, slowed down by power_cap"];
+        assert_eq!(unwell(&known, None), all);
+        assert_eq!(unwell(&known, Some("b")), all[1..]);
+        let told = reports_text(&json!({"devices": [], "unwell": unwell(&known, Some("a"))}));
+        assert!(told.starts_with("a is dead: Xid 79\nno device is offered"), "{told}");
     }
 
     #[test]

@@ -55,6 +55,7 @@ mod tune;
 mod up;
 mod watch;
 mod webhooks;
+mod worker_config;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
@@ -70,9 +71,10 @@ fn main() -> ExitCode {
         Err(error) => return not_parsed(&error),
     };
     let ended = match cli.command {
-        Command::Runner { synthetic, matting_model, exr } => {
+        Command::Runner { synthetic, matting_model, exr, gpu } => {
             let options = stages::StageOptions { synthetic, matting_model, exr };
-            worker::runner::serve(|stage| stages::stage_function(stage, &options))
+            let make = |stage| stages::stage_function(stage, &options);
+            worker::runner::serve_with_probe(make, || pipeline::probe(gpu.as_deref()))
                 .map_err(|error| Refusal::Io(format!("the worker is gone: {error}")))
         }
         Command::Completions { shell } => {

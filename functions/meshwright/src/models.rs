@@ -3,9 +3,10 @@
 
 use crate::cli::{InstallArgs, ModelsCommand};
 use crate::client::print_answer;
-use crate::config::{WorkerConfig, environment};
+use crate::config::environment;
 use crate::performance::table;
 use crate::refusal::{Outcome, Refusal};
+use crate::worker_config::WorkerConfig;
 use domain::Bytes;
 use futures::StreamExt;
 use nn::{Manifest, Model};

@@ -7,7 +7,7 @@ use crate::metrics_text::Metrics;
 use crate::models::networks;
 use crate::refusal::{Outcome, Refusal};
 use crate::webhooks::listeners;
-use domain::Stage;
+use domain::{Bytes, Reading, Stage};
 use ports::Ports;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -135,6 +135,9 @@ impl Pipeline {
         if let Some(model) = config.worker.matting_model() {
             args.extend(["--matting-model".into(), model.into()]);
         }
+        if let Some(gpu) = &chosen.id {
+            args.extend(["--gpu".into(), gpu.into()]);
+        }
         let device_id = chosen.id.as_deref().unwrap_or(name).parse().map_err(bad_name)?;
         if chosen.id.is_some() {
             tracing::warn!(
@@ -155,6 +158,7 @@ impl Pipeline {
             times: config.times(),
             runner_idle,
             drain_max,
+            xids: config.worker.xids()?,
             ready: self.until_ready(),
         };
         self.spawn("worker", worker::run(ports.clone(), settings, self.shutdown.clone()));
@@ -196,6 +200,42 @@ pub(crate) fn device(config: &Config, wanted: &str) -> Outcome<gpu::Choice> {
     let options =
         gpu::Options { cap: config.worker.memory_max()?, nvml_library: config.worker.nvml_library.clone() };
     gpu::choose(wanted, &options).map_err(|error| Refusal::Config(error.to_string()))
+}
+
+/// Whether a batch could ever run on the device, whatever else is on it.
+pub(crate) async fn has_room(chosen: &gpu::Choice) -> Outcome<()> {
+    let (device, class) = (&chosen.device, chosen.device.class());
+    let total_bytes = device.reading(&[]).await.map_err(Refusal::from)?.total_bytes;
+    let empty = Reading { total_bytes, ..Reading::default() };
+    if empty.budget(&class, Bytes::ZERO) > Bytes::ZERO {
+        return Ok(());
+    }
+    let (name, margin) = (device.name(), class.margin(total_bytes));
+    Err(Refusal::Config(format!(
+        "{name} has {total_bytes} for us, of which {margin} and 15 % are never promised, so no \
+         batch ever fits; use a larger device or a larger worker.memory_max"
+    )))
+}
+
+/// What a self-test allocates and fills on a GPU: more than its caches hold.
+const PROBED: Bytes = Bytes::mib(256);
+
+/// A runner's part of a self-test on a GPU: what is broken there. Without CUDA, or where it does not see the
+/// device (a slice that others were given), NVML's word must do, and memory that others hold is no fault.
+pub(crate) fn probe(uuid: Option<&str>) -> Result<(), String> {
+    let Some(uuid) = uuid else { return Ok(()) };
+    match gpu::probe(uuid, PROBED) {
+        Ok(()) => Ok(()),
+        Err(
+            error @ (gpu::CudaError::NoDriver
+            | gpu::CudaError::Hidden(_)
+            | gpu::CudaError::OutOfMemory { .. }),
+        ) => {
+            note!("runner: the GPU is not tried by CUDA: {error}");
+            Ok(())
+        }
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// The stages among the functions.

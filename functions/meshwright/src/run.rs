@@ -4,7 +4,7 @@ use crate::cli::{Function, RunArgs};
 use crate::config::Config;
 use crate::distributed;
 use crate::metrics_text::Metrics;
-use crate::pipeline::{Pipeline, device, stages_of};
+use crate::pipeline::{Pipeline, device, has_room, stages_of};
 use crate::refusal::{Outcome, Refusal};
 use crate::telemetry::Telemetry;
 use serde_json::json;
@@ -21,6 +21,9 @@ pub(crate) async fn run(args: RunArgs, json: bool, shutdown: CancellationToken) 
     let has = |function| args.functions.contains(&function);
     let name = worker_name(&config);
     let device = device(&config, if stages.is_empty() { "host" } else { &args.device })?;
+    if !stages.is_empty() {
+        has_room(&device).await?;
+    }
     let listen = args.listen.or(has(Function::Gateway).then_some(GATEWAY_LISTEN));
     if let Some(address) = listen.filter(|_| has(Function::Gateway)) {
         config.gateway.may_listen(address)?;

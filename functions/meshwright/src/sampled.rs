@@ -3,7 +3,7 @@
 
 use crate::cli::ProfileArgs;
 use crate::client::{job_id, print_answer};
-use crate::config::{WorkerConfig, environment};
+use crate::config::environment;
 use crate::demo::SAMPLES;
 use crate::flame::Stacks;
 use crate::folder;
@@ -12,6 +12,7 @@ use crate::refusal::{Outcome, Refusal};
 use crate::sampler::Sampling;
 use crate::stages::{StageOptions, stage_function};
 use crate::tune::made;
+use crate::worker_config::WorkerConfig;
 use domain::{Bytes, Recipe, Stage};
 use reqwest::Method;
 use serde_json::json;

@@ -3,16 +3,15 @@
 //!
 //! The bucket is on disk and is the truth: after a restart the sweep finds what was not finished.
 
-use crate::config::{
-    Config, GatewayConfig, IngestConfig, NatsConfig, S3Config, Secret, WorkerConfig, environment,
-};
+use crate::config::{Config, GatewayConfig, IngestConfig, NatsConfig, S3Config, Secret, environment};
 use crate::distributed;
 use crate::metrics_text::Metrics;
-use crate::pipeline::{Pipeline, device};
+use crate::pipeline::{Pipeline, device, has_room};
 use crate::refusal::{Outcome, Refusal};
 use crate::run::bind;
 use crate::telemetry::{Telemetry, TelemetryConfig};
 use crate::webhooks::{WebhookConfig, listeners};
+use crate::worker_config::WorkerConfig;
 use domain::{Recipe, Site, Stage, Times, uploads_subject};
 use embedded::s3_server::{RunningS3, S3ServerConfig};
 use ports::{Ports, Queue, SystemClock};
@@ -83,6 +82,8 @@ impl Service {
         config.ingest.keep()?;
         config.telemetry.checked()?;
         config.gateway.may_listen(options.listen)?;
+        let host = device(&config, "host")?;
+        has_room(&host).await?;
         let at = |what: &str, error: std::io::Error| {
             Refusal::Io(format!("{what} in {}: {error}", options.data.display()))
         };
@@ -122,7 +123,7 @@ impl Service {
         let buckets = buckets(&options);
         pipeline.trouble = Arc::new(move || embedded::s3_server::trouble(&buckets));
         pipeline.planner(&ports, &config, "embedded");
-        pipeline.worker(&ports, &config, &Stage::ALL.into(), ("embedded", device(&config, "host")?))?;
+        pipeline.worker(&ports, &config, &Stage::ALL.into(), ("embedded", host))?;
         pipeline.gateway(&ports, &config, listener, &metrics)?;
         pipeline.ingest(&ports, &config)?;
         let (endpoint, page) = (s3.endpoint.clone(), format!("http://{page}"));

@@ -108,7 +108,9 @@ impl Moment {
     }
 
     fn text(&self, now_ms: u64) -> String {
-        let mut devices = table(&["worker", "device", "memory", "reserved", "free", "lanes", "batches"]);
+        let columns =
+            ["worker", "device", "memory", "reserved", "free", "busy", "lanes", "batches", "health"];
+        let mut devices = table(&columns);
         for device in rows(&self.devices) {
             devices.add_row(device_row(device, now_ms));
         }
@@ -135,7 +137,7 @@ impl Moment {
     }
 }
 
-fn device_row(device: &Value, now_ms: u64) -> [String; 7] {
+fn device_row(device: &Value, now_ms: u64) -> [String; 9] {
     let bytes = |value: &Value| Bytes(value.as_u64().unwrap_or_default()).to_string();
     let reading = &device["reading"];
     let running: Vec<String> = rows(&device["running"]).map(|batch| batch_text(batch, now_ms)).collect();
@@ -146,9 +148,24 @@ fn device_row(device: &Value, now_ms: u64) -> [String; 7] {
         format!("{} of {}", bytes(&reading["used_bytes"]), bytes(&reading["total_bytes"])),
         bytes(&device["reserved_bytes"]),
         bytes(&reading["free_bytes"]),
+        busy_text(&device["activity"]),
         format!("{}/{}", on_lanes.count(), device["lanes"]),
         running.join("\n"),
+        health_text(device),
     ]
+}
+
+/// As `93 %`: how much of its time it computes; nothing where that is not told.
+fn busy_text(activity: &Value) -> String {
+    activity["compute_percent"].as_u64().map(|percent| format!("{percent} %")).unwrap_or_default()
+}
+
+/// As `draining: Xid 48 …` or `healthy, slowed down by thermal`; nothing of a worker that does not tell.
+pub(crate) fn health_text(device: &Value) -> String {
+    let (state, reason) = (text(&device["health"]["state"]), text(&device["health"]["reason"]));
+    let said = if reason.is_empty() { state } else { format!("{state}: {reason}") };
+    let throttled: Vec<String> = rows(&device["activity"]["throttled"]).map(text).collect();
+    if throttled.is_empty() { said } else { format!("{said}, slowed down by {}", throttled.join(", ")) }
 }
 
 /// As `shape x4 1.2 of 3.0 s`, or `shape x4 next` where it waits for a lane.
@@ -202,8 +219,10 @@ mod tests {
         let reading = json!({"total_bytes": 2048, "used_bytes": 1024, "free_bytes": 1024});
         let running = json!([{"stage": "shape", "jobs": ["a", "b"], "since": 1_000, "until": 4_000},
                              {"stage": "shape", "jobs": ["c"], "since": 2_000, "waits": true}]);
+        let health = json!({"state": "draining", "reason": "Xid 48"});
         let devices = json!([{"worker": "w", "device": "host", "lanes": 2, "reading": reading,
-                              "reserved_bytes": 512, "running": running}]);
+                              "reserved_bytes": 512, "running": running, "health": health,
+                              "activity": {"compute_percent": 93, "throttled": ["thermal"]}}]);
         let moment = Moment { devices, open, more: false };
         assert_eq!((moment.at(Stage::Preprocess), moment.at(Stage::Shape)), ([13, 0], [0, 1]));
         let told = moment.text(2_200);
@@ -216,6 +235,8 @@ mod tests {
             "job1 ",
             "1.5 s",
             "and 4 more",
+            "93 %",
+            "draining: Xid 48, slowed down by thermal",
         ] {
             assert!(told.contains(part), "{part}: {told}");
         }

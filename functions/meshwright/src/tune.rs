@@ -3,13 +3,14 @@
 
 use crate::cli::TuneArgs;
 use crate::client::print_answer;
-use crate::config::{WorkerConfig, environment};
+use crate::config::environment;
 use crate::demo::SAMPLES;
 use crate::folder;
 use crate::performance::table;
 use crate::plot;
 use crate::refusal::{Outcome, Refusal};
 use crate::stages::{StageOptions, stage_function};
+use crate::worker_config::WorkerConfig;
 use domain::{Bytes, InputFrom, Quality, Recipe, Stage};
 use planning::{Grid, Point, Search};
 use serde_json::{Value, json};
@@ -249,6 +250,7 @@ async fn batch(
         inputs,
         stall: STALL,
         cancelled: watch::channel(BTreeSet::new()).1,
+        broken: watch::channel(None).1,
     };
     let (heard, mut hear) = mpsc::channel(64);
     let collect = async {

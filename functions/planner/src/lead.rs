@@ -5,7 +5,7 @@ use crate::tokens::{Answers, Lost, Tokens};
 use crate::{Settings, asked, learned, telemetry};
 use domain::{
     BATCH_ITEMS_MAX, Batch, BatchEnded, BatchReply, BatchTask, CALL_SUBJECT, Consumer, ENDED_SUBJECT,
-    OFFER_SUBJECT, Offer, PLAN_SUBJECT, TenantId, WorkerId, planned_span,
+    OFFER_SUBJECT, Offer, PLAN_SUBJECT, TenantId, WorkerId, planned_span, unknown_stages,
 };
 use futures::StreamExt;
 use planning::{Advisors, Decision, Event, Footprint, FootprintKey, Limits, Planner};
@@ -21,6 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 /// As many workers are desired as finish what waits in this time: long enough that a worker's start pays.
 const DRAIN_TARGET: Duration = Duration::from_secs(60);
+
+/// Stages of newer workers that are named in the log: each once, and no more than this.
+const UNKNOWN_STAGES_MAX: usize = 64;
 
 /// What comes back from calls that the driver does not wait for.
 enum News {
@@ -51,6 +54,8 @@ struct Driver<'a> {
     unkept: BTreeSet<FootprintKey>,
     /// A write of it is under way.
     keeping: bool,
+    /// Stages that offers named and nobody knows here.
+    unknown_stages: BTreeSet<String>,
 }
 
 /// Leads until shutdown or until the lease is lost.
@@ -94,6 +99,7 @@ pub(crate) async fn lead(
         asked: 0,
         unkept: BTreeSet::new(),
         keeping: false,
+        unknown_stages: BTreeSet::new(),
     };
     driver.core.remember(learned.strained);
     let mut extend = interval(settings.times.extend_every);
@@ -160,10 +166,20 @@ impl Driver<'_> {
     fn hear_offer(&mut self, message: &Message) {
         match serde_json::from_slice::<Offer>(&message.payload) {
             Ok(offer) => {
+                self.name_unknown_stages(message, &offer.worker);
                 self.advisors.hear_offer(&self.core, &offer);
                 self.handle(Event::OfferMade(offer));
             }
             Err(error) => tracing::warn!(%error, "an offer that cannot be read is ignored"),
+        }
+    }
+
+    /// The stages of a newer worker's offer that were left out when it was read.
+    fn name_unknown_stages(&mut self, message: &Message, worker: &WorkerId) {
+        for stage in unknown_stages(&message.payload) {
+            if self.unknown_stages.len() < UNKNOWN_STAGES_MAX && self.unknown_stages.insert(stage.clone()) {
+                tracing::warn!(stage, %worker, "a worker offers a stage that this planner does not know");
+            }
         }
     }
 

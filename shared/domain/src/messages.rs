@@ -1,8 +1,8 @@
 //! The messages between processes. JSON; unknown fields are ignored; fields are only ever added.
 
 use crate::{
-    BatchId, Bytes, Class, DeviceId, EngineVersion, Epoch, JobId, Life, Recipe, Stage, TenantId, Timestamp,
-    UploadId, WorkerId,
+    Activity, BatchId, Bytes, Class, DeviceHealth, DeviceId, EngineVersion, Epoch, JobId, Life, Recipe,
+    Stage, TenantId, Timestamp, UploadId, WorkerId,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -81,9 +81,11 @@ pub struct Offer {
     pub reading: Reading,
     /// Memory promised to running batches.
     pub reserved_bytes: Bytes,
-    /// The stages that it runs.
+    /// The stages that it runs; those that only a newer version knows are left out when this is read.
+    #[serde(deserialize_with = "crate::known::all")]
     pub stages: Vec<Stage>,
     /// Stages whose runner is loaded.
+    #[serde(deserialize_with = "crate::known::all")]
     pub warm: Vec<Stage>,
     /// How long the word stands; 0 withdraws it.
     pub valid_for_ms: u64,
@@ -246,12 +248,19 @@ pub struct DeviceEntry {
     pub reading: Reading,
     /// Its places.
     pub lanes: u32,
-    /// The stages that it runs.
+    /// The stages that it runs; those that only a newer version knows are left out when this is read.
+    #[serde(deserialize_with = "crate::known::all")]
     pub stages: Vec<Stage>,
     /// Bytes that idle runners and models hold.
     pub resident_bytes: Bytes,
     /// What runs.
     pub running: Vec<RunningBatch>,
+    /// Whether it is used, and why not.
+    #[serde(default)]
+    pub health: DeviceHealth,
+    /// What it is busy with; none where it does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity: Option<Activity>,
 }
 
 /// A batch on a device.

@@ -4,7 +4,7 @@
 //! key or text from outside ever makes a new series; only tenants and devices come from configuration. The
 //! crates that count take names from here and nowhere else.
 
-use crate::{Class, Phase, Stage, TaskEnd};
+use crate::{Class, DeviceFault, HealthState, Phase, Stage, TaskEnd, Throttle};
 
 /// How a metric behaves.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,6 +26,8 @@ pub enum MetricUnit {
     Seconds,
     /// Bytes.
     Bytes,
+    /// A share: 0 to 1.
+    Ratio,
 }
 
 /// A label and what it may say.
@@ -116,6 +118,28 @@ const COLLECTED: Label =
 const ANSWER: Label = Label { name: "answer", values: &["accepted", "refused", "silent", "unknown"] };
 const LANE: Label = Label { name: "state", values: &["busy", "free"] };
 const MEMORY: Label = Label { name: "state", values: &["used", "reserved", "free"] };
+const HEALTH: Label = Label {
+    name: "state",
+    values: &[
+        HealthState::Healthy.as_str(),
+        HealthState::Draining.as_str(),
+        HealthState::Testing.as_str(),
+        HealthState::Dead.as_str(),
+    ],
+};
+const FAULT: Label = Label { name: "reason", values: &DeviceFault::LABELS };
+const FAULT_ACTION: Label = Label { name: "action", values: &["note", "restart", "drain", "dead"] };
+const BUSY: Label = Label { name: "what", values: &["compute", "memory"] };
+const THROTTLE: Label = Label {
+    name: "reason",
+    values: &[
+        Throttle::PowerCap.as_str(),
+        Throttle::Thermal.as_str(),
+        Throttle::HwSlowdown.as_str(),
+        Throttle::PowerBrake.as_str(),
+        Throttle::SyncBoost.as_str(),
+    ],
+};
 const SPAN_END: Label = Label { name: "result", values: &["sent", "dropped"] };
 const TOLD: Label = Label { name: "result", values: &["told", "failed", "given_up"] };
 const STATUS: Label = Label { name: "status", values: &["2xx", "3xx", "4xx", "5xx"] };
@@ -155,6 +179,14 @@ metrics! {
         "lanes of the device, busy and free";
     DEVICE_MEMORY_BYTES: "meshwright_device_memory_bytes", Gauge, Bytes, [DEVICE, MEMORY],
         "memory of the device: in use by anybody, promised to batches, free";
+    DEVICE_HEALTH: "meshwright_device_health", Gauge, Count, [DEVICE, HEALTH, FAULT],
+        "1 for the state that the device is in and its reason, 0 for all others";
+    DEVICE_FAULTS_TOTAL: "meshwright_device_faults_total", Counter, Count, [DEVICE, FAULT, FAULT_ACTION],
+        "faults that the device told of, by what was done about them";
+    DEVICE_UTILIZATION_RATIO: "meshwright_device_utilization_ratio", Gauge, Ratio, [DEVICE, BUSY],
+        "share of the last moment in which the device computed, and in which its memory was in use";
+    DEVICE_THROTTLED: "meshwright_device_throttled", Gauge, Count, [DEVICE, THROTTLE],
+        "1 for each reason that slows the device down, 0 for the others";
     JOBS_TOTAL: "meshwright_jobs_total", Counter, Count, [JOB_END], "lives of jobs that ended, by outcome";
     JOB_SECONDS: "meshwright_job_seconds", Histogram(SECONDS), Seconds, [],
         "seconds from the acceptance of an upload to its finished model";
@@ -202,6 +234,7 @@ mod tests {
             let base = name.strip_suffix("_total").unwrap_or(name);
             assert_eq!(base.ends_with("_seconds"), metric.unit == MetricUnit::Seconds, "{name}");
             assert_eq!(base.ends_with("_bytes"), metric.unit == MetricUnit::Bytes, "{name}");
+            assert_eq!(base.ends_with("_ratio"), metric.unit == MetricUnit::Ratio, "{name}");
             assert!(!metric.help.is_empty() && !metric.help.ends_with('.'), "{name}");
         }
     }

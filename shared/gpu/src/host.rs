@@ -94,7 +94,7 @@ impl Device for HostMemory {
             total = limit;
         }
         let own_bytes = self.resident(own_pids);
-        let (total, used) = capped(self.cap, total, used, own_bytes);
+        let (total, used, own_bytes) = capped(self.cap, total, used, own_bytes);
         let reclaimable_bytes = Bytes::ZERO;
         Ok(Reading {
             total_bytes: total,

@@ -1,24 +1,17 @@
-//! GPUs through NVML: which there are, and what each has free at this moment.
+//! GPUs through NVML: which there are, and which of them a word means.
 //!
 //! NVML needs no context on the device and takes none of its memory. Its version 2 tells what the driver
 //! keeps for itself (`reserved`): we plan with `free`, so that this part is never promised.
 
-use crate::cap::capped;
+use crate::device::Gpu;
 use crate::error::GpuError;
-use async_trait::async_trait;
-use domain::{Bytes, DeviceClass, Reading};
-use nvml_wrapper::enums::device::UsedGpuMemory;
+use domain::{Bytes, DeviceClass};
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device as NvmlDevice, Nvml};
-use ports::{Clock, Device, PortResult, SystemClock};
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::Mutex;
 
-/// A driver in trouble answers late or never; offers are made every few seconds.
-const READING_MAX: Duration = Duration::from_secs(5);
 /// Longest part of a device's name in its class.
 const CLASS_NAME_MAX: usize = 40;
 
@@ -56,6 +49,7 @@ pub struct GpuEntry {
 #[derive(Clone, Debug)]
 pub struct Gpus {
     nvml: Arc<Nvml>,
+    library: PathBuf,
 }
 
 impl Gpus {
@@ -64,10 +58,10 @@ impl Gpus {
     /// # Errors
     /// There is no driver, or it does not run.
     pub fn open(library: Option<&Path>) -> Result<Gpus, GpuError> {
-        let library = library.map_or(OsStr::new("libnvidia-ml.so.1"), Path::as_os_str);
-        let nvml = Nvml::builder().lib_path(library).init();
+        let library = library.unwrap_or(Path::new("libnvidia-ml.so.1"));
+        let nvml = Nvml::builder().lib_path(OsStr::new(library)).init();
         let nvml = nvml.map_err(|error| GpuError::of("the NVIDIA driver", &error))?;
-        Ok(Gpus { nvml: Arc::new(nvml) })
+        Ok(Gpus { nvml: Arc::new(nvml), library: library.to_owned() })
     }
 
     /// As `570.86.15`.
@@ -135,14 +129,16 @@ impl Gpus {
             return Err(GpuError::Sliced { uuid: entry.uuid.clone(), slices: slices.join(", ") });
         }
         let total = entry.memory.clone()?.total;
-        Ok(Gpu {
-            nvml: self.nvml.clone(),
-            uuid: entry.uuid.clone(),
-            class: class(&entry.name, total),
-            name: entry.name.clone(),
+        if total == Bytes::ZERO {
+            let why = "it tells of no memory".to_owned();
+            return Err(GpuError::Unread { device: entry.uuid.clone(), why });
+        }
+        Ok(Gpu::new(
+            (self.nvml.clone(), self.library.clone()),
+            entry,
+            (class(&entry.name, total), total),
             cap,
-            asking: Arc::new(Mutex::new(())),
-        })
+        ))
     }
 }
 
@@ -153,7 +149,8 @@ fn entry(device: &NvmlDevice<'_>, index: u32, slice_of: Option<&str>) -> Result<
     Ok(GpuEntry { index, uuid, name, slice_of: slice_of.map(str::to_owned), sliced: false, memory })
 }
 
-fn memory(device: &NvmlDevice<'_>) -> Result<GpuMemory, NvmlError> {
+/// What the driver says of a device's memory at this moment.
+pub(crate) fn memory(device: &NvmlDevice<'_>) -> Result<GpuMemory, NvmlError> {
     let memory = device.memory_info()?;
     Ok(GpuMemory {
         total: Bytes(memory.total),
@@ -171,85 +168,6 @@ fn class(name: &str, total: Bytes) -> DeviceClass {
         words.collect::<Vec<_>>().join("-").to_lowercase().chars().take(CLASS_NAME_MAX).collect();
     let gib = (total.0 as f64 / Bytes::gib(1).0 as f64).round();
     DeviceClass(format!("gpu-{slug}-{gib}g"))
-}
-
-/// One GPU, or one slice: what a worker owns.
-#[derive(Clone, Debug)]
-pub struct Gpu {
-    nvml: Arc<Nvml>,
-    uuid: String,
-    name: String,
-    class: DeviceClass,
-    cap: Option<Bytes>,
-    /// Held while the driver is asked: one that hangs costs one thread, not one for each reading.
-    asking: Arc<Mutex<()>>,
-}
-
-impl Gpu {
-    /// `GPU-…` or `MIG-…`.
-    pub fn uuid(&self) -> &str {
-        &self.uuid
-    }
-
-    /// Asks the driver; blocks for as long as it takes.
-    fn ask(&self, own_pids: &[u32]) -> Result<Reading, NvmlError> {
-        let device = self.nvml.device_by_uuid(self.uuid.as_str())?;
-        let memory = memory(&device)?;
-        let own_bytes = own(&device, own_pids)?;
-        let used = memory.total.saturating_sub(memory.free).max(own_bytes);
-        let (total_bytes, used_bytes) = capped(self.cap, memory.total, used, own_bytes);
-        let reclaimable_bytes = Bytes::ZERO;
-        Ok(Reading { total_bytes, used_bytes, own_bytes, reclaimable_bytes, read_at: SystemClock.now() })
-    }
-}
-
-/// What these processes hold. A driver that does not tell (in a container without rights, on some slices)
-/// makes it zero: then our own counts as a stranger's, and less is promised, never more.
-fn own(device: &NvmlDevice<'_>, pids: &[u32]) -> Result<Bytes, NvmlError> {
-    if pids.is_empty() {
-        return Ok(Bytes::ZERO);
-    }
-    let processes = match device.running_compute_processes() {
-        Ok(processes) => processes,
-        Err(NvmlError::GpuLost) => return Err(NvmlError::GpuLost),
-        Err(_) => return Ok(Bytes::ZERO),
-    };
-    let held = |used: &UsedGpuMemory| match used {
-        UsedGpuMemory::Used(bytes) => Bytes(*bytes),
-        UsedGpuMemory::Unavailable => Bytes::ZERO,
-    };
-    let ours = processes.iter().filter(|process| pids.contains(&process.pid));
-    Ok(ours.map(|process| held(&process.used_gpu_memory)).sum())
-}
-
-#[async_trait]
-impl Device for Gpu {
-    fn name(&self) -> String {
-        format!("{} {}", self.name, self.uuid)
-    }
-
-    fn class(&self) -> DeviceClass {
-        self.class.clone()
-    }
-
-    async fn reading(&self, own_pids: &[u32]) -> PortResult<Reading> {
-        let (gpu, pids) = (self.clone(), own_pids.to_vec());
-        let asked = async {
-            let asking = self.asking.clone().lock_owned().await;
-            let ask = move || {
-                let _asking = asking;
-                gpu.ask(&pids)
-            };
-            tokio::task::spawn_blocking(ask).await
-        };
-        let unread = |why: &str| GpuError::Unread { device: self.uuid.clone(), why: why.to_owned() };
-        match tokio::time::timeout(READING_MAX, asked).await {
-            Ok(Ok(Ok(reading))) => Ok(reading),
-            Ok(Ok(Err(error))) => Err(GpuError::of(&self.uuid, &error).into()),
-            Ok(Err(_)) => Err(unread("the question panicked").into()),
-            Err(_) => Err(unread("the driver did not answer within 5 s").into()),
-        }
-    }
 }
 
 #[cfg(test)]

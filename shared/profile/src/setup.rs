@@ -34,10 +34,10 @@ impl Setup {
         Setup::collect(offers.into_iter().map(facts))
     }
 
-    /// From board `devices`.
+    /// From board `devices`. One that is not healthy has no lanes.
     pub fn from_devices<'a>(devices: impl IntoIterator<Item = &'a DeviceEntry>) -> Setup {
         let facts = |of: &'a DeviceEntry| (&of.device_class, stages(&of.stages), of.lanes);
-        Setup::collect(devices.into_iter().map(facts))
+        Setup::collect(devices.into_iter().filter(|of| of.health.is_healthy()).map(facts))
     }
 
     /// From timings alone: the workers that were seen, each with the stages that it ran and as many lanes as
@@ -91,7 +91,7 @@ fn stages(list: &[Stage]) -> BTreeSet<Stage> {
 mod tests {
     use super::*;
     use crate::samples::{timing, window};
-    use domain::{Bytes, Reading, Timing};
+    use domain::{Bytes, DeviceHealth, HealthState, Reading, Timing};
 
     fn entry(worker: &str, class: &str, lanes: u32, stages: &[Stage]) -> DeviceEntry {
         DeviceEntry {
@@ -103,12 +103,16 @@ mod tests {
             stages: stages.to_vec(),
             resident_bytes: Bytes::ZERO,
             running: Vec::new(),
+            health: DeviceHealth::default(),
+            activity: None,
         }
     }
 
     #[test]
     fn workers_that_are_alike_make_one_pool() {
+        let health = DeviceHealth { state: HealthState::Dead, ..DeviceHealth::default() };
         let entries = [
+            DeviceEntry { health, ..entry("e", "gpu", 1, &[Stage::Shape, Stage::Texture]) },
             entry("a", "gpu", 1, &[Stage::Shape, Stage::Texture]),
             entry("b", "gpu", 1, &[Stage::Texture, Stage::Shape]),
             entry("c", "host", 4, &[Stage::Export]),

@@ -77,7 +77,7 @@ pub(crate) async fn run(
     fetched: impl FnOnce(Duration),
     release: impl AsyncFnOnce(Option<Lane>, LaneReport),
 ) {
-    let Seat { lane, cancelled, stopped } = seat;
+    let Seat { lane, cancelled, broken, stopped } = seat;
     let mut finishing = JoinSet::new();
     // Tokens of a batch that was stopped before it began are the planner's to give back.
     let tasks = if stopped.is_cancelled() { &[] } else { run.batch.tasks.as_slice() };
@@ -110,7 +110,7 @@ pub(crate) async fn run(
             let (cancelled, following) = follow_places(cancelled, &waiting);
             let stall = run.stalls.lock().expect("plain spans").of(run.batch.stage);
             let (stage, reservation) = (run.batch.stage, run.batch.bytes);
-            let work = Work { stage, reservation, inputs, stall, cancelled };
+            let work = Work { stage, reservation, inputs, stall, cancelled, broken };
             let report = compute(&run, (&mut *lane, work), &mut waiting, &mut finishing, &stopped).await;
             following.abort();
             if report.is_none() {

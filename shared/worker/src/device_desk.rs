@@ -3,11 +3,13 @@
 //! Acceptance reads the memory again, at this moment, and judges by the same formula as the planner
 //! (`Reading::to_give`).
 
+use crate::health::Health;
 use crate::lane::{Lane, LaneReport};
 use crate::process::RunnerCommand;
+use crate::xid::XidAction;
 use domain::{
-    Batch, BatchId, Bytes, DeviceClass, DeviceEntry, DeviceId, Epoch, JobId, Offer, Reading, RefusedReason,
-    RunningBatch, Stage, Timestamp, WorkerId,
+    Activity, Batch, BatchId, Bytes, DeviceClass, DeviceEntry, DeviceFault, DeviceHealth, DeviceId, Epoch,
+    HealthState, JobId, Offer, Reading, RefusedReason, RunningBatch, Stage, Timestamp, WorkerId,
 };
 use ports::{Device, PortResult};
 use std::cmp::Reverse;
@@ -47,6 +49,8 @@ pub(crate) struct Running {
     warm: Bytes,
     /// Which jobs stand where, for cancellation.
     pub(crate) cancelled: watch::Sender<BTreeSet<usize>>,
+    /// Why the device is broken, once it is.
+    broken: watch::Sender<Option<String>>,
     /// The planner took it back.
     pub(crate) stopped: CancellationToken,
 }
@@ -85,8 +89,14 @@ pub(crate) struct Desk {
     warm: BTreeMap<Stage, Bytes>,
     /// Lanes whose device has to prove itself: until it has, nothing is offered or accepted.
     unproven: usize,
+    /// Since when there are some.
+    unproven_since: Timestamp,
     /// Batches in a row that ended so.
     troubles: u32,
+    /// What the device's own faults have made of it.
+    pub(crate) health: Health,
+    /// What it was busy with when it was last asked.
+    activity: Option<Activity>,
     draining: bool,
 }
 
@@ -94,6 +104,7 @@ pub(crate) struct Desk {
 pub(crate) struct Seat {
     pub(crate) lane: SeatLane,
     pub(crate) cancelled: watch::Receiver<BTreeSet<usize>>,
+    pub(crate) broken: watch::Receiver<Option<String>>,
     pub(crate) stopped: CancellationToken,
 }
 
@@ -121,7 +132,10 @@ impl Desk {
             own: None,
             warm: BTreeMap::new(),
             unproven: 0,
+            unproven_since: Timestamp::default(),
             troubles: 0,
+            health: Health::default(),
+            activity: None,
             draining: false,
         }
     }
@@ -168,7 +182,8 @@ impl Desk {
 
     /// The smallest reservation on a lane, if one more batch may come for the lane that is free next.
     fn next_bytes(&self) -> Option<Bytes> {
-        if self.ending.is_empty() || !self.free.is_empty() || self.waiting.is_some() || self.unproven > 0 {
+        let out = self.unproven > 0 || !self.health.is_healthy();
+        if out || self.ending.is_empty() || !self.free.is_empty() || self.waiting.is_some() {
             return None;
         }
         self.running.values().map(|running| running.entry.bytes).min()
@@ -189,7 +204,10 @@ impl Desk {
         batch: &Batch,
         now: Timestamp,
     ) -> PortResult<Result<Seat, (Reading, RefusedReason)>> {
-        let reading = self.reading().await?;
+        let reading = match self.reading().await {
+            Err(_) if !self.health.is_healthy() => return Ok(Err((self.read, RefusedReason::NoLane))),
+            reading => reading?,
+        };
         let class = self.facts.device.class();
         let next = self.next_bytes();
         let gives = match next {
@@ -203,7 +221,7 @@ impl Desk {
             () if self.draining || self.stopped.contains(&batch.id) => Some(RefusedReason::Draining),
             () if older => Some(RefusedReason::Epoch),
             () if !self.facts.stages.contains(&batch.stage) => Some(RefusedReason::Stage),
-            () if self.unproven > 0 => Some(RefusedReason::NoLane),
+            () if self.unproven > 0 || !self.health.is_healthy() => Some(RefusedReason::NoLane),
             () if self.running.contains_key(&batch.id) => Some(RefusedReason::NoLane),
             () if self.free.is_empty() && next.is_none() => Some(RefusedReason::NoLane),
             () if batch.bytes > gives => Some(RefusedReason::Memory),
@@ -213,6 +231,7 @@ impl Desk {
             return Ok(Err((reading, reason)));
         }
         let (cancelled, receiver) = watch::channel(BTreeSet::new());
+        let (broken, is_broken) = watch::channel(None);
         let stopped = CancellationToken::new();
         let jobs = batch.tasks.iter().map(|given| given.task.job).collect();
         let (id, stage, bytes) = (batch.id, batch.stage, batch.bytes);
@@ -229,8 +248,8 @@ impl Desk {
         };
         let entry = RunningBatch { id, stage, jobs, bytes, since: now, waits };
         let warm = self.warm.get(&stage).copied().unwrap_or_default();
-        self.running.insert(id, Running { entry, warm, cancelled, stopped: stopped.clone() });
-        Ok(Ok(Seat { lane, cancelled: receiver, stopped }))
+        self.running.insert(id, Running { entry, warm, cancelled, broken, stopped: stopped.clone() });
+        Ok(Ok(Seat { lane, cancelled: receiver, broken: is_broken, stopped }))
     }
 
     /// A lane that is warm for the stage, else the one used last.
@@ -243,7 +262,7 @@ impl Desk {
 
     /// The batch's computing is over: its reservation is free. If no runner could start, or the device is
     /// broken, its lane must prove itself before anything is offered again, after so many doublings of the
-    /// shortest pause.
+    /// shortest pause; unless the device is out already, and its self-test will tell.
     pub(crate) fn over(&mut self, batch: BatchId, stage: Stage, report: &LaneReport) -> Option<u32> {
         self.running.remove(&batch);
         self.ending.remove(&batch);
@@ -256,11 +275,34 @@ impl Desk {
         }
         if !report.is_unusable() {
             self.troubles = 0;
+            self.health.went_well();
+            return None;
+        }
+        if !self.health.is_healthy() {
             return None;
         }
         self.unproven += 1;
         self.troubles += 1;
         Some((self.troubles - 1).min(TROUBLES_MAX))
+    }
+
+    /// The lane of the batch that ended has to prove itself from now on.
+    pub(crate) fn unproven_since(&mut self, now: Timestamp) {
+        if self.unproven == 1 {
+            self.unproven_since = now;
+        }
+    }
+
+    /// Ends what runs, since the device is broken: the item that is computed is charged, the others are not.
+    pub(crate) fn break_running(&self, why: &str) {
+        for running in self.running.values() {
+            running.broken.send_replace(Some(why.to_owned()));
+        }
+    }
+
+    /// Asks the device what it is busy with. One that cannot tell at this moment is not shown to be idle.
+    pub(crate) async fn look_busy(&mut self) {
+        self.activity = self.facts.device.activity().await.unwrap_or_default();
     }
 
     /// A runner has started on that lane again.
@@ -292,6 +334,14 @@ impl Desk {
         let warm = lane.pid().map(|_| stage);
         self.free.push(FreeLane { lane, since: Instant::now(), warm });
         None
+    }
+
+    /// The device told of a fault: what waits for a lane goes elsewhere, unless that changes nothing.
+    pub(crate) fn take_fault(&mut self, now: Timestamp, fault: DeviceFault, action: XidAction) {
+        self.health.take(now, fault, action);
+        if action != XidAction::Note {
+            self.waiting = None;
+        }
     }
 
     /// Nothing new: what waits for a lane goes elsewhere.
@@ -343,19 +393,20 @@ impl Desk {
 
     /// The standing word to the planner.
     pub(crate) fn offer(&self, reading: Reading, valid_for: Duration) -> Offer {
+        let out = self.unproven > 0 || !self.health.is_healthy();
         let next_bytes = self.next_bytes().filter(|_| !self.draining);
         // The lane that is free next has the runner of one of those.
         let soon = self.running.values().filter(|_| next_bytes.is_some()).map(|running| running.entry.stage);
         let warm: BTreeSet<Stage> = self.free.iter().filter_map(|free| free.warm).chain(soon).collect();
-        let (unproven, running) = (self.unproven > 0, self.running.keys().copied().collect());
+        let running = self.running.keys().copied().collect();
         // Batches on other lanes go on, and the word that names them stands.
-        let withdrawn = self.draining || (unproven && self.is_idle());
+        let withdrawn = self.draining || (out && self.is_idle());
         Offer {
             worker: self.facts.worker.clone(),
             device: self.facts.device_id.clone(),
             device_class: self.class(),
-            lanes_free: if self.draining || unproven { 0 } else { self.free.len() as u32 },
-            lanes: if unproven { 0 } else { self.facts.lanes as u32 },
+            lanes_free: if self.draining || out { 0 } else { self.free.len() as u32 },
+            lanes: if out { 0 } else { self.facts.lanes as u32 },
             reading,
             reserved_bytes: self.reserved(),
             stages: self.facts.stages.clone(),
@@ -383,6 +434,22 @@ impl Desk {
             stages: self.facts.stages.clone(),
             resident_bytes: reading.reclaimable_bytes,
             running: self.running.values().map(|running| running.entry.clone()).collect(),
+            health: self.health(),
+            activity: self.activity.clone(),
+        }
+    }
+
+    /// The device's health as it is told: what its faults made of it, or what its runners did.
+    fn health(&self) -> DeviceHealth {
+        if self.unproven == 0 || !self.health.is_healthy() {
+            return self.health.shown().clone();
+        }
+        let fault = DeviceFault::Runner;
+        DeviceHealth {
+            state: HealthState::Testing,
+            fault: Some(fault),
+            reason: format!("{fault}; one must start first"),
+            since: self.unproven_since,
         }
     }
 

@@ -46,6 +46,9 @@ pub struct BatchHead {
     pub reservation: Bytes,
     /// The items.
     pub items: Vec<ItemHead>,
+    /// Not a batch: a self-test with the numbers of this seed. Stage and items say nothing then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_test: Option<u64>,
 }
 
 /// Runner to worker.
@@ -91,6 +94,14 @@ pub enum Say {
         peak: Bytes,
         /// Size before the batch.
         warm: Bytes,
+    },
+    /// The self-test is over.
+    Tested {
+        /// The sum of the numbers that memory gave back.
+        sum: u64,
+        /// What else was found broken; none if nothing was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        broken: Option<String>,
     },
 }
 
@@ -151,11 +162,27 @@ pub async fn send_batch(
     inputs: &[&Input],
 ) -> io::Result<()> {
     let item = |input: &&Input| ItemHead { recipe: input.recipe.clone(), files: file_heads(&input.files) };
-    let head = BatchHead { stage, reservation, items: inputs.iter().map(item).collect() };
+    let items = inputs.iter().map(item).collect();
+    let head = BatchHead { stage, reservation, items, self_test: None };
     pipe.write_all(&header(&head)?).await?;
     for file in inputs.iter().flat_map(|input| &input.files) {
         pipe.write_all(&file.bytes).await?;
     }
+    pipe.flush().await
+}
+
+/// Asks for a self-test; the worker's side.
+///
+/// # Errors
+/// The pipe is closed: the runner is gone.
+pub async fn send_test(
+    pipe: &mut (impl AsyncWriteExt + Unpin),
+    seed: u64,
+    reservation: Bytes,
+) -> io::Result<()> {
+    let (stage, items) = (Stage::Preprocess, Vec::new());
+    let head = BatchHead { stage, reservation, items, self_test: Some(seed) };
+    pipe.write_all(&header(&head)?).await?;
     pipe.flush().await
 }
 

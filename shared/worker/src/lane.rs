@@ -84,7 +84,7 @@ pub struct LaneReport {
     pub out_of_memory_at: Option<u32>,
     /// Other deaths.
     pub deaths: u32,
-    /// Said by the runner: the device is broken.
+    /// Said by the runner, or by the device itself: it is broken.
     pub device_broken: bool,
     /// No runner could be started.
     pub no_runner: bool,
@@ -111,6 +111,8 @@ pub struct Work {
     pub stall: Duration,
     /// Items cancelled so far, grown by the worker.
     pub cancelled: watch::Receiver<BTreeSet<usize>>,
+    /// Why the device is broken, once it is: then the runner ends, and what is left is not run.
+    pub broken: watch::Receiver<Option<String>>,
 }
 
 /// A place where one batch runs at a time.
@@ -166,6 +168,7 @@ impl Lane {
         loop {
             let cancelled = work.cancelled.borrow_and_update().clone();
             items.end_all(|item| cancelled.contains(&item), &ItemEnd::Cancelled).await;
+            report.device_broken |= work.broken.borrow().is_some();
             if items.is_empty() || report.is_unusable() {
                 break;
             }
@@ -249,9 +252,9 @@ async fn judge(stop: Stop, items: &mut Items<'_>, work: &Work, report: &mut Lane
             }
             return Some((left / 2).max(1));
         }
-        Stop::Broken => {
+        Stop::Broken(why) => {
             report.device_broken = true;
-            let text = "the device broke while it was computed".to_owned();
+            let text = format!("the device broke while it was computed: {why}");
             items.end(items.current(), ItemEnd::Failed(text)).await;
         }
         Stop::NoRunner(error) => tracing::warn!(%error, "no runner"),

@@ -6,6 +6,7 @@ use crate::lane::{ItemEnd, LaneReport, Spent, Work};
 use crate::process::{Death, RunnerProcess};
 use stage::{File, Input};
 use std::io::ErrorKind;
+use tokio::sync::watch;
 
 /// Why a runner has the group no longer.
 pub(crate) enum Stop {
@@ -21,8 +22,8 @@ pub(crate) enum Stop {
     Garbled(String),
     /// A failed allocation ended it, or it said that there is too little memory.
     OutOfMemory,
-    /// The device is broken.
-    Broken,
+    /// The device is broken, as the runner or the device itself says.
+    Broken(String),
     /// It could not be started.
     NoRunner(String),
     /// It had died while it was idle.
@@ -36,7 +37,7 @@ impl Stop {
     pub(crate) fn of(death: Death) -> Stop {
         match death {
             Death::OutOfMemory => Stop::OutOfMemory,
-            Death::DeviceBroken => Stop::Broken,
+            Death::DeviceBroken => Stop::Broken("its runner said so".to_owned()),
             Death::Crashed(error) => Stop::Crash(error),
         }
     }
@@ -47,7 +48,7 @@ impl Stop {
 /// # Errors
 /// Why it could not be: the runner must not be used any more, it may have half of the batch.
 pub(crate) async fn send(runner: &mut RunnerProcess, items: &Items<'_>, work: &mut Work) -> Result<(), Stop> {
-    let Work { stage, reservation, inputs, stall, cancelled } = work;
+    let Work { stage, reservation, inputs, stall, cancelled, broken } = work;
     let inputs: Vec<&Input> = items.group().iter().map(|item| &inputs[*item]).collect();
     let sending = tokio::time::timeout(*stall, runner.send(*stage, *reservation, &inputs));
     let mut sending = std::pin::pin!(sending);
@@ -63,7 +64,17 @@ pub(crate) async fn send(runner: &mut RunnerProcess, items: &Items<'_>, work: &m
                     return Err(Stop::Cancel);
                 }
             }
+            why = broke(broken) => return Err(Stop::Broken(why)),
         }
+    }
+}
+
+/// Waits until the device is said to be broken: for ever if nobody can say so any more.
+async fn broke(broken: &mut watch::Receiver<Option<String>>) -> String {
+    let said = broken.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+    match said {
+        Some(why) => why,
+        None => std::future::pending().await,
     }
 }
 
@@ -86,6 +97,7 @@ pub(crate) async fn listen(
                             return Stop::Cancel;
                         }
                     }
+                    why = broke(&mut work.broken) => return Stop::Broken(why),
                 }
             }
         };
@@ -123,7 +135,7 @@ async fn take_word(items: &mut Items<'_>, say: Say, files: Vec<File>) -> Option<
             let spent = Spent { spans, engine, precision, notes, ..Spent::default() };
             items.finished(item, spent, how).await;
         }
-        Say::Ready | Say::BatchDone { .. } => {}
+        Say::Ready | Say::BatchDone { .. } | Say::Tested { .. } => {}
     }
     None
 }

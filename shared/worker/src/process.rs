@@ -1,6 +1,7 @@
 //! A runner as its worker sees it: a child process, started on demand, killed when it must be.
 
 use crate::frames::{self, Say};
+use crate::self_test;
 use domain::{Bytes, Stage};
 use stage::{File, Input};
 use std::ffi::OsString;
@@ -110,6 +111,15 @@ impl RunnerProcess {
     /// Hands it a batch.
     pub(crate) async fn send(&mut self, stage: Stage, bytes: Bytes, inputs: &[&Input]) -> io::Result<()> {
         frames::send_batch(&mut self.stdin, stage, bytes, inputs).await
+    }
+
+    /// Has it test itself with the numbers of a seed: their sum, or what it found broken.
+    pub(crate) async fn test(&mut self, seed: u64) -> io::Result<Result<u64, String>> {
+        frames::send_test(&mut self.stdin, seed, self_test::RESERVATION).await?;
+        match self.hear().await? {
+            Some((Say::Tested { sum, broken }, _)) => Ok(broken.map_or(Ok(sum), Err)),
+            said => Err(io::Error::other(format!("it said {said:?}"))),
+        }
     }
 
     /// Its next word; none when it is gone.

@@ -7,6 +7,7 @@
 
 use crate::frames::{self, Say};
 use crate::runner_memory;
+use crate::self_test;
 use crate::spans::Spans;
 use domain::{EngineVersion, Recipe, Stage};
 use stage::{Context, Input, Observer, Output, StageError, StageFunction};
@@ -31,12 +32,32 @@ const NOTES_MAX: (usize, usize) = (16, 400);
 /// # Errors
 /// A broken pipe: the worker is gone.
 pub fn serve(make: impl Fn(Stage) -> Box<dyn StageFunction>) -> io::Result<()> {
+    serve_with_probe(make, || Ok(()))
+}
+
+/// The same, with what a self-test tries of the device besides the memory that runners compute in: an error
+/// says what is broken.
+///
+/// # Errors
+/// A broken pipe: the worker is gone.
+pub fn serve_with_probe(
+    make: impl Fn(Stage) -> Box<dyn StageFunction>,
+    probe: impl Fn() -> Result<(), String>,
+) -> io::Result<()> {
     die_with_the_worker();
     let mut functions: BTreeMap<Stage, Box<dyn StageFunction>> = BTreeMap::new();
     let mut input = io::stdin().lock();
     let output = RefCell::new(BufWriter::with_capacity(1 << 16, io::stdout().lock()));
     frames::say(&mut *output.borrow_mut(), &Say::Ready, &[])?;
     while let Some(head) = frames::read_batch_head(&mut input)? {
+        if let Some(seed) = head.self_test {
+            runner_memory::limit(head.reservation);
+            let sum = self_test::compute(seed);
+            runner_memory::unlimit();
+            let broken = probe().err();
+            frames::say(&mut *output.borrow_mut(), &Say::Tested { sum, broken }, &[])?;
+            continue;
+        }
         // What a stage function holds for good is part of the warm size, and none of the reservation.
         let function = functions.entry(head.stage).or_insert_with(|| make(head.stage)).as_mut();
         runner_memory::reset_peak();

@@ -1,5 +1,7 @@
 //! The worker: owns one device, answers the planner, runs batches, drains on shutdown.
 
+mod faults;
+
 use crate::batch::{self, BatchRun};
 use crate::device_desk::{Desk, DeviceFacts, Seat, SeatLane};
 use crate::lane::{Lane, LaneReport};
@@ -7,6 +9,7 @@ use crate::process::RunnerCommand;
 use crate::stall::Stalls;
 use crate::steps::Steps;
 use crate::timing::Moment;
+use crate::xid::XidTable;
 use bytes::Bytes as Payload;
 use domain::{
     Batch, BatchId, BatchReply, CALL_SUBJECT, Control, DEVICES, DeviceEntry, DeviceId, OFFER_SUBJECT,
@@ -49,6 +52,8 @@ pub struct Settings {
     pub runner_idle: Duration,
     /// Longest wait for running batches at shutdown.
     pub drain_max: Duration,
+    /// What is done about the device's Xids.
+    pub xids: XidTable,
     /// Told once it hears what it is asked.
     pub ready: Arc<Notify>,
 }
@@ -70,6 +75,8 @@ struct Worker {
     /// How long inputs take to come: the decayed maximum.
     fetch: std::sync::Mutex<Duration>,
     changed: Notify,
+    /// The device was taken out, or something that ran on it since then is over.
+    test_due: Notify,
 }
 
 /// Runs until shutdown, then drains: takes nothing new and finishes what is in flight.
@@ -88,6 +95,10 @@ pub async fn run(ports: Ports, settings: Settings, shutdown: CancellationToken) 
     let mut batches = JoinSet::new();
     let mut telling = JoinSet::new();
     telling.spawn(worker.clone().tell(calls));
+    // Until the end: what runs while we drain must not wait for a device that is lost.
+    let mut watching = JoinSet::new();
+    watching.spawn(worker.clone().hear_faults());
+    watching.spawn(worker.clone().test_device());
     worker.settings.ready.notify_one();
     tracing::info!(worker = %worker.settings.worker, stages = ?worker.settings.stages, "ready");
     loop {
@@ -124,8 +135,9 @@ impl Worker {
         };
         let desk = Mutex::new(Desk::new(facts, &settings.runner));
         let stalls = Arc::new(std::sync::Mutex::new(Stalls::new(settings.times.stall_min)));
-        let (written, fetch, changed) = (Mutex::default(), std::sync::Mutex::default(), Notify::new());
-        Worker { settings, ports, steps, desk, written, stalls, fetch, changed }
+        let (written, fetch) = (Mutex::default(), std::sync::Mutex::default());
+        let (changed, test_due) = (Notify::new(), Notify::new());
+        Worker { settings, ports, steps, desk, written, stalls, fetch, changed, test_due }
     }
 
     /// Keeps the planner and the board informed, beside the answers: on change, on call, and in between.
@@ -239,10 +251,12 @@ impl Worker {
         report: &LaneReport,
     ) {
         let troubles = self.desk.lock().await.over(id, stage, report);
+        self.test_due.notify_one();
         let Some(lane) = lane else { return self.changed.notify_one() };
         match troubles {
             None => self.free_lane(lane, stage).await,
             Some(doublings) => {
+                self.desk.lock().await.unproven_since(self.ports.clock.now());
                 self.changed.notify_one();
                 tokio::spawn(async move {
                     let lane = self.prove(lane, doublings).await;
@@ -261,18 +275,25 @@ impl Worker {
         self.changed.notify_one();
     }
 
-    async fn prove(&self, mut lane: Lane, doublings: u32) -> Lane {
-        let longest = self.settings.times.stall_min / 2;
-        let mut pause = (self.settings.times.offer_every / 10 * 2u32.pow(doublings)).min(longest);
-        loop {
+    /// Starts a runner, again and again; a dead device needs none.
+    async fn prove(&self, mut lane: Lane, mut doublings: u32) -> Lane {
+        while !self.desk.lock().await.health.is_dead() {
+            let pause = self.pause(doublings);
             tracing::warn!(?pause, "nothing is offered until a runner has started");
             tokio::time::sleep(pause).await;
             match lane.warm_up().await {
-                Ok(()) => return lane,
+                Ok(()) => break,
                 Err(error) => tracing::warn!(%error, "no runner starts"),
             }
-            pause = (pause * 2).min(longest);
+            doublings += 1;
         }
+        lane
+    }
+
+    /// The pause before a device that failed is tried again.
+    fn pause(&self, doublings: u32) -> Duration {
+        let shortest = self.settings.times.offer_every / 10;
+        shortest.saturating_mul(2u32.saturating_pow(doublings)).min(self.settings.times.stall_min / 2)
     }
 
     async fn answer_stop(&self, message: Message) {
@@ -316,7 +337,12 @@ impl Worker {
 
     async fn make_offer(&self) {
         let mut desk = self.desk.lock().await;
-        let Ok(reading) = desk.recent_reading(self.ports.clock.now()).await else { return };
+        let reading = match desk.recent_reading(self.ports.clock.now()).await {
+            Ok(reading) => reading,
+            // That it is out must be said, whatever is free on it.
+            Err(_) if !desk.health.is_healthy() => desk.last_reading(),
+            Err(_) => return,
+        };
         let offer = desk.offer(reading, self.settings.times.offer_every * 3);
         drop(desk);
         if let Ok(body) = serde_json::to_vec(&offer) {
@@ -339,7 +365,8 @@ impl Worker {
     async fn refresh_entry(&self) {
         let mut written = self.written.lock().await;
         let mut desk = self.desk.lock().await;
-        if desk.reading().await.is_ok() {
+        if desk.reading().await.is_ok() || !desk.health.is_healthy() {
+            desk.look_busy().await;
             let entry = desk.entry();
             drop(desk);
             self.write_entry(&mut written, entry).await;

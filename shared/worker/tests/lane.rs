@@ -103,7 +103,8 @@ async fn run_on(lane: &mut Lane, items: &[&str], mib: u64, cancel_at_start: Opti
     let inputs = items.iter().map(|what| item(what)).collect();
     let (cancel, cancelled) = watch::channel(BTreeSet::new());
     let stall = Duration::from_secs(2);
-    let work = Work { stage: Stage::Shape, reservation: Bytes::mib(mib), inputs, stall, cancelled };
+    let (stage, reservation, broken) = (Stage::Shape, Bytes::mib(mib), watch::channel(None).1);
+    let work = Work { stage, reservation, inputs, stall, cancelled, broken };
     run_work(lane, work, cancel, cancel_at_start).await
 }
 
@@ -213,7 +214,8 @@ async fn a_batch_is_cancelled_while_it_is_handed_over() {
     let (cancel, cancelled) = watch::channel(BTreeSet::new());
     let inputs = vec![item(&"x".repeat(1 << 20))];
     let stall = Duration::from_secs(600);
-    let work = Work { stage: Stage::Shape, reservation: Bytes::mib(64), inputs, stall, cancelled };
+    let (stage, reservation, broken) = (Stage::Shape, Bytes::mib(64), watch::channel(None).1);
+    let work = Work { stage, reservation, inputs, stall, cancelled, broken };
     let mut lane = lane_of("deaf");
     lane.warm_up().await.expect("a runner");
     let told = cancel.clone();

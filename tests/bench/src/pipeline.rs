@@ -159,6 +159,7 @@ fn worker_settings(site: &Site) -> Result<worker::Settings> {
         times: Times::PRODUCTION,
         runner_idle: Duration::from_secs(60),
         drain_max: Duration::from_secs(10),
+        xids: worker::XidTable::default(),
         ready: Arc::default(),
     })
 }

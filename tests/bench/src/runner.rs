@@ -93,6 +93,7 @@ pub(crate) async fn batch(
         inputs: files.into_iter().map(input).collect(),
         stall: Duration::from_secs(30),
         cancelled: watch::channel(BTreeSet::new()).1,
+        broken: watch::channel(None).1,
     };
     let (heard, mut hear) = mpsc::channel(64);
     let collecting = tokio::spawn(async move {

@@ -9,6 +9,7 @@
 //! `unsafe` stands here for one reason: functions with a C interface take pointers.
 
 mod cuda;
+mod events;
 mod nvml;
 mod place;
 mod script;
@@ -30,11 +31,22 @@ impl FakeDriver {
     /// gpu uuid=GPU-… name=NVIDIA_H100 total=81559 reserved=557 used=1000,2000,lost
     /// mig parent=GPU-… uuid=MIG-… name=NVIDIA_H100_MIG_1g.10gb total=9728 used=12
     /// process on=GPU-… pid=42 used=700
+    /// gpu uuid=… name=… total=… used=… busy=93/41 throttle=power_cap,thermal events=xid,ecc
+    /// gpu uuid=… name=… total=… used=… lies=81559/90000,0/0 alloc_max=100 sticky=700 pool=64
+    /// event on=GPU-… xid=48
+    /// event on=MIG-… type=ecc after=3
     /// ```
     ///
     /// `used` is what each reading finds, one after the other; the last one stays. In its place may stand
     /// `lost`, `reset`, `timeout` or `denied`. `init` is NVML's answer to its first call. A process whose
     /// use is `hidden` is listed without a number, as in a container without rights.
+    ///
+    /// `busy` is how much it computes and uses its memory, in percent; `throttle` what slows it down; neither
+    /// is told if it is left out. `events` are the types of events that it has (none), and `event` lines come
+    /// in their order, one that is added later later, and once the device was read `after` times. `lies` is
+    /// the total and free that readings tell instead of the truth. CUDA allocates no more than `alloc_max` at
+    /// once, and fails with `sticky` from the first call on that computes; `pool` is what its default pool
+    /// keeps.
     ///
     /// # Panics
     /// The script cannot be read, or the library was not built beside this test.

@@ -5,14 +5,16 @@ use crate::place;
 use crate::script::{Gpu, Script, Used};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong, c_void};
 
-type Code = c_uint;
-type Handle = *mut c_void;
+pub(crate) type Code = c_uint;
+pub(crate) type Handle = *mut c_void;
 
-const SUCCESS: Code = 0;
-const INVALID_ARGUMENT: Code = 2;
+pub(crate) const SUCCESS: Code = 0;
+pub(crate) const INVALID_ARGUMENT: Code = 2;
+pub(crate) const NOT_SUPPORTED: Code = 3;
+pub(crate) const TIMEOUT: Code = 10;
 const NOT_FOUND: Code = 6;
 const INSUFFICIENT_SIZE: Code = 7;
-const UNKNOWN: Code = 999;
+pub(crate) const UNKNOWN: Code = 999;
 /// As NVML says that it does not know a process's memory, or its instance.
 const NOT_AVAILABLE: c_ulonglong = c_ulonglong::MAX;
 const NO_INSTANCE: c_uint = c_uint::MAX;
@@ -42,7 +44,7 @@ fn with(act: impl FnOnce(&Script) -> Code) -> Code {
     place::script().map_or(UNKNOWN, |script| act(&script))
 }
 
-fn with_gpu(handle: Handle, act: impl FnOnce(&Script, &Gpu) -> Code) -> Code {
+pub(crate) fn with_gpu(handle: Handle, act: impl FnOnce(&Script, &Gpu) -> Code) -> Code {
     with(|script| {
         let gpu = (handle as usize).checked_sub(1).and_then(|place| script.gpus.get(place));
         gpu.map_or(INVALID_ARGUMENT, |gpu| act(script, gpu))
@@ -134,14 +136,73 @@ unsafe extern "C" fn nvmlDeviceGetMemoryInfo_v2(handle: Handle, to: *mut Memory)
         if memory.version as usize != size_of::<Memory>() | (2 << 24) {
             return INVALID_ARGUMENT;
         }
-        let used = match gpu.used_at(place::readings_before(&gpu.uuid)) {
+        let reading = place::readings_before(&gpu.uuid);
+        let used = match gpu.used_at(reading) {
             Used::Fault(code) => return code,
             Used::Bytes(used) => used,
         };
         (memory.total, memory.reserved, memory.used) = (gpu.total, gpu.reserved, used);
         memory.free = gpu.total.saturating_sub(gpu.reserved + used);
+        if let Some((total, free)) = gpu.lie_at(reading) {
+            (memory.total, memory.free) = (total, free);
+        }
         SUCCESS
     })
+}
+
+/// `nvmlUtilization_t`.
+#[repr(C)]
+pub(crate) struct Utilization {
+    gpu: c_uint,
+    memory: c_uint,
+}
+
+/// What a device answers that is not about its memory: nothing but its fault while it has one.
+fn with_well(handle: Handle, act: impl FnOnce(&Script, &Gpu) -> Code) -> Code {
+    with_gpu(handle, |script, gpu| match gpu.used_at(place::readings_of(&gpu.uuid)) {
+        Used::Fault(code) => code,
+        Used::Bytes(_) => act(script, gpu),
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetUtilizationRates(handle: Handle, to: *mut Utilization) -> Code {
+    with_well(handle, |_, gpu| {
+        let Some((gpu, memory)) = gpu.busy else { return NOT_SUPPORTED };
+        unsafe { to.write(Utilization { gpu, memory }) };
+        SUCCESS
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetCurrentClocksThrottleReasons(handle: Handle, to: *mut c_ulonglong) -> Code {
+    with_well(handle, |_, gpu| {
+        let Some(reasons) = gpu.throttle else { return NOT_SUPPORTED };
+        unsafe { *to = reasons };
+        SUCCESS
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetDeviceHandleFromMigDeviceHandle(slice: Handle, to: *mut Handle) -> Code {
+    with_gpu(slice, |script, slice| {
+        let Some(parent) = &slice.parent else { return INVALID_ARGUMENT };
+        unsafe { find(script, to, |gpu| gpu.uuid == *parent) }
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetGpuInstanceId(slice: Handle, to: *mut c_uint) -> Code {
+    with_gpu(slice, |script, slice| {
+        unsafe { *to = crate::events::instance(script, slice) };
+        SUCCESS
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn nvmlDeviceGetComputeInstanceId(_slice: Handle, to: *mut c_uint) -> Code {
+    unsafe { *to = 0 };
+    SUCCESS
 }
 
 #[unsafe(no_mangle)]

@@ -58,6 +58,12 @@ pub(crate) fn script() -> Option<Script> {
     }
 }
 
+/// How often a device was read.
+pub(crate) fn readings_of(uuid: &str) -> usize {
+    let readings = READINGS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    readings.get(uuid).copied().unwrap_or_default()
+}
+
 /// Counts a reading of a device, and says how many there were before it.
 pub(crate) fn readings_before(uuid: &str) -> usize {
     let mut readings = READINGS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

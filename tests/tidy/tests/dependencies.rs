@@ -33,7 +33,7 @@ const OURS: &[(&str, &[&str])] = &[
 const ROOT: &str = "meshwright";
 
 /// What tests of any crate may use besides.
-const FOR_TESTS: &[&str] = &["embedded", "fake_nvml", "harness", "s3"];
+const FOR_TESTS: &[&str] = &["embedded", "fake_nvml", "gpu", "harness", "s3"];
 
 /// Name of a foreign crate (`*` at the end: all that begin so), and the crates that may name it. Crates of
 /// `tests/` may use any of them: they are the stranger who looks at the real server.
@@ -41,7 +41,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("async-nats", &["nats"]),
     ("aws-*", &["s3"]),
     ("s3s*", &["embedded"]),
-    ("nvml-wrapper", &["gpu"]),
+    ("nvml-wrapper*", &["gpu"]),
     ("cudarc", &["gpu", "nn"]),
     ("tract-*", &["nn"]),
     ("opentelemetry*", &["otlp"]),

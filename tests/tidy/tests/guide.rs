@@ -61,6 +61,7 @@ fn section(metric: &Metric) -> String {
         MetricUnit::Count => "a number",
         MetricUnit::Seconds => "seconds",
         MetricUnit::Bytes => "bytes",
+        MetricUnit::Ratio => "a share, 0 to 1",
     };
     let mut section = format!("\n## `{}`\n\n{kind}, {unit}: {}.\n", metric.name, metric.help);
     let mut items = Vec::new();

@@ -3,8 +3,8 @@
 
 use crate::world::{World, json, problem};
 use domain::{
-    Bytes, DEVICES, DeviceClass, DeviceEntry, Ending, PLAN_SUBJECT, PlanQuestion, Reading, Released, Stage,
-    release_subject,
+    Bytes, DEVICES, DeviceClass, DeviceEntry, DeviceHealth, Ending, PLAN_SUBJECT, PlanQuestion, Reading,
+    Released, Stage, release_subject,
 };
 use futures::StreamExt;
 use planning::{
@@ -175,6 +175,8 @@ async fn workers_are_asked_to_give_memory_back_each_or_one() {
             stages: vec![Stage::Shape],
             resident_bytes: Bytes::ZERO,
             running: vec![],
+            health: DeviceHealth::default(),
+            activity: None,
         };
         world
             .ports

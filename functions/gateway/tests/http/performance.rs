@@ -3,8 +3,9 @@
 
 use crate::world::{PATIENCE, World, json, now, problem};
 use domain::{
-    BatchId, Bytes, DEVICES, DeviceClass, DeviceEntry, Ending, EngineVersion, JobId, Life, PhaseTimes,
-    Reading, RunningBatch, SpanTime, Stage, TaskEnd, Timestamp, Timing, timing_subject,
+    Activity, BatchId, Bytes, DEVICES, DeviceClass, DeviceEntry, DeviceFault, DeviceHealth, Ending,
+    EngineVersion, HealthState, JobId, Life, PhaseTimes, Reading, RunningBatch, SpanTime, Stage, TaskEnd,
+    Throttle, Timestamp, Timing, timing_subject,
 };
 use harness::until;
 use ports::Expect;
@@ -62,8 +63,8 @@ async fn ten_jobs(world: &World) {
 }
 
 /// A worker with one lane for a stage, and what runs there.
-async fn device(world: &World, stage: Stage, running: Vec<RunningBatch>) {
-    let entry = DeviceEntry {
+fn entry(stage: Stage, running: Vec<RunningBatch>) -> DeviceEntry {
+    DeviceEntry {
         worker: format!("w-{stage}").parse().expect("a name"),
         device: "host".parse().expect("a name"),
         device_class: host(),
@@ -78,9 +79,18 @@ async fn device(world: &World, stage: Stage, running: Vec<RunningBatch>) {
         stages: vec![stage],
         resident_bytes: Bytes(60),
         running,
-    };
-    let text = serde_json::to_vec(&entry).expect("JSON");
-    let key = format!("w-{stage}");
+        health: DeviceHealth::default(),
+        activity: None,
+    }
+}
+
+async fn device(world: &World, stage: Stage, running: Vec<RunningBatch>) {
+    write(world, &entry(stage, running)).await;
+}
+
+async fn write(world: &World, entry: &DeviceEntry) {
+    let text = serde_json::to_vec(entry).expect("JSON");
+    let key = entry.worker.to_string();
     world.ports.boards.write(&DEVICES, &key, text.into(), Expect::Anything).await.expect("written");
 }
 
@@ -208,12 +218,34 @@ async fn devices_tell_their_memory_and_what_runs_on_them_until_when() {
         json!({"worker": "w-shape", "device": "host", "device_class": "host", "stages": ["shape"], "lanes": 1,
                "reading": {"total_bytes": 1000, "used_bytes": 400, "own_bytes": 300, "reclaimable_bytes": 50,
                            "free_bytes": 600, "read_at": 7},
-               "reserved_bytes": 400, "resident_bytes": 60, "running": null})
+               "reserved_bytes": 400, "resident_bytes": 60, "running": null, "activity": null,
+               "health": {"state": "healthy", "since": 0}})
     );
     assert_eq!(running[0]["jobs"], json!([job]));
     assert_eq!(running[0]["until"], since.0 + COMPUTES_MS[1]);
     // Nobody has ever measured a batch of forty.
     assert_eq!((&running[1]["bytes"], &running[1]["until"]), (&json!(200), &Value::Null));
+}
+
+#[tokio::test]
+async fn a_device_that_is_not_used_says_why_and_what_slows_it_down() {
+    let world = World::new().await;
+    let health = DeviceHealth {
+        state: HealthState::Draining,
+        fault: Some(DeviceFault::Xid { number: 48 }),
+        reason: "Xid 48".to_owned(),
+        since: Timestamp(8),
+    };
+    let throttled = vec![Throttle::Thermal];
+    let activity = Activity { compute_percent: Some(90), memory_percent: None, throttled };
+    let known = DeviceEntry { health, activity: Some(activity), ..entry(Stage::Shape, Vec::new()) };
+    write(&world, &known).await;
+    let listed = ok(&world, "/api/devices").await;
+    let device = &listed["devices"][0];
+    let health = json!({"state": "draining", "fault": {"fault": "xid", "number": 48}, "reason": "Xid 48",
+                        "since": 8});
+    let activity = json!({"compute_percent": 90, "throttled": ["thermal"]});
+    assert_eq!((&device["health"], &device["activity"]), (&health, &activity));
 }
 
 #[tokio::test]

@@ -125,6 +125,17 @@ export interface DeviceBatch {
   /** It waits for a lane. */
   waits: boolean;
 }
+export interface DeviceHealth {
+  state: 'healthy' | 'draining' | 'testing' | 'dead';
+  reason?: string;
+  since: number;
+}
+/** What a device is busy with, as far as it tells. */
+export interface Activity {
+  compute_percent?: number;
+  memory_percent?: number;
+  throttled?: string[];
+}
 export interface Device {
   worker: string;
   device: string;
@@ -141,6 +152,9 @@ export interface Device {
   reserved_bytes: number;
   resident_bytes: number;
   running: DeviceBatch[];
+  /** Not told by older servers. */
+  health?: DeviceHealth;
+  activity?: Activity | null;
 }
 
 export interface StageQueue {

@@ -176,8 +176,8 @@ impl Worker {
         self.ports.wire.publish(subject, body.into()).await.expect("a wire");
     }
 
-    pub async fn offer(&self, lanes_free: u32) {
-        let offer = Offer {
+    fn word(&self, lanes_free: u32) -> Offer {
+        Offer {
             worker: self.id.clone(),
             device: "device".parse().expect("a name"),
             device_class: DeviceClass("host".to_owned()),
@@ -190,8 +190,19 @@ impl Worker {
             valid_for_ms: 15_000,
             running: Vec::new(),
             next_bytes: None,
-        };
-        self.say(OFFER_SUBJECT, &offer).await;
+        }
+    }
+
+    pub async fn offer(&self, lanes_free: u32) {
+        self.say(OFFER_SUBJECT, &self.word(lanes_free)).await;
+    }
+
+    /// An offer of a newer version, which has a stage more.
+    pub async fn offer_besides(&self, stage: &str) {
+        let mut word = serde_json::to_value(self.word(1)).expect("JSON");
+        word["stages"] = serde_json::json!([stage, Stage::Shape]);
+        word["warm"] = serde_json::json!([stage]);
+        self.say(OFFER_SUBJECT, &word).await;
     }
 
     /// The next proposal.

@@ -7,7 +7,8 @@ mod refusals;
 
 use bench::{Bench, consumer};
 use domain::{
-    Bytes, CALL_SUBJECT, Class, DEVICES, DeviceClass, DeviceEntry, JobId, LEASE, Lease, RefusedReason, Stage,
+    Bytes, CALL_SUBJECT, Class, DEVICES, DeviceClass, DeviceEntry, DeviceHealth, JobId, LEASE, Lease,
+    RefusedReason, Stage,
 };
 use ports::Expect;
 use std::time::Duration;
@@ -34,6 +35,18 @@ async fn a_task_is_proposed_when_there_is_an_offer_and_not_before() {
     planner.drain().await;
     let backlog = bench.backlog(0, Class::Normal).await;
     assert_eq!((backlog.waiting, backlog.in_flight), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_offer_with_a_stage_of_a_newer_version_stands_for_those_that_are_known() {
+    let bench = Bench::new();
+    let mut calls = bench.ports.wire.subscribe(CALL_SUBJECT).await.expect("a subscription");
+    let mut worker = bench.worker("a").await;
+    let _planner = bench.planner("one");
+    bench.led(&mut calls).await;
+    let job = bench.put(1, 0, Class::Normal).await;
+    worker.offer_besides("glaze").await;
+    assert_eq!(worker.asked().await.batch.tasks[0].task.job, job);
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,6 +182,8 @@ async fn a_new_leader_gives_nothing_to_a_device_that_only_an_old_entry_speaks_of
         stages: vec![Stage::Shape],
         resident_bytes: Bytes::ZERO,
         running: Vec::new(),
+        health: DeviceHealth::default(),
+        activity: None,
     };
     let body = serde_json::to_vec(&entry).expect("JSON");
     bench.ports.boards.write(&DEVICES, "device", body.into(), Expect::Anything).await.expect("a board");

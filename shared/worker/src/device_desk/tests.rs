@@ -237,17 +237,54 @@ async fn a_lane_is_free_again_if_the_batch_that_came_for_it_is_over() {
 
 #[tokio::test]
 async fn what_waits_for_a_lane_is_told_when_there_will_be_none() {
-    for broken in [false, true] {
+    for why in ["broken", "faulty", "draining"] {
         let mut desk = desk(1);
         let _first = seat(&mut desk, &batch(1, 1, 1)).await;
         desk.ends_soon(BatchId([1; 16]));
         let SeatLane::Next(lane) = seat(&mut desk, &batch(2, 1, 1)).await.lane else { panic!("it waits") };
-        if broken {
-            let report = LaneReport { device_broken: true, ..LaneReport::default() };
-            desk.over(BatchId([1; 16]), Stage::Shape, &report);
-        } else {
-            desk.drain();
+        match why {
+            "broken" => {
+                let report = LaneReport { device_broken: true, ..LaneReport::default() };
+                desk.over(BatchId([1; 16]), Stage::Shape, &report);
+            }
+            "faulty" => desk.take_fault(Timestamp(5), DeviceFault::Ecc, XidAction::Drain),
+            _ => desk.drain(),
         }
         assert!(lane.await.is_err());
     }
+}
+
+#[tokio::test]
+async fn a_drained_device_offers_nothing_and_still_tells_of_what_runs() {
+    let mut desk = desk(2);
+    let seat = seat(&mut desk, &batch(1, 1, 1)).await;
+    desk.take_fault(Timestamp(5), DeviceFault::Ecc, XidAction::Drain);
+    let reading = desk.reading().await.expect("a reading");
+    let offer = desk.offer(reading, Duration::from_secs(15));
+    assert_eq!((offer.lanes_free, offer.lanes, offer.valid_for_ms, offer.running.len()), (0, 0, 15_000, 1));
+    assert_eq!(refusal(&mut desk, &batch(2, 1, 1)).await, Some(RefusedReason::NoLane));
+    assert_eq!(desk.entry().health.state, HealthState::Draining);
+    let broken = LaneReport { device_broken: true, ..LaneReport::default() };
+    assert_eq!(desk.over(BatchId([1; 16]), Stage::Shape, &broken), None, "its self-test will tell");
+    desk.release(lane(seat), Stage::Shape, Timestamp(0));
+    assert_eq!(desk.offer(reading, Duration::from_secs(15)).valid_for_ms, 0);
+}
+
+#[tokio::test]
+async fn a_broken_device_is_told_to_all_that_runs_on_it_and_shown_until_a_runner_starts() {
+    let mut desk = desk(2);
+    let one = seat(&mut desk, &batch(1, 1, 1)).await;
+    let two = seat(&mut desk, &batch(2, 1, 1)).await;
+    desk.break_running("Xid 31");
+    for seat in [&one, &two] {
+        assert_eq!(seat.broken.borrow().as_deref(), Some("Xid 31"));
+    }
+    let broken = LaneReport { device_broken: true, ..LaneReport::default() };
+    desk.over(BatchId([1; 16]), Stage::Shape, &broken);
+    desk.unproven_since(Timestamp(7));
+    let health = desk.entry().health;
+    assert_eq!((health.state, health.fault), (HealthState::Testing, Some(DeviceFault::Runner)));
+    assert_eq!(health.since, Timestamp(7));
+    desk.proven();
+    assert!(desk.entry().health.is_healthy());
 }

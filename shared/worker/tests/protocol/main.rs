@@ -3,6 +3,7 @@
 
 mod ahead;
 mod counting;
+mod device_faults;
 mod faults;
 mod life;
 mod scripted;
@@ -28,11 +29,24 @@ macro_rules! trials {
     ($($test:ident),* $(,)?) => { vec![$($crate::trial(stringify!($test), $test)),*] };
 }
 
+/// What a self-test finds broken: what the file of the second argument says, if there is one.
+fn probe() -> Result<(), String> {
+    let said = std::env::args().nth(2).and_then(|file| std::fs::read_to_string(file).ok());
+    said.map_or(Ok(()), Err)
+}
+
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("runner") {
-        let served = worker::runner::serve(|stage| Box::new(scripted::Scripted(stage)));
+        let served = worker::runner::serve_with_probe(|stage| Box::new(scripted::Scripted(stage)), probe);
         return if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    let groups = [life::tests(), counting::tests(), taken_back::tests(), ahead::tests(), timings::tests()];
+    let groups = [
+        life::tests(),
+        counting::tests(),
+        device_faults::tests(),
+        taken_back::tests(),
+        ahead::tests(),
+        timings::tests(),
+    ];
     libtest_mimic::run(&Arguments::from_args(), groups.into_iter().flatten().collect()).exit_code()
 }

@@ -5,10 +5,10 @@ use crate::faults::{FaultyBoards, FaultyStore, SlowWire};
 use async_trait::async_trait;
 use bytes::Bytes as Payload;
 use domain::{
-    Batch, BatchEnded, BatchId, BatchReply, BatchTask, Bytes, Consumer, DeviceClass, ENDED_SUBJECT, Epoch,
-    Event, JobId, JobRecord, Life, Manifest, OFFER_SUBJECT, Offer, Outcome, Reading, RefusedReason, Released,
-    Site, Stage, Stop, Task, Times, Timing, Upload, WorkerId, control_subject, release_subject, run_subject,
-    stop_subject, task_subject,
+    Batch, BatchEnded, BatchId, BatchReply, BatchTask, Bytes, Consumer, DeviceClass, DeviceEntry,
+    ENDED_SUBJECT, Epoch, Event, JobId, JobRecord, Life, Manifest, OFFER_SUBJECT, Offer, Outcome, Reading,
+    RefusedReason, Released, Site, Stage, Stop, Task, Times, Timing, Upload, WorkerId, control_subject,
+    release_subject, run_subject, stop_subject, task_subject,
 };
 use embedded::MemoryBroker;
 use embedded::s3_server::{RunningS3, S3ServerConfig, start};
@@ -25,10 +25,13 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use worker::{RunnerCommand, Settings};
+use worker::{RunnerCommand, Settings, XidTable};
 
 /// No wait in a test is longer.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The file that says what self-tests find broken.
+const PROBE: &str = "probe";
 
 /// A host of 16 GiB with nothing on it.
 struct Host;
@@ -108,6 +111,11 @@ async fn serve(folder: &std::path::Path, site: &Site) -> (RunningS3, Arc<FaultyS
 
 impl World {
     pub async fn new() -> World {
+        World::on(Arc::new(Host)).await
+    }
+
+    /// A worker that owns this device.
+    pub async fn on(device: Arc<dyn Device>) -> World {
         let times = Times::PRODUCTION.scaled(5);
         let site = Site::simple("test".parse().expect("a store name"));
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -130,18 +138,19 @@ impl World {
         let settings = Settings {
             worker: name.clone(),
             device_id: "device".parse().expect("a name"),
-            device: Arc::new(Host),
+            device,
             stages: Stage::ALL.to_vec(),
             lanes: 1,
             fetches_ahead: true,
             runner: RunnerCommand {
                 program: std::env::current_exe().expect("this test binary"),
-                args: vec!["runner".into()],
+                args: vec!["runner".into(), folder.path().join(PROBE).into()],
             },
             site: site.clone(),
             times,
             runner_idle: PATIENCE,
             drain_max: PATIENCE,
+            xids: XidTable::default(),
             ready: Arc::default(),
         };
         let shutdown = CancellationToken::new();
@@ -366,6 +375,32 @@ impl World {
         let made = rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0);
         made.expect("a pipe");
         path
+    }
+
+    /// From now on self-tests fail with this, or pass.
+    pub fn break_probe(&self, why: Option<&str>) {
+        let file = self.folder.path().join(PROBE);
+        let done = match why {
+            Some(why) => std::fs::write(file, why),
+            None => std::fs::remove_file(file),
+        };
+        done.expect("a small file");
+    }
+
+    /// The device's entry, once this is true of it.
+    pub async fn entry(&self, is_it: impl Fn(&DeviceEntry) -> bool) -> DeviceEntry {
+        let found = async {
+            let mut look = tokio::time::interval(Duration::from_millis(5));
+            loop {
+                look.tick().await;
+                let entry = self.ports.boards.read(&domain::DEVICES, "device").await.expect("a board");
+                let entry = entry.map(|entry| serde_json::from_slice(&entry.value).expect("an entry"));
+                if let Some(entry) = entry.filter(&is_it) {
+                    return entry;
+                }
+            }
+        };
+        timeout(PATIENCE, found).await.expect("such an entry")
     }
 
     /// Lets whoever waits at the pipe go on.

@@ -84,6 +84,26 @@ function Running({ device, now }: { device: Device; now: number }) {
   );
 }
 
+/** Why a device is not used, and what slows it down; nothing of one that is well. */
+function Health({ device, now }: { device: Device; now: number }) {
+  const { health, activity } = device;
+  const throttled = activity?.throttled ?? [];
+  return (
+    <>
+      {health && health.state !== 'healthy' && (
+        <p class="banner bad" role="status">
+          <b>{health.state}</b> for {duration(Math.max(0, now - health.since))}: {health.reason}
+        </p>
+      )}
+      {throttled.length > 0 && (
+        <p class="banner" role="status">
+          Slowed down: {throttled.map((reason) => reason.replaceAll('_', ' ')).join(', ')}
+        </p>
+      )}
+    </>
+  );
+}
+
 function Card({ one }: { one: Seen }) {
   const { device, at: now } = one;
   const { reading } = device;
@@ -99,6 +119,7 @@ function Card({ one }: { one: Seen }) {
         {device.device} <span class="count">{device.device_class}</span>
         <span class="quiet">{device.worker}</span>
       </h2>
+      <Health device={device} now={now} />
       <div class="meter" aria-hidden="true">
         <i class="used" style={{ width: percent(share.used) }} />
         <i class="reserved" style={{ width: percent(share.reserved) }} />
@@ -139,6 +160,12 @@ function Card({ one }: { one: Seen }) {
             {device.running.length} of {device.lanes}
           </dd>
         </div>
+        {device.activity?.compute_percent !== undefined && (
+          <div>
+            <dt>Busy</dt>
+            <dd>{device.activity.compute_percent} %</dd>
+          </div>
+        )}
       </dl>
       <div class="time">
         <Memory one={one} now={now} />
