@@ -6,6 +6,7 @@ use crate::telemetry::TelemetryConfig;
 use crate::webhooks::{WebhookConfig, listeners};
 use crate::worker_config::WorkerConfig;
 use domain::{Bytes, Site, Times};
+use planning::BatchRule;
 use serde::Deserialize;
 use std::fmt;
 use std::net::SocketAddr;
@@ -49,6 +50,8 @@ pub(crate) struct Config {
     pub(crate) gateway: GatewayConfig,
     #[serde(default)]
     pub(crate) ingest: IngestConfig,
+    #[serde(default)]
+    pub(crate) planner: PlannerConfig,
     #[serde(default)]
     pub(crate) telemetry: TelemetryConfig,
     /// All of the protocol's times are divided by this; more than 1 is for tests.
@@ -151,6 +154,14 @@ pub(crate) struct IngestConfig {
     pub(crate) keep_uploads: Option<bool>,
     /// Shortest time between two collections, in seconds.
     pub(crate) collect_every_s: Option<u64>,
+}
+
+/// How batches are cut.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct PlannerConfig {
+    /// How their sizes are chosen; anything but `learned` is for measuring.
+    pub(crate) batch_rule: BatchRule,
 }
 
 impl GatewayConfig {
@@ -316,6 +327,10 @@ mod tests {
             let inputs = format!("[[site.inputs]]\nbucket = '{bucket}'\ntenant = '{tenant}'\n");
             format!("{KEYS}[site]\nstore = 'minio'\nstate = 's'\nmodels = 'm'\n{inputs}")
         };
+        let rule = |rule: &str| format!("{KEYS}[planner]\nbatch_rule{rule}\n");
+        check(&rule(" = 'one'"), Ok(()));
+        check(&rule(".fixed = { shape = 4, texture = 2 }"), Ok(()));
+        check(&rule(" = 'two'"), Err("unknown variant `two`"));
         check(&site("uploads", "shop"), Ok(()));
         check(&site("m", "shop"), Err("named twice"));
         check(&site("uploads", "Shop!"), Err("TenantId must match [a-z0-9-]{1,32}"));

@@ -46,7 +46,6 @@ mod sampler;
 mod saturation;
 mod service;
 mod stages;
-mod synthetic;
 mod taken;
 mod tally;
 mod telemetry;

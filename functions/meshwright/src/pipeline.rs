@@ -69,6 +69,7 @@ impl Pipeline {
             holder: holder.to_owned(),
             shard: 0,
             site: config.site.clone(),
+            batch_rule: config.planner.batch_rule.clone(),
             ready: self.until_ready(),
         };
         self.spawn("planner", planner::run(ports.clone(), settings, self.shutdown.clone()));

@@ -3,7 +3,9 @@
 //!
 //! The bucket is on disk and is the truth: after a restart the sweep finds what was not finished.
 
-use crate::config::{Config, GatewayConfig, IngestConfig, NatsConfig, S3Config, Secret, environment};
+use crate::config::{
+    Config, GatewayConfig, IngestConfig, NatsConfig, PlannerConfig, S3Config, Secret, environment,
+};
 use crate::distributed;
 use crate::metrics_text::Metrics;
 use crate::pipeline::{Pipeline, device, has_room};
@@ -204,6 +206,7 @@ fn config(site: Site, options: &ServiceOptions) -> Config {
             keep_uploads: Some(false),
             collect_every_s: Some(KEPT_WITHIN_S),
         },
+        planner: PlannerConfig::default(),
         telemetry: TelemetryConfig::default(),
         times_divided_by: 1,
     };

@@ -1,11 +1,11 @@
 //! The four stage functions, by stage: the only place where the runner learns which code computes, and with
 //! which model files.
 
-use crate::synthetic::Loaded;
 use domain::Stage;
 use preprocess::Preprocess;
 use stage::StageFunction;
 use std::path::PathBuf;
+use worker::Loaded;
 
 /// What a runner is told when it starts.
 #[derive(Clone, Debug, Default)]

@@ -138,6 +138,7 @@ pub(crate) async fn lead(
 fn limits(settings: &Settings) -> Limits {
     Limits {
         batch_max: BATCH_ITEMS_MAX,
+        batch_rule: settings.batch_rule.clone(),
         hold_max: settings.times.ack_wait * 3,
         patience: settings.times.ack_wait,
         drain_target: DRAIN_TARGET,

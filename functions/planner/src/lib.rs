@@ -14,6 +14,7 @@ mod tokens;
 pub use telemetry::{METRICS, describe_metrics};
 
 use domain::{Site, Times};
+use planning::BatchRule;
 use ports::lease::{Claim, acquire};
 use ports::{PortResult, Ports};
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub struct Settings {
     pub shard: u32,
     /// The buckets, and by them the tenants.
     pub site: Site,
+    /// How batch sizes are chosen; anything but the default is for measuring.
+    pub batch_rule: BatchRule,
     /// Told once it leads, or stands by for one that does.
     pub ready: Arc<Notify>,
 }

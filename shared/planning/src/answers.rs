@@ -2,7 +2,8 @@
 
 use crate::core::Planner;
 use crate::device::Standing;
-use crate::event::Decision;
+use crate::event::{Decision, Limits};
+use crate::footprint::Footprint;
 use crate::key::FootprintKey;
 use crate::window::StageFacts;
 use domain::{
@@ -162,7 +163,10 @@ impl Planner {
         let from = FootprintKey::first_of(stage);
         let of_stage = self.footprints.range(from..).take_while(|(key, _)| key.stage == stage);
         let known = of_stage.filter(|(key, _)| self.engines.is_latest(key)).map(|(_, known)| known);
-        let facts = StageFacts::of(known, self.limits.batch_max, now);
+        let Limits { batch_rule, batch_max, .. } = &self.limits;
+        let least = batch_rule.size(stage).unwrap_or(1).min(*batch_max as u32);
+        let wanted = |known: &Footprint| batch_rule.wanted(stage, known, *batch_max, now);
+        let facts = StageFacts::of(known, least, wanted);
         self.facts.insert(stage, facts);
     }
 }

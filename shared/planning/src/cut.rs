@@ -6,6 +6,7 @@ use crate::fleet::Fleet;
 use crate::footprint::Footprint;
 use crate::held::Head;
 use crate::key::{FootprintKey, RESERVATION_MIN, prior_of};
+use crate::rule::BatchRule;
 use domain::{Bytes, Stage, Timestamp, WorkerId};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -59,6 +60,7 @@ pub(crate) struct Ask<'a> {
     /// The footprint of what nobody has measured.
     pub(crate) unknown: &'a Footprint,
     pub(crate) batch_max: usize,
+    pub(crate) rule: &'a BatchRule,
 }
 
 /// A batch's size and reservation.
@@ -249,27 +251,36 @@ impl<'a> Ask<'a> {
 
     /// The largest batch that fits and is worth it, beside what runs there.
     fn fit(&self, place: &Standing, give: Bytes, lanes_free: usize) -> Option<Fit> {
+        if let Some(size) = self.rule.size(self.stage()) {
+            return self.forced(size, place, give, lanes_free);
+        }
         let footprint = self.footprint(place);
         let allowed = footprint.size_max(self.now).min(self.batch_max as u32).max(1);
         let there = self.waiting.div_ceil(lanes_free).max(1).min(allowed as usize) as u32;
         let need = self.need(footprint);
         let most = largest(allowed, |items| need(*items) <= give)?;
         let safe = there.min(most);
-        let worth = |max: u32| footprint.worthwhile(max).clamp(1, max);
+        let worth = |max: u32| self.rule.worth(footprint, max);
         let (items, wish, full) = (worth(safe), worth(there), worth(most));
         let bytes = need(items);
         assert!(bytes <= give, "property A: a batch is never promised more than there is");
         Some(Fit { items, safe, wish, full, bytes })
     }
 
+    /// A batch of this size, whatever it needs, in an equal share of what there is for the device's free
+    /// lanes.
+    fn forced(&self, size: u32, place: &Standing, give: Bytes, lanes_free: usize) -> Option<Fit> {
+        let full = size.min(self.batch_max as u32).max(1);
+        let items = self.waiting.div_ceil(lanes_free).clamp(1, full as usize) as u32;
+        let bytes = Bytes(give.0 / place.lanes_free().max(1) as u64);
+        (bytes >= RESERVATION_MIN).then_some(Fit { items, safe: items, wish: items, full, bytes })
+    }
+
     fn sized(&self, place: &Standing, give: Bytes, fit: Fit, lanes_free: usize) -> Size {
         let Fit { items, safe, bytes, .. } = fit;
         let known = if self.known(place).is_some() { "measured" } else { "prior" };
-        let why = format!(
-            "of {} waiting on {lanes_free} free lanes; {known} footprint, {bytes} of {give} to give; \
-             at most {safe} fit, {items} are worth it",
-            self.waiting
-        );
+        let why = self.rule.why((items, safe), bytes, give, known);
+        let why = format!("of {} waiting on {lanes_free} free lanes; {why}", self.waiting);
         Size { items, bytes, why }
     }
 

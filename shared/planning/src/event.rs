@@ -1,6 +1,7 @@
 //! The conversation as plain data: what the planner is told once, what it hears, what it decides.
 
 use crate::key::FootprintKey;
+use crate::rule::BatchRule;
 use domain::{
     AckToken, Batch, BatchEnded, BatchId, BatchTask, Bytes, Consumer, JobId, Offer, Reading, RefusedReason,
     Stage, TenantId, WorkerId,
@@ -12,6 +13,8 @@ use std::time::Duration;
 pub struct Limits {
     /// Most items of a batch.
     pub batch_max: usize,
+    /// How sizes are chosen below that.
+    pub batch_rule: BatchRule,
     /// A drawn task that no live offer could take is given back after this long.
     pub hold_max: Duration,
     /// A task that was passed over for this long, since it needs more than is free, gets a device to itself.

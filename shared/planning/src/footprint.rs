@@ -237,11 +237,6 @@ impl Footprint {
         place.checked_sub(1).and_then(|place| self.worth.get(place)).copied().unwrap_or(max)
     }
 
-    /// The largest batch that this key would be cut to if there were memory and tasks enough.
-    pub(crate) fn wanted(&self, batch_max: usize, now: Timestamp) -> u32 {
-        self.worthwhile(self.size_max(now).min(batch_max as u32).max(1))
-    }
-
     /// Half of such batches take no longer than this; nothing while nothing is known.
     pub fn time(&self, items: u32) -> Duration {
         if self.is_measured() { span(self.expected_ms(items)) } else { Duration::ZERO }

@@ -103,8 +103,11 @@ impl Shape {
         };
         let real = if self.with_normals { real + "-normals" } else { real };
         match &self.load {
-            Some(Synthetic { fixed, per_item, start_ms, item_ms, steps, .. }) => {
-                format!("{real}-synthetic-{}-{}-{start_ms}-{item_ms}x{steps}", fixed.0, per_item.0)
+            Some(Synthetic { fixed, per_item, start_ms, item_ms, steps, batch_ms, oom_at, .. }) => {
+                let curve: String = batch_ms.iter().map(|(size, ms)| format!("-{size}x{ms}")).collect();
+                let ends = oom_at.map_or(String::new(), |items| format!("-oom{items}"));
+                let (fixed, each) = (fixed.0, per_item.0);
+                format!("{real}-synthetic-{fixed}-{each}-{start_ms}-{item_ms}x{steps}{curve}{ends}")
             }
             None => real,
         }
@@ -216,6 +219,10 @@ mod tests {
         loaded.recipe.synthetic = Synthetic::parse("stage=shape,fixed=1MiB").ok();
         assert_ne!(shape(&plain), shape(&loaded));
         assert_ne!(FootprintKey::of(&plain, "", &class), FootprintKey::of(&loaded, "", &class));
+        let mut curved = loaded.clone();
+        curved.recipe.synthetic = Synthetic::parse("stage=shape,fixed=1MiB,batch-ms=1:9/2:10,oom-at=4").ok();
+        let name = FootprintKey::of(&curved, "", &class).shape;
+        assert_eq!(name, "inflate-standard-synthetic-1048576-0-0-0x1-1x9-2x10-oom4");
         assert_eq!(shape(&plain.at_stage(Stage::Texture)), shape(&loaded.at_stage(Stage::Texture)));
         let mut mapped = crate::samples::task(2);
         mapped.recipe.details.normal_map = Some(true);

@@ -3,10 +3,10 @@
 //!
 //! `event` is the conversation as data. `core` holds the state and goes through the phases, `answers` takes
 //! in what workers say, `share` and `turns` say whose turn it is, `cut` how large a batch is and where it
-//! goes, `device` what a device can give, `live` what runs, `window` how much is drawn, `footprint` what a
-//! batch needs. `explain` says why a task waits, `optimizer` and `advice` what a person asks of one device,
-//! `advisors` of all of them, `tune` where to measure next. The same events give the same decisions, byte
-//! for byte. The properties it keeps are lettered in the README.
+//! goes, `rule` what that is measured against, `device` what a device can give, `live` what runs, `window`
+//! how much is drawn, `footprint` what a batch needs. `explain` says why a task waits, `optimizer` and
+//! `advice` what a person asks of one device, `advisors` of all of them, `tune` where to measure next. The
+//! same events give the same decisions, byte for byte. The properties it keeps are lettered in the README.
 #![forbid(unsafe_code)]
 
 mod advice;
@@ -36,6 +36,7 @@ mod order;
 mod pace;
 #[cfg(test)]
 mod places;
+mod rule;
 #[cfg(test)]
 mod samples;
 mod share;
@@ -57,4 +58,5 @@ pub use optimizer::{
     BatchSizeRecommendation, CacheOptimization, MemoryProfile, MemoryTrend, Optimizer, PastBatch,
     Performance, Trend,
 };
+pub use rule::BatchRule;
 pub use tune::{Grid, Point, Search};

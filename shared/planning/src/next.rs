@@ -119,6 +119,7 @@ impl Planner {
             engines: &self.engines,
             unknown: &self.unknown,
             batch_max: self.limits.batch_max,
+            rule: &self.limits.batch_rule,
         }
     }
 

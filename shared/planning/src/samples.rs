@@ -11,6 +11,7 @@ use std::time::Duration;
 pub(crate) fn limits(tenants: u8) -> Limits {
     Limits {
         batch_max: 8,
+        batch_rule: crate::BatchRule::Learned,
         hold_max: Duration::from_secs(30),
         patience: Duration::from_secs(10),
         drain_target: Duration::from_secs(60),

@@ -1,7 +1,7 @@
 //! How many tasks are drawn before their turn, and how many workers what waits is worth.
 
 use crate::footprint::Footprint;
-use domain::{Consumer, Stage, Timestamp};
+use domain::{Consumer, Stage};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -65,16 +65,17 @@ pub(crate) struct StageFacts {
 }
 
 impl StageFacts {
-    /// Of the footprints of the stage.
+    /// Of the footprints of the stage, each with the largest batch that is wanted of it; `least` is wanted
+    /// though nothing is known.
     pub(crate) fn of<'a>(
         known: impl Iterator<Item = &'a Footprint>,
-        batch_max: usize,
-        now: Timestamp,
+        least: u32,
+        wanted: impl Fn(&Footprint) -> u32,
     ) -> StageFacts {
         let known = known.filter(|known| known.is_measured());
-        let (mut batch, mut seconds, mut count, mut load) = (1, 0.0, 0u32, Duration::ZERO);
+        let (mut batch, mut seconds, mut count, mut load) = (least as usize, 0.0, 0u32, Duration::ZERO);
         for footprint in known {
-            let wanted = footprint.wanted(batch_max, now);
+            let wanted = wanted(footprint);
             batch = batch.max(wanted as usize);
             seconds += footprint.item_seconds(wanted);
             count += 1;
@@ -127,8 +128,8 @@ mod tests {
 
     #[test]
     fn a_stage_is_as_large_as_its_largest_batch_and_as_slow_as_its_mean() {
-        let now = Timestamp(0);
-        let unknown = StageFacts::of([].into_iter(), 64, now);
+        let twice = |known: &Footprint| 2 * known.proven();
+        let unknown = StageFacts::of([].into_iter(), 1, twice);
         assert_eq!(unknown, StageFacts { batch: 1, item_seconds: 1.0, load: Duration::ZERO });
         let measured = |items: u32, ms: u64| {
             let mut footprint = Footprint::default();
@@ -137,7 +138,7 @@ mod tests {
         };
         let known = [measured(1, 1_000), measured(8, 16_000)];
         assert_eq!(
-            StageFacts::of(known.iter(), 64, now),
+            StageFacts::of(known.iter(), 1, twice),
             StageFacts { batch: 16, item_seconds: 1.5, load: Duration::ZERO }
         );
     }

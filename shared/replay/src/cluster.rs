@@ -9,7 +9,7 @@ use domain::{
     EngineVersion, Epoch, JobId, Offer, Reading, Recipe, RefusedReason, Stage, Task, TenantId, Timestamp,
     UploadId, WorkerId,
 };
-use planning::{Decision, Event, FootprintKey, Limits, Planner};
+use planning::{BatchRule, Decision, Event, FootprintKey, Limits, Planner};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -32,8 +32,10 @@ enum Next {
     Offer(usize, bool),
     /// A worker's answer to a proposal.
     Answer(Box<Event>),
-    /// A batch's lane is free.
+    /// A batch is over.
     Over(usize, BatchId),
+    /// Its lane takes the next one.
+    Free(usize, usize),
     Tick,
     Look,
 }
@@ -114,6 +116,7 @@ impl<'a> Cluster<'a> {
         let tenant: TenantId = "replay".parse().expect("a constant that matches the pattern");
         let limits = Limits {
             batch_max: set_up.batch_max.max(1),
+            batch_rule: BatchRule::Learned,
             hold_max: Duration::from_secs(30),
             patience: Duration::from_secs(10),
             drain_target: Duration::from_secs(60),
@@ -192,6 +195,11 @@ impl<'a> Cluster<'a> {
             }
             Next::Answer(answer) => self.tell(*answer),
             Next::Over(worker, batch) => self.over(worker, batch),
+            Next::Free(worker, place) => {
+                self.workers[worker].lanes[place].busy = false;
+                let offer = self.workers[worker].offer(self.clock());
+                self.tell(Event::OfferMade(offer));
+            }
             Next::Tick => {
                 self.tell(Event::Tick);
                 self.after(TICK_EVERY, Next::Tick);
@@ -278,13 +286,13 @@ impl<'a> Cluster<'a> {
         self.workers[n].running.insert(id, (place, batch, held, load));
         self.after(HOP, Next::Answer(Box::new(Event::BatchAccepted(id))));
         self.after(HOP, Next::Offer(n, false));
+        // Nobody hears of an end before the acceptance.
         self.after(HOP + held + load, Next::Over(n, id));
     }
 
     /// The batch's tasks are stored and committed beside the next batch of its lane.
     fn over(&mut self, n: usize, id: BatchId) {
         let (place, batch, held, load) = self.workers[n].running.remove(&id).expect("it runs");
-        self.workers[n].lanes[place].busy = false;
         let items = batch.tasks.len() as u32;
         let peak_bytes = self.recording.facts[&batch.stage].peak(items).min(batch.bytes);
         let [name, version, precision] = ENGINE.map(str::to_owned);
@@ -303,7 +311,7 @@ impl<'a> Cluster<'a> {
             precision,
             load_ms: load.as_millis() as u64,
         }));
-        self.after(HOP, Next::Offer(n, false));
+        self.after(self.recording.turn.saturating_sub(HOP).max(HOP), Next::Free(n, place));
         for given in &batch.tasks {
             let job = self.places[&given.task.job];
             let after =
@@ -362,6 +370,11 @@ mod tests {
     /// Jobs that come every so many milliseconds and went through a cluster with one lane for each stage; the
     /// stage shape takes 400 ms and 100 more for each item, the others 50.
     fn timings(jobs: u64, every_ms: u64) -> Vec<Timing> {
+        timings_with(jobs, every_ms, 0)
+    }
+
+    /// The same where a lane takes the next batch only after so many milliseconds.
+    fn timings_with(jobs: u64, every_ms: u64, turn_ms: u64) -> Vec<Timing> {
         let mut free_ms = [0u64; 4];
         let mut all = Vec::new();
         for n in 0..jobs {
@@ -399,7 +412,7 @@ mod tests {
                     at: Timestamp(1_700_000_000_000 + begins + takes),
                 });
                 at_ms = begins + takes;
-                free_ms[stage as usize] = at_ms;
+                free_ms[stage as usize] = at_ms + turn_ms;
             }
         }
         all
@@ -424,6 +437,14 @@ mod tests {
         close(again.jobs_per_hour, recording.outcome().jobs_per_hour, 0.01);
         close(again.latency_p50_s, recording.outcome().latency_p50_s, 0.03);
         assert_eq!(again, replay(&recording, &set_up(&ONE_EACH, 1)), "the same again");
+    }
+
+    #[test]
+    fn a_lane_that_stood_still_between_batches_does_so_again() {
+        let recording = Recording::of(&timings_with(40, 10, 100)).expect("a recording");
+        let again = replay(&recording, &set_up(&ONE_EACH, 1)).jobs_per_hour;
+        close(recording.outcome().jobs_per_hour, 6_000.0, 0.05);
+        close(again, recording.outcome().jobs_per_hour, 0.01);
     }
 
     #[test]

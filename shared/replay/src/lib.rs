@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! recording  timings -> when jobs came, what each took, curves of each stage
+//! turn       how long a lane stands still between two batches
 //! set_up     which workers there are to be, and the largest batch
 //! cluster    the planner itself (`planning`) before simulated workers, event by event
 //! outcome    what came of it, and of the recording itself
@@ -13,6 +14,7 @@ mod cluster;
 mod outcome;
 mod recording;
 mod set_up;
+mod turn;
 
 pub use cluster::replay;
 pub use outcome::{Outcome, StageOutcome};

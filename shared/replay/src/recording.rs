@@ -2,6 +2,7 @@
 //! size hold a lane. Tasks that were not committed are left out: a replay has no failures.
 
 use crate::outcome::{Outcome, Sum};
+use crate::turn::turn;
 use domain::{BatchId, Bytes, JobId, Stage, TaskEnd, Timing};
 use planning::Footprint;
 use profile::{BatchSeen, Batches, Setup, Window};
@@ -77,6 +78,8 @@ pub struct Recording {
     pub(crate) facts: BTreeMap<Stage, StageFacts>,
     /// From a task's publication to its acceptance, when nothing is in its way.
     pub(crate) way: Duration,
+    /// How long a lane stands still between two batches although tasks wait.
+    pub(crate) turn: Duration,
     /// The lanes that were seen busy.
     pub(crate) lanes: Setup,
     /// How it went.
@@ -117,6 +120,7 @@ impl Recording {
         let batches: BTreeMap<BatchId, BatchSeen> =
             by_batch.iter().filter_map(|(id, tasks)| Some((*id, seen(tasks)?))).collect();
         let (facts, way) = facts(&batches, &by_batch);
+        let turn = turn(&batches, &by_batch, way);
         let first = by_job.values().map(|tasks| arrived_us(tasks)).min().ok_or(BadRecording::Empty)?;
         let jobs = by_job.iter().map(|(id, tasks)| job(*id, tasks, first, (&batches, &facts)));
         let mut jobs: Vec<Job> = jobs.collect();
@@ -129,7 +133,7 @@ impl Recording {
         }
         batches.values().for_each(|batch| sum.batch(batch.stage, batch.items as usize, held(batch)));
         let (lanes, outcome) = (Setup::seen(&window), sum.outcome());
-        Ok(Recording { jobs, facts, way, lanes, outcome })
+        Ok(Recording { jobs, facts, way, turn, lanes, outcome })
     }
 
     /// How it went.

@@ -23,6 +23,7 @@ mod self_test;
 mod spans;
 mod stall;
 mod steps;
+mod synthetic;
 pub mod telemetry;
 mod timing;
 mod token;
@@ -31,5 +32,6 @@ mod xid;
 
 pub use lane::{ItemEnd, ItemSay, Lane, LaneReport, Spent, Work};
 pub use process::{Death, RunnerCommand};
+pub use synthetic::Loaded;
 pub use worker::{Settings, run};
 pub use xid::{XidAction, XidTable};

@@ -2,14 +2,14 @@
 //! function does what an item's only file says, so that every way in which a runner can end is tried on real
 //! processes.
 
-use domain::{Bytes, EngineVersion, Recipe, Stage};
+use domain::{Bytes, EngineVersion, Recipe, Stage, Synthetic};
 use libtest_mimic::{Arguments, Failed, Trial};
 use stage::{Context, File, Input, Output, StageError, StageFunction};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use worker::{ItemEnd, ItemSay, Lane, LaneReport, RunnerCommand, Spent, Work};
+use worker::{ItemEnd, ItemSay, Lane, LaneReport, Loaded, RunnerCommand, Spent, Work};
 
 /// Does what it is told.
 #[derive(Default)]
@@ -194,6 +194,23 @@ async fn an_item_that_lacks_memory_beside_others_is_asked_again_alone() {
     assert_eq!(ran.starts, [0, 1, 1, 2]);
 }
 
+async fn a_synthetic_batch_runs_out_by_its_size_and_is_halved_until_it_fits() {
+    let check = async |load: &str, starts: &[usize]| {
+        let recipe = Recipe { synthetic: Synthetic::parse(load).ok(), ..Recipe::default() };
+        let inputs = vec![Input { recipe, ..item("ok") }; 8];
+        let (cancel, cancelled) = watch::channel(BTreeSet::new());
+        let (reservation, stall) = (Bytes::mib(64), Duration::from_secs(2));
+        let broken = watch::channel(None).1;
+        let work = Work { stage: Stage::Shape, reservation, inputs, stall, cancelled, broken };
+        let ran = run_work(&mut lane_of("loaded"), work, cancel, None).await;
+        assert_eq!((ran.ends, ran.starts.as_slice()), (vec!["files"; 8], starts), "{load}");
+        assert_eq!(ran.report.out_of_memory_at, Some(8));
+    };
+    check("stage=shape,oom-at=5", &[0, 0, 1, 2, 3, 4, 5, 6, 7]).await;
+    // No item is begun more often than there are halvings, and once more.
+    check("stage=shape,oom-at=2", &[0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7]).await;
+}
+
 async fn an_item_that_lacks_memory_alone_is_out_of_memory_and_its_neighbours_run() {
     check(&["ok", "lack", "ok"], 64, &["files", "oom", "files"]).await;
     check(&["lack"], 64, &["oom"]).await;
@@ -291,6 +308,11 @@ fn main() -> ExitCode {
             let served = worker::runner::serve(|_| Box::<Scripted>::default());
             return if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }
+        Some("loaded") => {
+            let served =
+                worker::runner::serve(|stage| Box::new(Loaded::around(stage, Box::<Scripted>::default())));
+            return if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
         Some("deaf") => deaf(),
         _ => {}
     }
@@ -301,6 +323,7 @@ fn main() -> ExitCode {
         the_peak_of_a_batch_is_measured,
         exit_70_is_a_broken_device_and_only_the_item_that_was_computed_is_charged,
         an_item_that_lacks_memory_beside_others_is_asked_again_alone,
+        a_synthetic_batch_runs_out_by_its_size_and_is_halved_until_it_fits,
         an_item_that_lacks_memory_alone_is_out_of_memory_and_its_neighbours_run,
         a_runner_that_speaks_another_language_and_lives_is_killed,
         a_runner_that_takes_no_batch_is_killed_and_its_item_fails,

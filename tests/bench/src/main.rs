@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 
 mod cancel;
+mod claim;
 mod dashboard;
 mod demo;
+mod fairness;
 mod followers;
 mod hop;
 mod intake;
@@ -15,13 +17,18 @@ mod jobs;
 mod lines;
 mod memory;
 mod memory_store;
+mod mixed;
 mod null_stage;
 mod overhead;
 mod pipeline;
 mod predict;
 mod progress;
+mod real;
+mod reality;
+mod recovery;
 mod replay;
 mod rerun;
+mod rig;
 mod runner;
 mod servers;
 mod span;
@@ -38,6 +45,8 @@ use std::time::Instant;
 
 /// The argument that makes this binary a runner with null stages; its own workers start it so.
 const SERVE_RUNNER: &str = "serve-runner";
+/// After it: they carry the synthetic loads that recipes ask for.
+const LOADED_RUNNER: &str = "loaded";
 
 /// Measures figures and writes them to figures/*.json in the target folder.
 #[derive(Debug, Parser)]
@@ -92,11 +101,26 @@ enum Suite {
     Overhead,
     /// First paint of the dashboard, and what is loaded until then.
     Dashboard,
+    /// The planner against other rules, on real stages and mixed pictures.
+    Mixed,
+    /// What batches are worth against one task at a time.
+    Claim,
+    /// Out of memory at batches of each size.
+    Recovery,
+    /// A tenant with many jobs beside one with ten.
+    Fairness,
+    /// A small set-up simulated, and run for real.
+    Reality,
 }
 
 fn main() -> Result<()> {
     if std::env::args().nth(1).as_deref() == Some(SERVE_RUNNER) {
-        return worker::runner::serve(null_stage::make).context("serve as a runner");
+        let loaded = std::env::args().nth(2).as_deref() == Some(LOADED_RUNNER);
+        let make = |stage| -> Box<dyn stage::StageFunction> {
+            let null = null_stage::make(stage);
+            if loaded { Box::new(worker::Loaded::around(stage, null)) } else { null }
+        };
+        return worker::runner::serve(make).context("serve as a runner");
     }
     let cli = Cli::parse();
     let all = Suite::value_variants();
@@ -133,6 +157,11 @@ async fn measure(suites: &[Suite], quick: bool) -> Result<()> {
             Suite::Predict => predict::measure(&mut report, quick).await,
             Suite::Overhead => overhead::measure(&mut report, quick).await,
             Suite::Dashboard => dashboard::measure(&mut report).await,
+            Suite::Mixed => mixed::measure(&mut report, quick).await,
+            Suite::Claim => claim::measure(&mut report, quick).await,
+            Suite::Recovery => recovery::measure(&mut report, quick).await,
+            Suite::Fairness => fairness::measure(&mut report, quick).await,
+            Suite::Reality => reality::measure(&mut report, quick).await,
         };
         // One suite that cannot be measured says nothing about the others.
         match measured.and_then(|()| report.write(&folder)) {

@@ -6,7 +6,7 @@ use crate::servers;
 use crate::watched::{Notes, WatchedQueue, WatchedWire};
 use anyhow::{Context, Result};
 use bytes::Bytes as Payload;
-use domain::{JobRecord, Site, Stage, Task, Times, Timestamp, Upload, task_subject};
+use domain::{InputBucket, JobRecord, Site, Stage, Task, Times, Timestamp, Upload, task_subject};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use ports::{Condition, Ledger, Message, Ports, PutOptions, Store, list_all};
@@ -48,6 +48,7 @@ impl Pipeline {
             holder: "bench".to_owned(),
             shard: 0,
             site: site.clone(),
+            batch_rule: planning::BatchRule::Learned,
             ready: Arc::default(),
         };
         tasks.spawn(planner::run(of_planner, settings, shutdown.clone()));
@@ -58,52 +59,13 @@ impl Pipeline {
         Ok(Pipeline { ports, notes, site, finished, shutdown, tasks })
     }
 
-    /// Uploads with their records, and the first task of each job.
+    /// Jobs of the site's first input bucket: see [`make_jobs`].
     ///
     /// # Errors
     /// The store refuses.
     pub(crate) async fn make_jobs(&self, folder: &str, count: usize) -> Result<Vec<Task>> {
-        let (store, bucket) = (self.ports.store.clone(), self.site.inputs[0].bucket.clone());
-        each(0..count, |n| {
-            let (store, bucket, key) = (store.clone(), bucket.clone(), format!("{folder}/{n}.png"));
-            async move {
-                let options = PutOptions::of("image/png", Condition::Always);
-                store.put(&bucket, &key, Payload::from(format!("picture {n}")), &options).await?;
-                Ok(())
-            }
-        })
-        .await?;
-        let input = &self.site.inputs[0];
-        let listed = list_all(&*store, &bucket, &format!("{folder}/")).await?;
-        let records = listed.into_iter().map(|object| JobRecord {
-            upload: Upload {
-                store: self.site.store.clone(),
-                bucket: bucket.clone(),
-                key: object.key,
-                version_id: None,
-                etag: object.etag,
-                size_bytes: object.size,
-                last_modified_s: object.last_modified.0 / 1000,
-            },
-            tenant: input.tenant.clone(),
-            class: input.class,
-            recipe: input.recipe.clone(),
-            accepted_at: Timestamp(object.last_modified.0),
-            secondary: false,
-            traceparent: None,
-        });
-        let records: Vec<JobRecord> = records.collect();
-        let ledger = Ledger::new(store, &self.site.state);
-        let tasks = records.iter().map(|record| record.task(Stage::Preprocess)).collect();
-        each(records, |record| {
-            let ledger = ledger.clone();
-            async move {
-                ledger.put_record(&record).await?;
-                Ok(())
-            }
-        })
-        .await?;
-        Ok(tasks)
+        let picture = |n: usize| Payload::from(format!("picture {n}"));
+        make_jobs((&self.ports, &self.site, &self.site.inputs[0]), (folder, count), picture).await
     }
 
     /// Publishes the tasks.
@@ -142,6 +104,58 @@ impl Pipeline {
         }
         Ok(())
     }
+}
+
+/// Uploads of an input bucket with their records, and the first task of each job.
+///
+/// # Errors
+/// The store refuses.
+pub(crate) async fn make_jobs(
+    (ports, site, input): (&Ports, &Site, &InputBucket),
+    (folder, count): (&str, usize),
+    picture: impl Fn(usize) -> Payload,
+) -> Result<Vec<Task>> {
+    let store = ports.store.clone();
+    each(0..count, |n| {
+        let (store, bucket, key) = (store.clone(), input.bucket.clone(), format!("{folder}/{n:05}.png"));
+        let picture = picture(n);
+        async move {
+            let options = PutOptions::of("image/png", Condition::Always);
+            store.put(&bucket, &key, picture, &options).await?;
+            Ok(())
+        }
+    })
+    .await?;
+    let listed = list_all(&*store, &input.bucket, &format!("{folder}/")).await?;
+    let records = listed.into_iter().map(|object| JobRecord {
+        upload: Upload {
+            store: site.store.clone(),
+            bucket: input.bucket.clone(),
+            key: object.key,
+            version_id: None,
+            etag: object.etag,
+            size_bytes: object.size,
+            last_modified_s: object.last_modified.0 / 1000,
+        },
+        tenant: input.tenant.clone(),
+        class: input.class,
+        recipe: input.recipe.clone(),
+        accepted_at: Timestamp(object.last_modified.0),
+        secondary: false,
+        traceparent: None,
+    });
+    let records: Vec<JobRecord> = records.collect();
+    let ledger = Ledger::new(store, &site.state);
+    let tasks = records.iter().map(|record| record.task(Stage::Preprocess)).collect();
+    each(records, |record| {
+        let ledger = ledger.clone();
+        async move {
+            ledger.put_record(&record).await?;
+            Ok(())
+        }
+    })
+    .await?;
+    Ok(tasks)
 }
 
 fn worker_settings(site: &Site) -> Result<worker::Settings> {

@@ -5,7 +5,7 @@ use crate::rerun::{ALL, Line};
 use anyhow::{Context, Result};
 use domain::Stage;
 use figures::{Bar, Report};
-use replay::{Outcome, Recording, SetUp, WorkerKind};
+use replay::{Outcome, Recording, SetUp, StageOutcome, WorkerKind};
 
 const LOAD: &str = "stage=shape,start-ms=150,item-ms=250,fixed=64MiB,per-item=32MiB";
 /// Jobs before the measured ones.
@@ -29,8 +29,17 @@ pub(crate) async fn measure(report: &mut Report, quick: bool) -> Result<()> {
 
 fn add(report: &mut Report, what: &str, told: &Outcome, real: &Outcome) {
     let bar = || Bar::AtMost(0.1);
+    for (name, of) in [("replayed", told), ("real", real)] {
+        let stage = |stage: &StageOutcome| {
+            let held_s = stage.lanes_busy * of.span_s;
+            format!("{} {} of {:.1} in {held_s:.1} s", stage.stage, stage.batches, stage.items_mean)
+        };
+        let stages: Vec<String> = of.stages.iter().map(stage).collect();
+        eprintln!("  {name}, {:.1} s, batches: {}", of.span_s, stages.join(", "));
+    }
     let off = |told: f64, real: f64| (told / real.max(1e-9) - 1.0).abs();
     report.add(format!("{what}: real"), real.jobs_per_hour, "jobs/h", Bar::None);
+    report.add(format!("{what}: replayed"), told.jobs_per_hour, "jobs/h", Bar::None);
     report.add(format!("{what}: throughput off by"), off(told.jobs_per_hour, real.jobs_per_hour), "", bar());
     report.add(
         format!("{what}: latency p50 off by"),

@@ -105,6 +105,7 @@ impl Bench {
             holder: holder.to_owned(),
             shard: 0,
             site: self.site.clone(),
+            batch_rule: planning::BatchRule::Learned,
             ready: Arc::default(),
         };
         let task = tokio::spawn(planner::run(self.ports.clone(), settings, shutdown.clone()));

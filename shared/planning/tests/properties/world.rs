@@ -6,7 +6,7 @@ use domain::{
     AckToken, Batch, BatchEnd, BatchEnded, BatchId, BatchTask, Bytes, Consumer, DeviceClass, Epoch, JobId,
     Offer, Reading, RefusedReason, Stage, Timestamp, WorkerId,
 };
-use planning::{Decision, Event, Limits, Planner};
+use planning::{BatchRule, Decision, Event, Limits, Planner};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -141,6 +141,7 @@ pub struct World {
 pub fn limits(script: &Script) -> Limits {
     Limits {
         batch_max: 8,
+        batch_rule: BatchRule::Learned,
         hold_max: Duration::from_secs(30),
         patience: Duration::from_secs(10),
         drain_target: Duration::from_secs(60),

@@ -6,7 +6,7 @@ use domain::{
     AckToken, Batch, BatchEnd, BatchEnded, BatchTask, Bytes, Consumer, DeviceClass, EngineVersion, Epoch,
     Offer, Reading, Stage, Timestamp, WorkerId,
 };
-use planning::{Decision, Event, Limits, Planner};
+use planning::{BatchRule, Decision, Event, Limits, Planner};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -79,6 +79,7 @@ fn resident() -> u64 {
 pub fn measure(devices: usize, waiting: u64, batches: usize) -> Speed {
     let limits = Limits {
         batch_max: 64,
+        batch_rule: BatchRule::Learned,
         hold_max: Duration::from_secs(3_000),
         patience: Duration::from_secs(1_000),
         drain_target: Duration::from_secs(60),

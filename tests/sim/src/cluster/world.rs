@@ -12,7 +12,7 @@ use super::truth::{Kind, TENANTS, task, tenant};
 use domain::{
     AckToken, Batch, BatchId, BatchTask, Bytes, Consumer, DeviceClass, Epoch, JobId, Stage, Timestamp,
 };
-use planning::{Decision, Event, Footprint, FootprintKey, Limits, Planner};
+use planning::{BatchRule, Decision, Event, Footprint, FootprintKey, Limits, Planner};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -138,6 +138,7 @@ pub struct World {
 fn limits() -> Limits {
     Limits {
         batch_max: 64,
+        batch_rule: BatchRule::Learned,
         hold_max: Duration::from_secs(30),
         patience: Duration::from_secs(10),
         drain_target: Duration::from_secs(60),

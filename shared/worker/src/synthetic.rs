@@ -11,8 +11,8 @@ use std::time::Duration;
 /// How often a load says at least that it is alive.
 const STEP: Duration = Duration::from_millis(50);
 
-/// A stage function under the loads that recipes ask for.
-pub(crate) struct Loaded {
+/// A stage function under the loads that recipes ask for: a runner has one where its site permits them.
+pub struct Loaded {
     stage: Stage,
     real: Box<dyn StageFunction>,
     /// The slow start is over: once for each runner.
@@ -20,7 +20,8 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    pub(crate) fn around(stage: Stage, real: Box<dyn StageFunction>) -> Loaded {
+    /// Around the real one of this stage.
+    pub fn around(stage: Stage, real: Box<dyn StageFunction>) -> Loaded {
         Loaded { stage, real, started: false }
     }
 
@@ -57,12 +58,18 @@ impl StageFunction for Loaded {
     fn run_batch(&mut self, inputs: &[Input], observer: &dyn Observer) {
         let loads: Vec<Option<&Synthetic>> = inputs.iter().map(|input| self.load(input)).collect();
         let fixed = loads.iter().flatten().map(|load| load.fixed).max().unwrap_or_default();
-        let start_ms = loads.iter().flatten().map(|load| load.start_ms).max().unwrap_or_default();
+        let size = inputs.len() as u32;
+        let before = |load: &&Synthetic| load.start_ms.saturating_add(load.curve_ms(size));
+        let start_ms = loads.iter().flatten().map(before).max().unwrap_or_default();
+        let runs_out = loads.iter().flatten().any(|load| load.oom_at.is_some_and(|most| size >= most));
         // Memory is held until the batch ends, as the activations of a network are.
         let mut held = vec![touched(fixed)];
         for (item, (input, load)) in inputs.iter().zip(loads).enumerate() {
             observer.started(item);
             let cx = Context::new(observer, item);
+            if runs_out {
+                run_out();
+            }
             if item == 0 {
                 let load_ms = load.filter(|_| !self.started).map_or(0, |load| load.load_ms);
                 self.started = true;
@@ -75,6 +82,12 @@ impl StageFunction for Loaded {
         }
         drop(std::hint::black_box(held));
     }
+}
+
+/// Asks for more than any machine has: the allocation fails, and the runner ends as it does after every
+/// failed one.
+fn run_out() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(isize::MAX as usize)));
 }
 
 /// Memory that is really there: every page written.
