@@ -357,12 +357,14 @@ impl Planner {
             let Consumer::Tasks(stage, class, tenant) = &consumer else { continue };
             let room = self.rooms.get(stage).copied().unwrap_or(0);
             let line = self.lines.of(*stage);
-            let window = window(room, line.active().max(self.backlogs.active(*stage)));
+            let active = line.active().max(self.backlogs.active(*stage)).max(1);
+            let window = window(room, active);
             let here = line.len_of(*class, tenant);
             // All consumers of a stage together hold what live offers could take in two rounds; but of each
-            // the next task is seen, or nobody could tell whose turn it is.
+            // its share of the next round is seen, or who comes late could not have its turn.
+            let share = room.div_ceil(active).saturating_sub(here);
             let expected = self.expected.entry(*stage).or_default();
-            let left = (2 * room).saturating_sub(line.len() + *expected).max(usize::from(here == 0));
+            let left = (2 * room).saturating_sub(line.len() + *expected).max(share);
             let wanted = window.saturating_sub(here).min(left);
             if wanted > 0 && !self.drawing.contains_key(&consumer) {
                 assert!(wanted <= 2 * room, "a window holds what live offers could take");

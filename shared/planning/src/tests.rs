@@ -393,3 +393,21 @@ fn all_consumers_of_a_stage_together_draw_no_more_than_two_rounds_and_one_task_e
     });
     assert_eq!(of_normal.sum::<usize>(), 20, "two rounds are 8, and each tenant's next task is seen");
 }
+
+#[test]
+fn who_comes_late_has_its_share_of_the_next_round_in_view() {
+    let mut planner = planner_of(2);
+    let of = |n| Consumer::Tasks(Stage::Shape, Class::Normal, tenant(n));
+    tell(&mut planner, NOW, Event::BacklogSeen(of(0), 1_000));
+    let busy = Offer { stages: vec![Stage::Shape], lanes_free: 0, ..offer("a", 16, 4) };
+    tell(&mut planner, NOW, Event::OfferMade(busy));
+    (0..8).for_each(|n| drop(tell(&mut planner, NOW, Event::TaskSeen(given(n, 0, Class::Normal, NOW)))));
+    tell(&mut planner, NOW, Event::DrawEnded(of(0)));
+    tell(&mut planner, NOW, Event::BacklogSeen(of(1), 10));
+    let draws = tell(&mut planner, NOW, Event::DrawEnded(of(1)));
+    let of_late = draws.iter().find_map(|decision| match decision {
+        Decision::Draw(consumer, count) if *consumer == of(1) => Some(*count),
+        _ => None,
+    });
+    assert_eq!(of_late, Some(2), "half of four, though two rounds are here already: {draws:?}");
+}

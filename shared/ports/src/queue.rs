@@ -60,6 +60,6 @@ pub trait Queue: Send + Sync {
     /// Makes the message deliverable again at once.
     async fn give_back(&self, token: &AckToken) -> PortResult<()>;
 
-    /// What waits.
+    /// What waits, as of a moment ago.
     async fn backlog(&self, consumer: &Consumer) -> PortResult<Backlog>;
 }

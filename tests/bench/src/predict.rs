@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 const LOAD: &str = "stage=shape,start-ms=400,item-ms=100,fixed=64MiB,per-item=96MiB";
 /// Room for batches of about two items, and of about twelve.
-const LITTLE: &str = "640MiB";
+const LITTLE: &str = "768MiB";
 const MUCH: &str = "2GiB";
 /// Jobs from which the planner learns how large batches may be.
 const WARM_UP: usize = 40;
