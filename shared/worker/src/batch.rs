@@ -149,7 +149,7 @@ async fn take_lane(
     stopped: &CancellationToken,
 ) -> (Option<Lane>, Instant) {
     let mut next = match lane {
-        SeatLane::Free(lane) => return (Some(lane), run.accepted.instant),
+        SeatLane::Free(lane) => return (Some(*lane), run.accepted.instant),
         SeatLane::Next(next) => next,
     };
     let lane = tokio::select! {

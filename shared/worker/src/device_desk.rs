@@ -111,7 +111,7 @@ pub(crate) struct Seat {
 /// Where a batch is computed.
 pub(crate) enum SeatLane {
     /// Here, at once.
-    Free(Lane),
+    Free(Box<Lane>),
     /// On the lane that is free next; on none if the device is not used any more.
     Next(oneshot::Receiver<Lane>),
 }
@@ -238,7 +238,7 @@ impl Desk {
         let (lane, waits) = match self.take_lane(batch.stage) {
             Some(free) => {
                 self.pids.insert(id, free.lane.pid_cell());
-                (SeatLane::Free(free.lane), false)
+                (SeatLane::Free(Box::new(free.lane)), false)
             }
             None => {
                 let (lane, next) = oneshot::channel();

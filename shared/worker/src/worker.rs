@@ -193,7 +193,7 @@ impl Worker {
             let reading = self.desk.lock().await.last_reading();
             self.desk.lock().await.over(id, stage, &LaneReport::default());
             let lane = match seat.lane {
-                SeatLane::Free(lane) => Some(lane),
+                SeatLane::Free(lane) => Some(*lane),
                 SeatLane::Next(mut next) => {
                     next.close();
                     next.try_recv().ok()

@@ -34,7 +34,7 @@ pub(crate) async fn measure(report: &mut Report, quick: bool) -> Result<()> {
         let runner = loaded_runner()?;
         let part = |name: &&'static str| {
             let (stages, runner) = (Stage::ALL.to_vec(), runner.clone());
-            Part { name: *name, stages, lanes: 1, memory_max: None, runner }
+            Part { name, stages, lanes: 1, memory_max: None, runner }
         };
         let parts: Vec<Part> = workers.iter().map(part).collect();
         let settings = RigSettings { site: site()?, rule: BatchRule::Learned, parts };

@@ -76,7 +76,7 @@ async fn seat(desk: &mut Desk, batch: &Batch) -> Seat {
 /// The lane of a seat that has one at once.
 fn lane(seat: Seat) -> Lane {
     let SeatLane::Free(lane) = seat.lane else { panic!("it waits for a lane") };
-    lane
+    *lane
 }
 
 async fn refusal(desk: &mut Desk, batch: &Batch) -> Option<RefusedReason> {

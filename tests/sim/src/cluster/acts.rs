@@ -61,7 +61,7 @@ impl World {
             },
         };
         self.asked.insert(id, (n, batch));
-        self.after(HOP, Next::Answer(id, answer));
+        self.after(HOP, Next::Answer(id, Box::new(answer)));
     }
 
     /// The planner hears an answer; one for an earlier term is nobody's.

@@ -31,7 +31,7 @@ pub enum Next {
     /// A worker's word, and whether another follows 5 s later.
     Offer(usize, bool),
     /// The answer to a proposal of this term.
-    Answer(BatchId, Event),
+    Answer(BatchId, Box<Event>),
     /// A batch ends on a device, unless that died meanwhile.
     Over(usize, BatchId),
     /// A task enters its queue.
@@ -270,7 +270,7 @@ impl World {
                     self.after(Duration::from_secs(5), Next::Offer(n, true));
                 }
             }
-            Next::Answer(id, event) => self.answered(id, event),
+            Next::Answer(id, event) => self.answered(id, *event),
             Next::Over(n, id) => self.batch_over(n, id),
             Next::Put(job, stage, delivery) => self.put(job, stage, delivery),
             Next::Burst(count) => {
