@@ -170,7 +170,7 @@ export async function wantsItsToken(browser, address) {
   // A picture comes with the token too: by a call, and shown from memory.
   await page.locator('.row.done img[src^="blob:"]').first().waitFor();
   await page.reload();
-  await page.locator('.row').first().waitFor();
+  await page.locator('.row.done img[src^="blob:"]').first().waitFor();
   await page.getByRole('button', { name: 'Forget the token' }).click();
   await page.locator('input[name=token]').waitFor();
   await context.close();
