@@ -172,6 +172,7 @@ export async function wantsItsToken(browser, address) {
   await page.reload();
   await page.locator('.row.done img[src^="blob:"]').first().waitFor();
   await page.getByRole('button', { name: 'Forget the token' }).click();
+  await page.reload();
   await page.locator('input[name=token]').waitFor();
   await context.close();
 }
